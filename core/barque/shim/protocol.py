@@ -1,0 +1,109 @@
+"""The words spoken between daemon, launcher and shim.
+
+All sockets are AF_UNIX, SOCK_SEQPACKET: one JSON object a packet, file descriptors beside it (SCM_RIGHTS).
+A reply is `{"ok": true, ...}` or `{"error": <BarqueError.to_wire()>}`. Unknown keys are ignored and unknown
+operations answered with NotImplemented, so that a shim of the previous release and a newer daemon get along
+(`version` in the hello). Payloads that may be large (an OCI spec) travel in a memfd.
+
+Launcher (an inherited socketpair; one request at a time; the launcher ends when the daemon's end closes)
+
+    {"op": "launch", "id": ID, "fds": ["control", "payload", "netns"?, "client"...]}
+        -> {"ok": true, "pid": shim}      the fork is done; everything else comes on `control`
+
+Shim, on `control` (made by the daemon, kept open as the shim's event channel). The payload is a `ShimConfig` as JSON.
+
+    <- {"event": "started", "pid": P, "starttime": T}            the program runs (execve has succeeded)
+    <- {"event": "failed", "error": {...}}                       nothing runs, nothing is left; the shim exits
+    <- {"event": "exit", "code": C, "time_ns": N, "oom": bool}   output is drained, log closed, `exit.json` durable
+    <- {"event": "exec-exit", "exec": ID, "code": C}
+    <- {"event": "oom"}  |  {"event": "log-error", "message": M, "lost": bytes}
+
+Shim, on its own socket `<state>/shim.sock` (0600; SO_PEERCRED uid must be the shim's own). Any number of connections.
+
+    {"op": "hello"}        -> {"ok", "version": 1, "id", "shim_pid", "pid", "starttime", "status": "running"|"exited", "exit"?: {...}, "execs": {ID: {"pid", "running", "code"}}}
+    {"op": "events"}       -> {"ok"}, then events as above, on this connection; an exit that happened before is sent again
+    {"op": "attach", "stdin": b, "stdout": b, "stderr": b, "detach_keys": "ctrl-p,ctrl-q"} + [client fd] (preread: base64) -> {"ok"}
+    {"op": "exec", "exec": ID, "process": {OCI process}, "stdin": b, "stdout": b, "stderr": b, "detach_keys": S, "preread"} + [client fd]? + [payload memfd with the process] -> {"ok", "pid"} after execve
+    {"op": "resize", "exec"?: ID, "height": H, "width": W}   -> {"ok"}
+    {"op": "kill", "signal": N, "all": b}                    -> {"ok"}
+    {"op": "exec-state", "exec": ID}                         -> {"ok", "pid", "running", "code"}
+    {"op": "release"}                                        -> {"ok"}; the daemon has recorded the exit, the shim may end
+    {"op": "stats"}                                          reserved
+
+After the container's exit the shim writes `<state>/exit.json` (fsync, rename, fsync of the directory), deletes the
+container in the runtime, sends `exit`, and ends when the daemon said `release` or, without a daemon, at once: the file is enough.
+
+Framing to a client without a terminal is Docker's: 8 bytes (stream, 0, 0, 0, length big-endian), then the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from barque.spi.common import Mount
+
+__all__ = ["EXIT_FILE", "MAX_PACKET", "SOCKET_NAME", "VERSION", "ClientAttach", "ShimConfig"]
+
+VERSION = 1
+MAX_PACKET = 64 * 1024
+SOCKET_NAME = "shim.sock"
+EXIT_FILE = "exit.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientAttach:
+    """A client that attached before the start; its descriptor is the next `client` of the launch. `preread` is base64."""
+
+    stdin: bool
+    stdout: bool
+    stderr: bool
+    detach_keys: str = ""
+    preread: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ShimConfig:
+    """All a shim needs, given at launch.
+
+    `state` is a directory (0700) below the data root that survives a reboot and holds `shim.sock` and `exit.json`;
+    `bundle` one below the run directory; `rootfs` a mount point (an existing empty directory) where `mounts` are mounted, in the shim's
+    own mount namespace, before the runtime is called; `spec` the OCI config. The text `@netns@` as path of the network namespace
+    is replaced by the path of the `netns` descriptor. `runtime` and `log` name instances the launcher was configured with.
+    `stop_on_detach` and restart policies are the daemon's and not here.
+    """
+
+    id: str
+    state: str
+    bundle: str
+    rootfs: str
+    mounts: tuple[Mount, ...]
+    runtime: str
+    runtime_root: str
+    spec: Mapping[str, Any]
+    log: str
+    log_directory: str
+    log_options: Mapping[str, str] = field(default_factory=dict)
+    log_attributes: Mapping[str, str] = field(default_factory=dict)
+    terminal: bool = False
+    open_stdin: bool = False
+    stdin_once: bool = False
+    console_size: tuple[int, int] | None = None
+    clients: tuple[ClientAttach, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> ShimConfig:
+        """The inverse of `to_json`; unknown keys (a newer daemon's) are ignored."""
+        known = {key: value for key, value in document.items() if key in cls.__dataclass_fields__}
+        known["mounts"] = tuple(
+            Mount(m["type"], m["source"], tuple(m["options"]), m["target"]) for m in known.get("mounts", ())
+        )
+        known["clients"] = tuple(ClientAttach(**c) for c in known.get("clients", ()))
+        if known.get("console_size"):
+            known["console_size"] = tuple(known["console_size"])
+        return cls(**known)
