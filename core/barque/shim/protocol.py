@@ -10,28 +10,43 @@ Launcher (an inherited socketpair; one request at a time; the launcher ends when
     {"op": "launch", "id": ID, "fds": ["control", "payload", "netns"?, "client"...]}
         -> {"ok": true, "pid": shim}      the fork is done; everything else comes on `control`
 
-Shim, on `control` (made by the daemon, kept open as the shim's event channel). The payload is a `ShimConfig` as JSON.
+Shim, on `control` (made by the daemon, kept open as the shim's event channel; it also takes the operations below).
+The payload is a `ShimConfig` as JSON.
 
     <- {"event": "started", "pid": P, "starttime": T}            the program runs (execve has succeeded)
-    <- {"event": "failed", "error": {...}}                       nothing runs, nothing is left; the shim exits
+    <- {"event": "failed", "error": {...}}                       nothing runs, nothing is left; the shim exits,
+                                                                 and no client has got a byte: the daemon answers them
     <- {"event": "exit", "code": C, "time_ns": N, "oom": bool}   output is drained, log closed, `exit.json` durable
-    <- {"event": "exec-exit", "exec": ID, "code": C}
-    <- {"event": "oom"}  |  {"event": "log-error", "message": M, "lost": bytes}
+    <- {"event": "exec-exit", "exec": ID, "code": C}             before the exec's client is closed
+    <- {"event": "detach"} or {"event": "detach", "exec": ID}    a client typed the detach keys
+    <- {"event": "oom"}                                          the kernel killed for memory; at the latest before `exit`
+    <- {"event": "log-error", "message": M, "lost": bytes}       at most one every 10 s
 
 Shim, on its own socket `<state>/shim.sock` (0600; SO_PEERCRED uid must be the shim's own). Any number of connections.
+An ATTACH is `"stdin": b, "stdout": b, "stderr": b, "detach_keys": "ctrl-p,ctrl-q", "preread": base64`.
 
-    {"op": "hello"}        -> {"ok", "version": 1, "id", "shim_pid", "pid", "starttime", "status": "running"|"exited", "exit"?: {...}, "execs": {ID: {"pid", "running", "code"}}}
-    {"op": "events"}       -> {"ok"}, then events as above, on this connection; an exit that happened before is sent again
-    {"op": "attach", "stdin": b, "stdout": b, "stderr": b, "detach_keys": "ctrl-p,ctrl-q"} + [client fd] (preread: base64) -> {"ok"}
-    {"op": "exec", "exec": ID, "process": {OCI process}, "stdin": b, "stdout": b, "stderr": b, "detach_keys": S, "preread"} + [client fd]? + [payload memfd with the process] -> {"ok", "pid"} after execve
+    {"op": "hello"}
+        -> {"ok", "version": 1, "id", "shim_pid", "pid", "starttime", "status": "running"|"exited",
+            "exit"?: {"code", "time_ns", "oom"}, "execs": {ID: {"pid", "running", "code"}}}
+    {"op": "events"}
+        -> {"ok"}, then events as above, on this connection; an exit that happened before is sent again.
+        A daemon that says `events` first and `hello` next misses nothing.
+    {"op": "attach", ATTACH} + [client fd]
+        -> {"ok"}
+    {"op": "exec", "exec": ID, ATTACH, "fds": ["client"?, "payload"]} + those fds; the payload is an OCI process
+        -> {"ok", "pid"} after execve; without a client its streams are /dev/null. On an error the client got no byte.
     {"op": "resize", "exec"?: ID, "height": H, "width": W}   -> {"ok"}
     {"op": "kill", "signal": N, "all": b}                    -> {"ok"}
     {"op": "exec-state", "exec": ID}                         -> {"ok", "pid", "running", "code"}
-    {"op": "release"}                                        -> {"ok"}; the daemon has recorded the exit, the shim may end
+    {"op": "release"}                                        -> {"ok"}; the daemon has recorded the exit
     {"op": "stats"}                                          reserved
 
-After the container's exit the shim writes `<state>/exit.json` (fsync, rename, fsync of the directory), deletes the
-container in the runtime, sends `exit`, and ends when the daemon said `release` or, without a daemon, at once: the file is enough.
+When init has ended the shim drains the output, closes the log, writes `<state>/exit.json` (fsync, rename, fsync of the
+directory), sends `exit`, closes the clients as they have got everything, and only then, since nobody should wait for it,
+deletes the container in the runtime and unmounts its root. The answer to `release` comes when that is done; from then on
+`shim.sock` is free and the same container can be launched again. The shim ends when it is released and its clients are
+gone; without a daemon, or 10 s after the exit, it needs no release: the file is enough. What went wrong inside a
+shim (a driver's defect, a failed delete) is written to `<state>/shim.log`.
 
 Framing to a client without a terminal is Docker's: 8 bytes (stream, 0, 0, 0, length big-endian), then the data.
 """
@@ -70,8 +85,10 @@ class ShimConfig:
     `state` is a directory (0700) below the data root that survives a reboot and holds `shim.sock` and `exit.json`;
     `bundle` one below the run directory; `rootfs` a mount point (an existing empty directory) where `mounts` are mounted, in the shim's
     own mount namespace, before the runtime is called; `spec` the OCI config. The text `@netns@` as path of the network namespace
-    is replaced by the path of the `netns` descriptor. `runtime` and `log` name instances the launcher was configured with.
-    `stop_on_detach` and restart policies are the daemon's and not here.
+    is replaced by the path of the `netns` descriptor. `runtime` and `log` name instances the launcher was configured with;
+    an empty `log` keeps none. Without `mounts` the root is ready and the shim stays in the launcher's mount namespace.
+    `user` (Docker's USER[:GROUP]) and `group_add` are resolved in the mounted root file system and put into the spec's
+    `process.user`, with HOME if the environment has none; None leaves the spec as it is.
     """
 
     id: str
@@ -91,6 +108,8 @@ class ShimConfig:
     stdin_once: bool = False
     console_size: tuple[int, int] | None = None
     clients: tuple[ClientAttach, ...] = ()
+    user: str | None = None
+    group_add: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
@@ -104,6 +123,7 @@ class ShimConfig:
             Mount(m["type"], m["source"], tuple(m["options"]), m["target"]) for m in known.get("mounts", ())
         )
         known["clients"] = tuple(ClientAttach(**c) for c in known.get("clients", ()))
+        known["group_add"] = tuple(known.get("group_add", ()))
         if known.get("console_size"):
             known["console_size"] = tuple(known["console_size"])
         return cls(**known)

@@ -24,6 +24,7 @@ class LogCapability(StrEnum):
 
     READ = "read"
     FOLLOW = "follow"
+    FILE = "file"  # the log is the file `LogSpec.path`, in Docker's json-file format
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,11 @@ class LogSpec:
     directory: str
     options: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        """Where a driver with FILE writes: what `docker inspect` shows as LogPath."""
+        return f"{self.directory}/{self.container_id}-json.log"
 
 
 @dataclass(frozen=True, slots=True)

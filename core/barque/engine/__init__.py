@@ -1,0 +1,1 @@
+"""The engine: containers, execs, images, networks, events, over drivers. `engine.Engine` is what frontends see."""

@@ -1,0 +1,102 @@
+"""Attach, logs, resize: clients and a container's streams."""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+import struct
+from collections.abc import Iterator
+
+from barque.engine.containers import ContainerService
+from barque.engine.core import Core
+from barque.engine.records import ContainerRecord, PendingClient
+from barque.shim.client import ShimClient
+from barque.shim.protocol import ClientAttach
+from barque.spi.errors import Conflict, NotFound
+from barque.spi.frontend import AttachRequest, ClientStream, LogsRequest
+from barque.spi.log import LogEntry, LogQuery
+
+__all__ = ["Attacher"]
+
+_DEFAULT_KEYS = "ctrl-p,ctrl-q"
+_STREAMS = {"stdout": 1, "stderr": 2}
+
+
+class Attacher:
+    """Connects clients. After `attach` returned, the stream is the shim's."""
+
+    def __init__(self, core: Core, containers: ContainerService) -> None:
+        self._core, self._containers = core, containers
+
+    def attach(self, record: ContainerRecord, request: AttachRequest, stream: ClientStream) -> None:
+        """See `Engine.container_attach`."""
+        with record.lock:
+            if record.removed:
+                raise NotFound(f"No such container: {record.id}")
+            stream.accept()
+            if request.logs:
+                self._replay(record, request, stream.fd)
+            if not request.stream:
+                return
+            preread = base64.b64encode(stream.preread).decode()
+            keys = request.detach_keys or _DEFAULT_KEYS
+            attach = ClientAttach(request.stdin, request.stdout, request.stderr, keys, preread)
+            if record.running:
+                with ShimClient.connect(self._state(record)) as shim:
+                    shim.attach(attach, stream.fd)
+            else:
+                self._park(record, attach, stream.fd)
+        self._core.publish(record.stored, "attach")
+
+    def resize(self, record: ContainerRecord, height: int, width: int) -> None:
+        """See `Engine.container_resize`."""
+        if not record.running:
+            raise Conflict(f"cannot resize container: container {record.id} is not running")
+        with ShimClient.connect(self._state(record)) as shim:
+            shim.resize(height, width)
+        self._core.publish(record.stored, "resize", height=height, width=width)
+
+    def logs(self, record: ContainerRecord, request: LogsRequest) -> Iterator[LogEntry]:
+        """See `Engine.container_logs`."""
+        query = LogQuery(
+            stdout=request.stdout,
+            stderr=request.stderr,
+            since_ns=request.since_ns,
+            until_ns=request.until_ns,
+            tail=request.tail,
+            follow=request.follow and record.running,
+            finished=lambda: not record.running,
+            stopped=request.stopped,
+        )
+        driver = self._core.drivers.log(record.stored.log_driver)
+        return driver.read(self._containers.log_spec(record.stored), query)
+
+    def _park(self, record: ContainerRecord, attach: ClientAttach, fd: int) -> None:
+        """Keep the client until the start; when it leaves before, let go."""
+        client = PendingClient(attach, os.dup(fd))
+        record.pending.append(client)
+
+        def gone() -> None:
+            with record.lock:
+                if client in record.pending:
+                    record.pending.remove(client)
+                    self._core.close_pending(client)
+
+        self._core.monitor.watch_hangup(client.fd, gone)
+
+    def _replay(self, record: ContainerRecord, request: AttachRequest, fd: int) -> None:
+        query = LogsRequest(stdout=request.stdout, stderr=request.stderr)
+        with socket.socket(fileno=os.dup(fd)) as client:
+            client.setblocking(True)
+            for entry in self.logs(record, query):
+                head = b"" if record.stored.config.tty else _frame_head(entry)
+                client.sendall(head + entry.data)
+
+    def _state(self, record: ContainerRecord) -> str:
+        return os.fspath(self._core.layout.container(record.id))
+
+
+def _frame_head(entry: LogEntry) -> bytes:
+    """Docker's frame: stream, three zero bytes, length (big-endian)."""
+    return struct.pack(">BxxxL", _STREAMS[entry.stream], len(entry.data))

@@ -1,0 +1,229 @@
+"""Containers: making, finding, listing, removing. Starting is in `starting`, ending in `ending`."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from barque.engine import failpoints
+from barque.engine.core import Core
+from barque.engine.etcfiles import EtcFiles
+from barque.engine.names import check_name, random_name
+from barque.engine.records import ContainerRecord, StoredContainer, WaitHandle, encode
+from barque.engine.validation import check_config
+from barque.oci.spec import merge_image
+from barque.spi.errors import Conflict, InvalidArgument, NotFound
+from barque.spi.frontend import Container, ContainerConfig
+from barque.spi.log import LogCapability, LogSpec
+from barque.spi.network import Endpoint
+
+__all__ = ["ContainerService"]
+
+
+class ContainerService:
+    """The table of containers. Thread-safe; what concerns one container is guarded by its record's lock."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._lock = threading.Lock()
+        self._records: dict[str, ContainerRecord] = {}
+        self._names: dict[str, str] = {}
+
+    def add(self, stored: StoredContainer) -> ContainerRecord:
+        """Take one from the database, at the daemon's start."""
+        record = ContainerRecord(stored)
+        self._records[stored.id] = record
+        self._names[stored.name] = stored.id
+        return record
+
+    def records(self) -> tuple[ContainerRecord, ...]:
+        """All of them."""
+        with self._lock:
+            return tuple(self._records.values())
+
+    def find(self, ref: str) -> ContainerRecord:
+        """By id, name or unique prefix of an id. Errors: NotFound (`No such container: x`), InvalidArgument."""
+        bare = ref.removeprefix("/")
+        with self._lock:
+            record = self._records.get(ref) or self._records.get(self._names.get(bare, ""))
+            if record is None and bare:
+                matches = [r for id, r in self._records.items() if id.startswith(bare)]
+                if len(matches) > 1:
+                    raise InvalidArgument(f"multiple IDs found with provided prefix: {bare}")
+                record = matches[0] if matches else None
+        if record is None:
+            raise NotFound(f"No such container: {ref}", hint="`docker ps -a` shows all containers")
+        return record
+
+    def create(self, name: str | None, config: ContainerConfig) -> Container:
+        """See `Engine.container_create`. Undone on any failure."""
+        core = self._core
+        image = core.images.find(config.image)
+        image_config = core.images.config(image.id).get("config") or {}
+        resolved = replace(config, **merge_image(config, image_config))
+        check_config(resolved, core.host.bounding)
+        path, args = _command(resolved)
+        log = core.drivers.log(config.log_driver)
+        runtime = core.drivers.runtime(config.runtime)
+        id = secrets.token_hex(32)
+        chosen = self._reserve(name, id)
+        stored = StoredContainer(
+            id=id,
+            name=chosen,
+            created_ns=time.time_ns(),
+            image_id=image.id,
+            config=resolved,
+            path=path,
+            args=args,
+            platform=image.platform,
+            runtime=runtime.name,
+            storage=core.drivers.storage().name,
+            log_driver=log.name,
+            log_options=dict(log.validate(config.log_options)),
+            hostname=resolved.hostname or id[:12],
+        )
+        try:
+            self._make(stored, tuple(layer.diff_id for layer in image.layers))
+        except BaseException:
+            self._unmake(stored)
+            self._release_name(stored)
+            raise
+        with self._lock:
+            record = self._records[id] = ContainerRecord(stored)
+        core.publish(stored, "create")
+        return self.view(record)
+
+    def remove(self, record: ContainerRecord) -> None:
+        """Remove a container that does not run. Errors: Conflict, NotFound (somebody else removed it meanwhile)."""
+        with record.lock:
+            if record.removed:
+                raise NotFound(f"No such container: {record.id}")
+            if record.running:
+                raise Conflict(
+                    f'cannot remove container "/{record.name}": container is running: '
+                    "stop the container before removing or force remove"
+                )
+            failpoints.hit("remove.begin")
+            self._core.database.delete("containers", record.id)
+            record.removed = True
+            failpoints.hit("remove.row-gone")
+            self._unmake(record.stored)
+            with self._lock:
+                del self._records[record.id]
+            self._release_name(record.stored)
+            for client in record.pending:
+                self._core.close_pending(client)
+            record.pending.clear()
+            self._core.publish(record.stored, "destroy")
+            record.notify(record.exit_status(), "removed", "not-running", "next-exit")
+
+    def wait(self, record: ContainerRecord, condition: str) -> WaitHandle:
+        """An armed waiter; see `Engine.container_wait`."""
+        if condition not in ("not-running", "next-exit", "removed"):
+            raise InvalidArgument(f'invalid condition: "{condition}"')
+        with record.lock:
+            waiter = WaitHandle(record, condition)
+            if record.removed or (condition == "not-running" and not record.running):
+                waiter.set(record.exit_status())
+            else:
+                record.waiters.append(waiter)
+            return waiter
+
+    def endpoints(self) -> Mapping[str, Mapping[str, Endpoint]]:
+        """Endpoints of running containers, by container id and network name."""
+        return {r.id: r.stored.endpoints for r in self.records() if r.running}
+
+    def image_users(self) -> list[tuple[str, str, bool]]:
+        """(container id, image id, running) of all."""
+        return [(r.id, r.stored.image_id, r.running) for r in self.records()]
+
+    def view(self, record: ContainerRecord) -> Container:
+        """As a frontend sees it."""
+        stored = record.stored
+        state = self._core.layout.container(stored.id)
+        files = EtcFiles(state)
+        return Container(
+            id=stored.id,
+            name=stored.name,
+            created_ns=stored.created_ns,
+            image_id=stored.image_id,
+            config=replace(stored.config, hostname=stored.hostname),
+            state=stored.state,
+            path=stored.path,
+            args=stored.args,
+            platform=stored.platform,
+            runtime=stored.runtime,
+            storage=stored.storage,
+            log_driver=stored.log_driver,
+            log_path=self._log_path(stored),
+            hostname_path=str(files.hostname),
+            hosts_path=str(files.hosts),
+            resolv_conf_path=str(files.resolv_conf),
+            endpoints=stored.endpoints,
+            exec_ids=self._core.exec_ids(stored.id),
+        )
+
+    def _log_path(self, stored: StoredContainer) -> str:
+        driver = self._core.drivers.log(stored.log_driver)
+        return self.log_spec(stored).path if LogCapability.FILE in driver.capabilities else ""
+
+    def log_spec(self, stored: StoredContainer) -> LogSpec:
+        """The log of a container, for its driver."""
+        return LogSpec(stored.id, str(self._core.layout.container(stored.id) / "log"), stored.log_options)
+
+    def sweep(self) -> None:
+        """At the daemon's start: remove directories and snapshots that belong to no container (a crash in create or remove)."""
+        known = set(self._records)
+        for place in (self._core.layout.containers, self._core.layout.bundles):
+            for path in place.iterdir():
+                if path.name not in known:
+                    shutil.rmtree(path, ignore_errors=True)
+        storage = self._core.drivers.storage()
+        for key in storage.list().snapshots:
+            if key not in known:
+                storage.remove(key)
+
+    def _reserve(self, name: str | None, id: str) -> str:
+        with self._lock:
+            chosen = check_name(name) if name else random_name(self._names)
+            owner = self._names.get(chosen)
+            if owner is not None:
+                raise Conflict(
+                    f'Conflict. The container name "/{chosen}" is already in use by container "{owner}". '
+                    "You have to remove (or rename) that container to be able to reuse that name."
+                )
+            self._names[chosen] = id
+            return chosen
+
+    def _release_name(self, stored: StoredContainer) -> None:
+        with self._lock:
+            if self._names.get(stored.name) == stored.id:
+                del self._names[stored.name]
+
+    def _make(self, stored: StoredContainer, layers: tuple[str, ...]) -> None:
+        state = self._core.layout.container(stored.id)
+        state.mkdir(mode=0o700)
+        (state / "log").mkdir(mode=0o700)
+        failpoints.hit("create.directory")
+        self._core.drivers.storage(stored.storage).prepare(stored.id, layers)
+        failpoints.hit("create.snapshot")
+        self._core.database.put("containers", stored.id, encode(stored))
+
+    def _unmake(self, stored: StoredContainer) -> None:
+        """Free all that `_make` and starts made. Idempotent."""
+        layout = self._core.layout
+        self._core.drivers.log(stored.log_driver).remove(self.log_spec(stored))
+        self._core.drivers.storage(stored.storage).remove(stored.id)
+        shutil.rmtree(layout.bundle(stored.id), ignore_errors=True)
+        shutil.rmtree(layout.container(stored.id), ignore_errors=True)
+
+
+def _command(config: ContainerConfig) -> tuple[str, tuple[str, ...]]:
+    words = [*(config.entrypoint or ()), *(config.command or ())]
+    if not words or not words[0]:
+        raise InvalidArgument("no command specified", hint="the image has none either: say what to run")
+    return words[0], tuple(words[1:])

@@ -1,0 +1,50 @@
+"""What the engine's services share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from barque.engine.drivers import Drivers
+from barque.engine.events import EventBus
+from barque.engine.host import Host
+from barque.engine.images import ImageService
+from barque.engine.layout import Layout
+from barque.engine.monitor import Monitor
+from barque.engine.networks import NetworkService
+from barque.engine.records import PendingClient, StoredContainer
+from barque.shim.launching import Launcher
+from barque.store.content import ContentStore
+from barque.store.database import Database
+
+__all__ = ["Core"]
+
+
+@dataclass(slots=True)
+class Core:
+    """One engine's parts. `exec_ids` is set by the exec service."""
+
+    layout: Layout
+    host: Host
+    drivers: Drivers
+    database: Database
+    content: ContentStore
+    events: EventBus
+    images: ImageService
+    networks: NetworkService
+    monitor: Monitor
+    launcher: Launcher
+    exec_ids: Callable[[str], tuple[str, ...]] = field(default=lambda _: ())
+
+    def publish(self, stored: StoredContainer, action: str, **more: Any) -> None:
+        """An event of a container, with Docker's attributes: labels, image, name, and more."""
+        extra = {key: str(value) for key, value in more.items()}
+        attributes = {**stored.config.labels, "image": stored.config.image, "name": stored.name, **extra}
+        self.events.publish("container", action, stored.id, attributes)
+
+    def close_pending(self, client: PendingClient) -> None:
+        """Give up a client that waits for a start."""
+        self.monitor.forget(client.fd)
+        os.close(client.fd)

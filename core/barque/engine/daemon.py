@@ -1,0 +1,192 @@
+"""`barqued`: the engine in one process, in the foreground, logging to standard error."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+import stat
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import barque
+from barque.engine.core import Core
+from barque.engine.drivers import Drivers
+from barque.engine.engine import BarqueEngine
+from barque.engine.events import EventBus
+from barque.engine.host import Host
+from barque.engine.images import ImageService
+from barque.engine.layout import Layout
+from barque.engine.monitor import Monitor
+from barque.engine.networks import NetworkService
+from barque.profiles.loading import load_profile
+from barque.shim.launching import Launcher
+from barque.spi.errors import BarqueError, Conflict, FailedPrecondition, InvalidArgument
+from barque.spi.frontend import Listener
+from barque.store.content import ContentStore
+from barque.store.database import Database
+
+__all__ = ["build_engine", "main"]
+
+_log = logging.getLogger("barqued")
+
+
+def main() -> None:
+    """Entry point of `barqued`."""
+    options = _options(sys.argv[1:])
+    logging.basicConfig(
+        level=logging.DEBUG if options.debug else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    os.umask(0o077)
+    try:
+        sys.exit(_serve(options))
+    except BarqueError as error:
+        print(f"barqued: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    root, run = _default_places()
+    parser = argparse.ArgumentParser(
+        prog="barqued",
+        description="The Barque daemon: a container engine that speaks the Docker Engine API.",
+        epilog="Example: barqued --host unix:///run/barque/barque.sock --profile default",
+    )
+    parser.add_argument(
+        "--root", type=Path, default=root, help=f"data that survives a reboot (default {root})"
+    )
+    parser.add_argument(
+        "--run-dir", type=Path, default=run, help=f"data that does not have to (default {run})"
+    )
+    parser.add_argument(
+        "--host", "-H", action="append", metavar="unix:///PATH", help="where to listen; may be repeated"
+    )
+    parser.add_argument(
+        "--profile", default=os.environ.get("BARQUE_PROFILE", "default"), help="name or file of a profile"
+    )
+    parser.add_argument("--debug", action="store_true", help="log more")
+    parser.add_argument("--version", action="version", version=f"barqued {barque.__version__}")
+    return parser.parse_args(arguments)
+
+
+def _default_places() -> tuple[Path, Path]:
+    if os.geteuid() == 0:
+        return Path("/var/lib/barque"), Path("/run/barque")
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    run = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/barque-{os.geteuid()}")
+    return data / "barque", run / "barque"
+
+
+def build_engine(root: Path, run: Path, profile_name: str) -> BarqueEngine:
+    """An engine on this data root; the caller holds the root's lock. Errors: BarqueError."""
+    profile = load_profile(profile_name)
+    layout = Layout(root.absolute(), run.absolute())
+    layout.make()
+    drivers = Drivers(profile, layout)
+    launcher = Launcher.spawn(drivers.refs(), sys.path)
+    database = Database(layout.database)
+    content, events = ContentStore(layout.content), EventBus()
+    core = Core(
+        layout=layout,
+        host=Host.look(),
+        drivers=drivers,
+        database=database,
+        content=content,
+        events=events,
+        images=ImageService(drivers, database, content, events),
+        networks=NetworkService(drivers, database),
+        monitor=Monitor(),
+        launcher=launcher,
+    )
+    engine = BarqueEngine(core)
+    engine.load()
+    return engine
+
+
+def _serve(options: argparse.Namespace) -> int:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    hosts = options.host or [f"unix://{options.run_dir}/barque.sock"]
+    options.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    options.run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with _locked(options.root), contextlib.ExitStack() as closing:
+        engine = build_engine(options.root, options.run_dir, options.profile)
+        closing.callback(engine.close)
+        listeners = tuple(_listen(host, closing) for host in hosts)
+        for frontend in engine.frontends():
+            frontend.start(engine, listeners)
+            closing.callback(frontend.stop, 5.0)
+        _log.info(
+            "ready: profile %s, %s", engine.info().profile, ", ".join(listener.url for listener in listeners)
+        )
+        engine.settle()
+        stop.wait()
+        _log.info("stopping; containers go on")
+    return 0
+
+
+@contextlib.contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Hold the data root against a second daemon (row R8). The lock goes with the process; no pidfile to be stale."""
+    fd = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise Conflict(
+            f"another barqued uses the data root {root}", hint="stop it, or give this one another --root"
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def _listen(host: str, closing: contextlib.ExitStack) -> Listener:
+    if not host.startswith("unix://"):
+        raise InvalidArgument(f"--host {host}: only unix:///PATH is supported yet")
+    path = Path(host.removeprefix("unix://"))
+    if len(os.fsencode(path)) > 107:
+        raise InvalidArgument(
+            f"--host {host}: the path is longer than 107 bytes", hint="choose a shorter --run-dir"
+        )
+    _remove_stale(path)
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    closing.callback(server.close)
+    server.bind(os.fspath(path))
+    os.chmod(path, 0o660)
+    server.listen(1024)
+    return Listener(server.fileno(), host)
+
+
+def _remove_stale(path: Path) -> None:
+    """A socket nobody listens on is a dead daemon's; anything else is not ours to remove."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FailedPrecondition(
+            f"{path} exists and is not a socket", hint="remove it, or choose another --host"
+        )
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(os.fspath(path))
+        except OSError:
+            path.unlink(missing_ok=True)
+            return
+    raise Conflict(f"somebody listens on {path} already", hint="stop that daemon, or choose another --host")
+
+
+if __name__ == "__main__":
+    main()

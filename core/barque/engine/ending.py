@@ -1,0 +1,167 @@
+"""How containers end: a shim reports an exit, or dies itself; stop and kill."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from barque.engine import failpoints
+from barque.engine.containers import ContainerService
+from barque.engine.core import Core
+from barque.engine.processes import kill_process
+from barque.engine.records import ContainerRecord
+from barque.engine.validation import signal_number
+from barque.shim.client import ShimClient, read_exit_file
+from barque.spi.errors import BarqueError, Conflict, NotFound
+from barque.spi.frontend import ExitStatus
+
+__all__ = ["Ender"]
+
+_log = logging.getLogger(__name__)
+_DEFAULT_TIMEOUT = 10
+_KILL_TIMEOUT = 10.0
+
+
+class Ender:
+    """Ends containers. `exec_ended` is told of execs that a shim reports."""
+
+    def __init__(
+        self, core: Core, containers: ContainerService, exec_ended: Callable[[str, str, int], None]
+    ) -> None:
+        self._core, self._containers, self._exec_ended = core, containers, exec_ended
+
+    def on_event(self, record: ContainerRecord, event: dict[str, Any] | None) -> None:
+        """An event of a running container's shim; None: the channel is gone, so the shim is dead."""
+        kind = event.get("event") if event else None
+        if event is None:
+            self._shim_gone(record)
+        elif kind == "exit":
+            self.ended(record, int(event["code"]), int(event["time_ns"]), bool(event.get("oom")))
+        elif kind == "exec-exit":
+            self._exec_ended(record.id, str(event["exec"]), int(event["code"]))
+        elif kind == "oom":
+            self._core.publish(record.stored, "oom")
+        elif kind == "log-error":
+            _log.warning(
+                "container %s: log: %s (%s bytes lost)",
+                record.id[:12],
+                event.get("message"),
+                event.get("lost"),
+            )
+
+    def ended(self, record: ContainerRecord, code: int, finished_ns: int, oom_killed: bool) -> None:
+        """Record an exit, tell everybody, free what the container held. The second call for one exit does nothing."""
+        with record.lock:
+            if not record.running:
+                return
+            core, stored = self._core, record.stored
+            seconds = max(0, finished_ns - stored.state.started_ns) // 1_000_000_000
+            state = replace(
+                stored.state,
+                status="exited",
+                pid=0,
+                exit_code=code,
+                finished_ns=finished_ns,
+                oom_killed=oom_killed,
+            )
+            failpoints.hit("exit.record")
+            record.change(core.database, state=state, endpoints={}, starttime=0)
+            if oom_killed:
+                core.publish(stored, "oom")
+            core.publish(stored, "die", exitCode=code, execDuration=seconds)
+            core.networks.disconnect(stored.endpoints)
+            self._release(record)
+            record.notify(ExitStatus(code, finished_ns, oom_killed), "not-running", "next-exit")
+            remove = stored.config.auto_remove
+        if remove:
+            with contextlib.suppress(NotFound):
+                self._containers.remove(record)
+
+    def signal(self, record: ContainerRecord, number: int) -> None:
+        """Send a signal to init. Errors: Conflict when it does not run."""
+        if not record.running:
+            raise Conflict(f"cannot kill container: {record.id}: container {record.id} is not running")
+        try:
+            with ShimClient.connect(self._state(record)) as shim:
+                shim.kill(number, all=False)
+        except NotFound:
+            return  # it ended in this moment
+        self._core.publish(record.stored, "kill", signal=number)
+
+    def stop(self, record: ContainerRecord, signal_name: str | None, timeout: int | None) -> bool:
+        """See `Engine.container_stop`."""
+        if not record.running:
+            return False
+        config = record.stored.config
+        number = signal_number(signal_name or config.stop_signal or "TERM")
+        seconds = timeout if timeout is not None else config.stop_timeout
+        seconds = _DEFAULT_TIMEOUT if seconds is None else seconds
+        record.stopped_by_user = True
+        waiter = self._containers.wait(record, "not-running")
+        try:
+            with contextlib.suppress(Conflict):
+                self.signal(record, number)
+            if waiter.result(1e9 if seconds < 0 else float(seconds)) is None:
+                with contextlib.suppress(Conflict):
+                    self.signal(record, signal.SIGKILL)
+                self._await_death(record, waiter.result(_KILL_TIMEOUT))
+        finally:
+            waiter.close()
+        self._core.publish(record.stored, "stop")
+        return True
+
+    def kill_and_wait(self, record: ContainerRecord) -> None:
+        """SIGKILL, and return when the exit is recorded (or its container removed)."""
+        waiter = self._containers.wait(record, "not-running")
+        try:
+            with contextlib.suppress(Conflict):
+                self.signal(record, signal.SIGKILL)
+            self._await_death(record, waiter.result(_KILL_TIMEOUT))
+        finally:
+            waiter.close()
+
+    def clean(self, record: ContainerRecord) -> None:
+        """After the death of a shim: what it would have freed. Idempotent."""
+        stored = record.stored
+        try:
+            root = str(self._core.layout.runtime(stored.runtime))
+            self._core.drivers.runtime(stored.runtime).delete(stored.id, root, force=True)
+        except BarqueError as error:
+            _log.error("container %s: cleaning up after its shim: %s", stored.id[:12], error)
+
+    def _await_death(self, record: ContainerRecord, status: ExitStatus | None) -> None:
+        if status is None:
+            raise Conflict(
+                f"tried to kill container {record.id}, but did not receive an exit event",
+                hint="a process of it may hang in the kernel; see `ps -o pid,stat,wchan`",
+            )
+
+    def _release(self, record: ContainerRecord) -> None:
+        """The exit is durable here: the shim may go."""
+        control, record.control = record.control, None
+        if control is not None:
+            self._core.monitor.forget(control.fileno())
+            control.close()
+
+    def _shim_gone(self, record: ContainerRecord) -> None:
+        """The shim died without a word (row R4), or after its exit file was written."""
+        with record.lock:
+            if not record.running:
+                return
+            stored = record.stored
+            report = read_exit_file(self._state(record))
+            if report is None or report["time_ns"] < stored.state.started_ns:
+                _log.warning("container %s: its shim was killed; killing the container", stored.id[:12])
+                kill_process(stored.state.pid, stored.starttime)
+                report = {"code": 137, "time_ns": time.time_ns(), "oom": False}
+                self.clean(record)
+            self.ended(record, int(report["code"]), int(report["time_ns"]), bool(report.get("oom")))
+
+    def _state(self, record: ContainerRecord) -> str:
+        return os.fspath(self._core.layout.container(record.id))

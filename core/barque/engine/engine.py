@@ -1,0 +1,203 @@
+"""The engine: its services put together behind the facade that frontends see (`barque.spi.frontend.Engine`)."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Callable, Iterator
+
+import barque
+from barque.engine.adoption import Adopter
+from barque.engine.attaching import Attacher
+from barque.engine.containers import ContainerService
+from barque.engine.core import Core
+from barque.engine.ending import Ender
+from barque.engine.events import Subscription
+from barque.engine.execs import ExecService
+from barque.engine.records import WaitHandle, decode
+from barque.engine.starting import Starter
+from barque.engine.validation import signal_number
+from barque.plugins.facades import FrontendDriver
+from barque.spi.common import Platform, ProgressSink
+from barque.spi.errors import BarqueError, NotFound
+from barque.spi.frontend import (
+    AttachRequest,
+    ClientStream,
+    Container,
+    ContainerConfig,
+    EngineInfo,
+    Exec,
+    ExecConfig,
+    Image,
+    LogsRequest,
+    Network,
+    Removed,
+)
+from barque.spi.image import Credentials
+from barque.spi.log import LogEntry
+
+__all__ = ["BarqueEngine"]
+
+
+class BarqueEngine:
+    """One engine on one data root. Thread-safe. See `barque.spi.frontend.Engine` for the methods."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._containers = ContainerService(core)
+        self._execs = ExecService(core, self._containers)
+        self._ender = Ender(core, self._containers, self._execs.ended)
+        self._starter = Starter(core, self._containers, self._ender.on_event)
+        self._attacher = Attacher(core, self._containers)
+        self._adopter = Adopter(core, self._containers, self._ender, self._execs.adopt)
+        self._started_ns = time.time_ns()
+        self._id = core.database.fact("engine-id", secrets.token_hex(16))
+
+    def load(self) -> None:
+        """Read the state and adopt what runs. After this the engine may be asked."""
+        core = self._core
+        core.images.load()
+        core.networks.load()
+        for _, document in core.database.all("containers"):
+            self._containers.add(decode(document))
+        self._adopter.adopt_all()
+
+    def settle(self) -> None:
+        """What need not be done before the first answer: sweep leftovers, make networks agree, finish removals."""
+        core = self._core
+        core.networks.restore(tuple(e for by in self._containers.endpoints().values() for e in by.values()))
+        self._containers.sweep()
+        for record in self._containers.records():
+            if record.stored.config.auto_remove and record.stored.state.status == "exited":
+                with contextlib.suppress(NotFound):
+                    self._containers.remove(record)
+
+    def close(self) -> None:
+        """Stop; containers go on. Idempotent."""
+        self._core.monitor.close()
+        self._core.networks.close()
+        self._core.launcher.close()
+        self._core.database.close()
+
+    def info(self) -> EngineInfo:
+        drivers, profile = self._core.drivers, self._core.drivers.profile
+        return EngineInfo(
+            id=self._id,
+            version=barque.__version__,
+            profile=profile.name,
+            root=str(self._core.layout.root),
+            runtimes={name: drivers.driver_of("runtime", name) for name in drivers.names("runtime")},
+            default_runtime=profile.runtime.default,
+            storage_driver=profile.storage.default,
+            log_driver=profile.log.default,
+            log_drivers=drivers.names("log"),
+            networks=drivers.names("network"),
+            cgroup_version=self._core.host.cgroup_version,
+            started_ns=self._started_ns,
+        )
+
+    # -- containers ---------------------------------------------------------------------------
+
+    def container_create(self, name: str | None, config: ContainerConfig) -> Container:
+        return self._containers.create(name, config)
+
+    def container_list(self) -> tuple[Container, ...]:
+        records = sorted(self._containers.records(), key=lambda r: r.stored.created_ns, reverse=True)
+        return tuple(self._containers.view(record) for record in records)
+
+    def container_get(self, ref: str) -> Container:
+        return self._containers.view(self._containers.find(ref))
+
+    def container_start(self, ref: str) -> bool:
+        record = self._containers.find(ref)
+        try:
+            return self._starter.start(record)
+        except BarqueError:
+            if record.stored.config.auto_remove:
+                self._containers.remove(record)
+            raise
+
+    def container_stop(self, ref: str, signal: str | None, timeout: int | None) -> bool:
+        return self._ender.stop(self._containers.find(ref), signal, timeout)
+
+    def container_kill(self, ref: str, signal: str) -> None:
+        record = self._containers.find(ref)
+        self._ender.signal(record, signal_number(signal or "KILL"))
+
+    def container_wait(self, ref: str, condition: str) -> WaitHandle:
+        return self._containers.wait(self._containers.find(ref), condition)
+
+    def container_remove(self, ref: str, force: bool) -> None:
+        record = self._containers.find(ref)
+        if force and record.running:
+            removed = self._containers.wait(record, "removed") if record.stored.config.auto_remove else None
+            self._ender.kill_and_wait(record)
+            if removed is not None:
+                removed.result(10.0)
+                return
+        self._containers.remove(record)
+        self._execs.drop(record.id)
+
+    def container_resize(self, ref: str, height: int, width: int) -> None:
+        self._attacher.resize(self._containers.find(ref), height, width)
+
+    def container_attach(self, ref: str, request: AttachRequest, stream: ClientStream) -> None:
+        self._attacher.attach(self._containers.find(ref), request, stream)
+
+    def container_logs(self, ref: str, request: LogsRequest) -> Iterator[LogEntry]:
+        return self._attacher.logs(self._containers.find(ref), request)
+
+    # -- execs --------------------------------------------------------------------------------
+
+    def exec_create(self, ref: str, config: ExecConfig) -> str:
+        return self._execs.create(ref, config)
+
+    def exec_start(self, exec_id: str, stream: ClientStream | None) -> None:
+        self._execs.start(exec_id, stream)
+
+    def exec_get(self, exec_id: str) -> Exec:
+        return self._execs.get(exec_id)
+
+    def exec_resize(self, exec_id: str, height: int, width: int) -> None:
+        self._execs.resize(exec_id, height, width)
+
+    # -- images -------------------------------------------------------------------------------
+
+    def image_pull(
+        self,
+        reference: str,
+        platform: Platform | None,
+        credentials: Credentials | None,
+        progress: ProgressSink,
+        cancelled: Callable[[], bool],
+    ) -> tuple[Image, bool]:
+        return self._core.images.pull(reference, platform, credentials, progress, cancelled)
+
+    def image_list(self) -> tuple[Image, ...]:
+        return self._core.images.all()
+
+    def image_get(self, ref: str) -> Image:
+        return self._core.images.get(ref)
+
+    def image_remove(self, ref: str, force: bool) -> Removed:
+        return self._core.images.remove(ref, force, self._containers.image_users())
+
+    def image_tag(self, ref: str, repository: str, tag: str) -> None:
+        self._core.images.tag(ref, repository, tag)
+
+    # -- networks and events --------------------------------------------------------------------
+
+    def network_list(self) -> tuple[Network, ...]:
+        return self._core.networks.all(self._containers.endpoints())
+
+    def network_get(self, ref: str) -> Network:
+        return self._core.networks.get(ref, self._containers.endpoints())
+
+    def events(self, since_ns: int | None, until_ns: int | None) -> Subscription:
+        return self._core.events.subscribe(since_ns, until_ns)
+
+    def frontends(self) -> tuple[FrontendDriver, ...]:
+        """The profile's frontends, not started."""
+        drivers = self._core.drivers
+        return tuple(drivers.frontend(name) for name in drivers.names("frontend"))

@@ -1,0 +1,173 @@
+"""Networks and endpoints: what the profile's network drivers know, kept durably by the engine."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter
+
+from barque.engine.drivers import Drivers
+from barque.engine.sandboxes import new_sandbox
+from barque.plugins.facades import NetworkDriver
+from barque.spi.errors import InvalidArgument, NotFound
+from barque.spi.frontend import ContainerConfig, Network
+from barque.spi.network import Endpoint, EndpointSpec, NetworkCapability, NetworkSpec, PortBinding
+from barque.store.database import Database
+
+__all__ = ["Connection", "NetworkService"]
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredNetwork:
+    spec: NetworkSpec
+    driver: str
+    created_ns: int
+
+
+_adapter: TypeAdapter[_StoredNetwork] = TypeAdapter(_StoredNetwork)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How a container is connected: `mode` as `SpecInputs.network`, its endpoints by network name, the sandbox (owned by the holder)."""
+
+    mode: str
+    endpoints: Mapping[str, Endpoint]
+    netns: int | None
+
+
+class NetworkService:
+    """The networks of the profile: one default network for each network driver, called like it."""
+
+    def __init__(self, drivers: Drivers, database: Database) -> None:
+        self._drivers, self._database = drivers, database
+        self._lock = threading.Lock()
+        self._networks: dict[str, _StoredNetwork] = {}
+        self._realised: set[str] = set()
+
+    def load(self) -> None:
+        """Read what is stored and add the profile's own networks. Cheap: no driver is imported."""
+        for id, document in self._database.all("networks"):
+            self._networks[id] = _adapter.validate_json(document)
+        names = {n.spec.name for n in self._networks.values()}
+        for name in self._drivers.names("network"):
+            if name not in names:
+                self._store(_StoredNetwork(NetworkSpec(secrets.token_hex(32), name), name, time.time_ns()))
+
+    def restore(self, endpoints: tuple[Endpoint, ...]) -> None:
+        """Make the drivers agree with what is stored: after a crash, links and rules of nobody go."""
+        for name in self._drivers.names("network"):
+            mine = [n for n in self._networks.values() if n.driver == name]
+            for network in mine:
+                self._realise(network)
+            ids = {n.spec.id for n in mine}
+            specs = tuple(self._networks[id].spec for id in ids)
+            self._drivers.network(name).restore(specs, tuple(e for e in endpoints if e.network_id in ids))
+
+    def close(self) -> None:
+        """Stop the drivers that were used."""
+        for id in tuple(self._realised):
+            self._driver(self._networks[id]).close()
+
+    def default_name(self) -> str:
+        """The network a container gets when it asks for none."""
+        return self._drivers.profile.network.default
+
+    def find(self, ref: str) -> NetworkSpec:
+        """By name, id or unique prefix of an id; `default` is the profile's. Errors: NotFound."""
+        return self._find(ref).spec
+
+    def all(self, endpoints: Mapping[str, Mapping[str, Endpoint]]) -> tuple[Network, ...]:
+        """All networks; `endpoints` is container id -> network name -> endpoint."""
+        return tuple(
+            self._view(n, endpoints) for n in sorted(self._networks.values(), key=lambda n: n.created_ns)
+        )
+
+    def get(self, ref: str, endpoints: Mapping[str, Mapping[str, Endpoint]]) -> Network:
+        """One network. Errors: NotFound."""
+        return self._view(self._find(ref), endpoints)
+
+    def connect(
+        self, container_id: str, config: ContainerConfig, ports: tuple[PortBinding, ...]
+    ) -> Connection:
+        """Attach a starting container to its network. On error nothing is left. Errors: NotFound, Conflict …"""
+        network = self._find(config.network)
+        driver = self._realise(network)
+        spec = EndpointSpec(
+            id=secrets.token_hex(32),
+            network=self._networks[network.spec.id].spec,
+            container_id=container_id,
+            mac=config.mac_address,
+            ipv4=config.ipv4_address,
+            ports=ports,
+        )
+        if NetworkCapability.HOST_NAMESPACE in driver.capabilities:
+            return Connection("host", {network.spec.name: driver.attach(spec, None).endpoint}, None)
+        if ports and NetworkCapability.PORTS not in driver.capabilities:
+            spec = _without_ports(spec)
+        own = NetworkCapability.OWN_SANDBOX in driver.capabilities
+        netns = None if own else new_sandbox()
+        try:
+            attachment = driver.attach(spec, netns)
+        except BaseException:
+            if netns is not None:
+                os.close(netns)
+            raise
+        sandbox = attachment.netns if attachment.netns is not None else netns
+        return Connection("sandbox", {network.spec.name: attachment.endpoint}, sandbox)
+
+    def disconnect(self, endpoints: Mapping[str, Endpoint]) -> None:
+        """Detach all endpoints of a container that ended. Idempotent."""
+        for endpoint in endpoints.values():
+            network = self._networks.get(endpoint.network_id)
+            if network is not None:
+                self._driver(network).detach(endpoint)
+
+    def _find(self, ref: str) -> _StoredNetwork:
+        name = self.default_name() if ref in ("", "default") else ref
+        for network in self._networks.values():
+            if name in (network.spec.name, network.spec.id):
+                return network
+        matches = [n for n in self._networks.values() if n.spec.id.startswith(name)]
+        if len(matches) > 1:
+            raise InvalidArgument(f"network {name} is ambiguous ({len(matches)} matches found on ID prefix)")
+        if not matches:
+            raise NotFound(
+                f"network {name} not found", hint="`docker network ls` shows the networks there are"
+            )
+        return matches[0]
+
+    def _driver(self, network: _StoredNetwork) -> NetworkDriver:
+        return self._drivers.network(network.driver)
+
+    def _realise(self, network: _StoredNetwork) -> NetworkDriver:
+        """Make the network exist on the host, once a daemon."""
+        driver = self._driver(network)
+        with self._lock:
+            if network.spec.id not in self._realised:
+                complete = driver.create(network.spec)
+                if complete != network.spec:
+                    self._store(_StoredNetwork(complete, network.driver, network.created_ns))
+                self._realised.add(network.spec.id)
+        return driver
+
+    def _store(self, network: _StoredNetwork) -> None:
+        self._database.put("networks", network.spec.id, _adapter.dump_json(network).decode())
+        self._networks[network.spec.id] = network
+
+    def _view(self, network: _StoredNetwork, endpoints: Mapping[str, Mapping[str, Endpoint]]) -> Network:
+        mine = {cid: by[network.spec.name] for cid, by in endpoints.items() if network.spec.name in by}
+        driver = self._drivers.driver_of("network", network.driver)
+        return Network(network.spec, "null" if driver == "none" else driver, network.created_ns, mine)
+
+
+def _without_ports(spec: EndpointSpec) -> EndpointSpec:
+    """Docker accepts and ignores published ports on `none`."""
+    return EndpointSpec(
+        spec.id, spec.network, spec.container_id, spec.interface, spec.mac, spec.ipv4, spec.ipv6
+    )

@@ -1,0 +1,134 @@
+"""A container as the engine holds it: a durable value, and the live state around it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from barque.shim.protocol import ClientAttach
+from barque.spi.common import Platform
+from barque.spi.frontend import ContainerConfig, ContainerState, ExitStatus
+from barque.spi.network import Endpoint
+from barque.store.database import Database
+
+__all__ = ["ContainerRecord", "PendingClient", "StoredContainer", "WaitHandle"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredContainer:
+    """What the database keeps. `config` is resolved against the image; `starttime` is init's, in clock ticks since the
+    boot `boot_id` names (proc(5), stat field 22), which tells it from a later process with its pid."""
+
+    id: str
+    name: str
+    created_ns: int
+    image_id: str
+    config: ContainerConfig
+    path: str
+    args: tuple[str, ...]
+    platform: Platform
+    runtime: str
+    storage: str
+    log_driver: str
+    log_options: Mapping[str, str]
+    hostname: str
+    state: ContainerState = field(default_factory=lambda: ContainerState("created"))
+    starttime: int = 0
+    boot_id: str = ""
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+
+
+_adapter: TypeAdapter[StoredContainer] = TypeAdapter(StoredContainer)
+
+
+def encode(stored: StoredContainer) -> str:
+    """As the JSON document of the database."""
+    return _adapter.dump_json(stored).decode()
+
+
+def decode(document: str) -> StoredContainer:
+    """The inverse of `encode`. Errors: ValueError (pydantic's)."""
+    return _adapter.validate_json(document)
+
+
+@dataclass(frozen=True, slots=True)
+class PendingClient:
+    """A client that attached before the start."""
+
+    attach: ClientAttach
+    fd: int
+
+
+class WaitHandle:
+    """A `Waiter`: set once."""
+
+    def __init__(self, record: ContainerRecord | None, condition: str) -> None:
+        self.condition = condition
+        self._record = record
+        self._event = threading.Event()
+        self._status: ExitStatus | None = None
+
+    def set(self, status: ExitStatus) -> None:
+        """Deliver. Only the first counts."""
+        if not self._event.is_set():
+            self._status = status
+            self._event.set()
+
+    def result(self, timeout: float) -> ExitStatus | None:
+        """See `Waiter.result`."""
+        return self._status if self._event.wait(timeout) else None
+
+    def close(self) -> None:
+        """See `Waiter.close`."""
+        if self._record is not None:
+            with self._record.lock:
+                if self in self._record.waiters:
+                    self._record.waiters.remove(self)
+
+
+class ContainerRecord:
+    """One container. `lock` guards everything here; operations on one container take turns by it."""
+
+    def __init__(self, stored: StoredContainer) -> None:
+        self.stored = stored
+        self.lock = threading.RLock()
+        self.waiters: list[WaitHandle] = []
+        self.pending: list[PendingClient] = []
+        self.control: socket.socket | None = None
+        self.shim_pid = 0
+        self.removed = False
+        self.stopped_by_user = False
+
+    @property
+    def id(self) -> str:
+        return self.stored.id
+
+    @property
+    def name(self) -> str:
+        return self.stored.name
+
+    @property
+    def running(self) -> bool:
+        return self.stored.state.status == "running"
+
+    def change(self, database: Database, **fields: Any) -> None:
+        """Replace fields of the stored value, durable first."""
+        stored = replace(self.stored, **fields)
+        database.put("containers", stored.id, encode(stored))
+        self.stored = stored
+
+    def exit_status(self) -> ExitStatus:
+        """How it ended last."""
+        state = self.stored.state
+        return ExitStatus(state.exit_code, state.finished_ns, state.oom_killed, state.error)
+
+    def notify(self, status: ExitStatus, *conditions: str) -> None:
+        """Deliver to the waiters for these conditions."""
+        for waiter in [w for w in self.waiters if w.condition in conditions]:
+            waiter.set(status)
+            self.waiters.remove(waiter)

@@ -1,0 +1,228 @@
+"""Starting a container: network, /etc files, spec, launch. Undone step by step when one fails."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from barque.engine import failpoints
+from barque.engine.containers import ContainerService
+from barque.engine.core import Core
+from barque.engine.etcfiles import EtcFiles
+from barque.engine.networks import Connection
+from barque.engine.records import ContainerRecord, PendingClient
+from barque.engine.sandboxes import open_sandbox
+from barque.oci.spec import SpecInputs, runtime_spec
+from barque.shim.client import read_event
+from barque.shim.protocol import ShimConfig
+from barque.spi.errors import BarqueError, Conflict, Internal, InvalidArgument, from_wire
+from barque.spi.frontend import ContainerState
+from barque.spi.network import PortBinding
+
+__all__ = ["Starter"]
+
+_DEFAULT_PARENT = "/barque"
+
+
+class Starter:
+    """Starts containers. `ended` is told when a start failed or the container's shim spoke."""
+
+    def __init__(
+        self,
+        core: Core,
+        containers: ContainerService,
+        on_event: Callable[[ContainerRecord, dict[str, Any] | None], None],
+    ) -> None:
+        self._core, self._containers, self._on_event = core, containers, on_event
+
+    def start(self, record: ContainerRecord) -> bool:
+        """See `Engine.container_start`."""
+        with record.lock:
+            if record.running:
+                return False
+            if record.removed or record.stored.state.status in ("removing", "dead"):
+                raise Conflict(f"cannot start container {record.id}: it is {record.stored.state.status}")
+            try:
+                self._start(record)
+            except BarqueError as error:
+                raise self._failed(record, error) from error
+            return True
+
+    def _start(self, record: ContainerRecord) -> None:
+        with contextlib.ExitStack() as undo:
+            connection = self._connect(record, undo)
+            try:
+                self._launch(record, connection, undo)
+            finally:
+                if connection.netns is not None:
+                    os.close(connection.netns)
+            undo.pop_all()
+
+    def _failed(self, record: ContainerRecord, error: BarqueError) -> BarqueError:
+        """Record a start that failed; the error a client shall see (126 and 127 as Docker words them)."""
+        code = error.exit_code if error.exit_code in (126, 127) else 128
+        state = replace(record.stored.state, exit_code=code, error=error.message)
+        record.change(self._core.database, state=state, endpoints={})
+        pending = self._take_pending(record)
+        _close_all(pending)
+        record.notify(record.exit_status(), "next-exit", "not-running")
+        if code == 128:
+            return error
+        return InvalidArgument(
+            f"failed to create task for container: {error.message}", hint=error.hint, exit_code=code
+        )
+
+    def _connect(self, record: ContainerRecord, undo: contextlib.ExitStack) -> Connection:
+        config = record.stored.config
+        mode, _, other = config.network.partition(":")
+        if mode == "container" and other:
+            pid = self._running_pid(other, "network")
+            return Connection("sandbox", {}, open_sandbox(pid))
+        ports = config.ports + (
+            self._all_exposed(config.exposed_ports, config.ports) if config.publish_all else ()
+        )
+        connection = self._core.networks.connect(record.id, config, ports)
+        undo.callback(self._core.networks.disconnect, connection.endpoints)
+        failpoints.hit("start.network")
+        return connection
+
+    @staticmethod
+    def _all_exposed(exposed: tuple[str, ...], published: tuple[PortBinding, ...]) -> tuple[PortBinding, ...]:
+        taken = {(p.container_port, p.protocol) for p in published}
+        wanted = []
+        for text in exposed:
+            port, _, protocol = text.partition("/")
+            if port.isdigit() and (int(port), protocol or "tcp") not in taken:
+                wanted.append(PortBinding(int(port), protocol or "tcp"))
+        return tuple(wanted)
+
+    def _launch(self, record: ContainerRecord, connection: Connection, undo: contextlib.ExitStack) -> None:
+        core, stored = self._core, record.stored
+        files = EtcFiles(core.layout.container(stored.id))
+        host_network = connection.mode == "host"
+        hostname = os.uname().nodename if host_network and not stored.config.hostname else stored.hostname
+        files.write(stored.config, hostname, connection.endpoints.values(), host_network)
+        bundle = core.layout.bundle(stored.id)
+        (bundle / "rootfs").mkdir(mode=0o700, parents=True, exist_ok=True)
+        for bind in stored.config.binds:
+            if bind.create_source and not os.path.lexists(bind.source):
+                Path(bind.source).mkdir(parents=True)
+        pending = self._take_pending(record)
+        undo.callback(_close_all, pending)
+        shim = self._shim_config(record, connection, files, hostname, bundle, pending)
+        # one durable write before anything runs: the next daemon then knows which addresses are in use
+        state = ContainerState("running", started_ns=time.time_ns())
+        previous = stored.state
+        record.change(
+            core.database, state=state, endpoints=dict(connection.endpoints), boot_id=core.host.boot_id
+        )
+        undo.callback(record.change, core.database, state=previous, endpoints={})
+        failpoints.hit("start.launch")
+        control = core.launcher.launch(shim, connection.netns, [client.fd for client in pending])
+        undo.callback(control.close)
+        started = self._await_start(control)
+        failpoints.hit("start.started")
+        # not durable: the shim itself tells pid and start time to whoever asks
+        state = replace(state, pid=started["pid"])
+        record.stored = replace(record.stored, state=state, starttime=started["starttime"])
+        record.stopped_by_user = False
+        record.control = control
+        core.monitor.watch(control, lambda event: self._on_event(record, event))
+        _close_all(pending)
+        core.publish(record.stored, "start")
+
+    def _await_start(self, control: socket.socket) -> dict[str, Any]:
+        event = read_event(control)
+        if event is None:
+            raise Internal("the container's shim died while it started", hint="see the daemon's log")
+        if event.get("event") == "failed":
+            raise from_wire(event.get("error") or {})
+        if event.get("event") != "started":
+            raise Internal(f"the container's shim said {event.get('event')!r} instead of started")
+        return event
+
+    def _take_pending(self, record: ContainerRecord) -> list[PendingClient]:
+        pending, record.pending = record.pending, []
+        for client in pending:
+            self._core.monitor.forget(client.fd)
+        return pending
+
+    def _shim_config(
+        self,
+        record: ContainerRecord,
+        connection: Connection,
+        files: EtcFiles,
+        hostname: str,
+        bundle: Path,
+        pending: list[PendingClient],
+    ) -> ShimConfig:
+        core, stored = self._core, record.stored
+        config = stored.config
+        log = self._containers.log_spec(stored)
+        inputs = SpecInputs(
+            id=stored.id,
+            rootfs=str(bundle / "rootfs"),
+            args=(stored.path, *stored.args),
+            hostname=hostname,
+            cgroups_path=f"/{(config.cgroup_parent or _DEFAULT_PARENT).strip('/')}/{stored.id}",
+            network=connection.mode,
+            pid_namespace=self._namespace(config.pid_mode, "pid"),
+            ipc_namespace=self._namespace(config.ipc_mode, "ipc"),
+            files=files.mounts(),
+            bounding=core.host.bounding,
+            cgroup_v2=core.host.cgroup_v2,
+        )
+        runtime_root = core.layout.runtime(stored.runtime)
+        return ShimConfig(
+            id=stored.id,
+            state=str(core.layout.container(stored.id)),
+            bundle=str(bundle),
+            rootfs=str(bundle / "rootfs"),
+            mounts=core.drivers.storage(stored.storage).mounts(stored.id),
+            runtime=stored.runtime,
+            runtime_root=str(runtime_root),
+            spec=runtime_spec(config, inputs),
+            log=stored.log_driver,
+            log_directory=log.directory,
+            log_options=dict(stored.log_options),
+            terminal=config.tty,
+            open_stdin=config.open_stdin,
+            stdin_once=config.stdin_once,
+            console_size=_console_size(config.document),
+            clients=tuple(client.attach for client in pending),
+            user=config.user,
+            group_add=config.group_add,
+        )
+
+    def _namespace(self, mode: str, kind: str) -> str | None:
+        """See `SpecInputs.pid_namespace`."""
+        name, _, other = mode.partition(":")
+        if mode == "host":
+            return ""
+        if name == "container" and other:
+            return f"/proc/{self._running_pid(other, kind)}/ns/{kind}"
+        if mode in ("", "private", "shareable"):
+            return None
+        raise InvalidArgument(f"invalid {kind} mode: {mode}")
+
+    def _running_pid(self, ref: str, what: str) -> int:
+        other = self._containers.find(ref)
+        if not other.running or not other.stored.state.pid:
+            raise Conflict(f"cannot join {what} of a non running container: {other.id}")
+        return other.stored.state.pid
+
+
+def _console_size(document: Mapping[str, Any]) -> tuple[int, int] | None:
+    size: list[int] = document.get("ConsoleSize") or []
+    return (int(size[0]), int(size[1])) if len(size) == 2 and any(size) else None
+
+
+def _close_all(clients: list[PendingClient]) -> None:
+    while clients:
+        os.close(clients.pop().fd)

@@ -1,0 +1,70 @@
+"""What a profile may say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = ["Instance", "Profile", "Section"]
+
+
+class Instance(BaseModel):
+    """One configured driver: `driver` is its entry-point name (by default the instance's own), the rest its options."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    driver: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Section(BaseModel):
+    """All drivers of one kind; `default` names the instance used when nobody asks for another."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    default: str
+    instances: dict[str, Instance]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, document: Any) -> Any:
+        """`{default = "a", a = {driver = "x", k = 1}}` -> default and instances."""
+        if not isinstance(document, dict) or "instances" in document:
+            return document
+        instances = {}
+        for name, table in document.items():
+            if name == "default":
+                continue
+            if not isinstance(table, dict):
+                raise ValueError(f"{name!r} is not a table of options; write [<kind>.{name}]")
+            options = dict(table)
+            instances[name] = {"driver": options.pop("driver", name), "options": options}
+        return {"default": document.get("default"), "instances": instances}
+
+    @model_validator(mode="after")
+    def _default_exists(self) -> Section:
+        if self.default not in self.instances:
+            known = ", ".join(sorted(self.instances)) or "none"
+            raise ValueError(f"default = {self.default!r} names no table here (there are: {known})")
+        return self
+
+
+class Profile(BaseModel):
+    """A whole profile. `name` is that of its file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    description: str = ""
+    runtime: Section
+    network: Section
+    storage: Section
+    image: Section
+    log: Section
+    frontend: Section
+
+    def section(self, kind: str) -> Section:
+        """The section of `kind`."""
+        section: Section = getattr(self, kind)
+        return section

@@ -1,0 +1,1 @@
+"""Durable state: metadata in SQLite (`database`), content-addressed blobs (`content`)."""
