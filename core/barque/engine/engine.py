@@ -174,6 +174,9 @@ class BarqueEngine:
     ) -> tuple[Image, bool]:
         return self._core.images.pull(reference, platform, credentials, progress, cancelled)
 
+    def image_load(self, path: str, progress: ProgressSink) -> Image:
+        return self._core.images.pull(f"docker-archive:{path}", None, None, progress, lambda: False)[0]
+
     def image_list(self) -> tuple[Image, ...]:
         return self._core.images.all()
 

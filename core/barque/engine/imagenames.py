@@ -51,11 +51,13 @@ class ImageNames:
         return reference if scheme else parse_reference(reference).name
 
     def alias(self, asked: str, resolved: str) -> tuple[str, ...]:
-        """The names a pull gives: the source's, and with a scheme also what the user wrote. By digest: none."""
-        scheme, _ = self.split_scheme(asked)
+        """The names a pull gives: the source's, and what the user wrote when the source calls it by its own scheme. By digest: none."""
+        if not resolved or "@sha256:" in resolved:
+            return ()
+        scheme, _ = self.split_scheme(resolved)
         if scheme:
             return tuple(dict.fromkeys((asked, resolved)))
-        return () if "@" in resolved else (resolved,)
+        return (self.canonical(resolved),)
 
     def is_id(self, ref: str, image_id: str) -> bool:
         """Whether `ref` means the image by its id."""

@@ -399,6 +399,9 @@ class Engine(Protocol):
     ) -> tuple[Image, bool]:
         """The image, and whether anything new came. `reference` may carry a scheme."""
 
+    def image_load(self, path: str, progress: ProgressSink) -> Image:
+        """The image in the `docker save` archive `path`, a file of the engine's host."""
+
     def image_list(self) -> tuple[Image, ...]: ...
 
     def image_get(self, ref: str) -> Image:

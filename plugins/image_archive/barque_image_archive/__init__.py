@@ -1,0 +1,1 @@
+"""Images from `docker save` archives: the source `docker-archive:PATH`."""
