@@ -35,7 +35,7 @@ def resolve(add: Iterable[str], drop: Iterable[str], bounding: frozenset[str]) -
     `ALL` means what the daemon itself may give (`bounding`). Errors: InvalidArgument for an unknown
     name, or one that the daemon's own bounding set lacks.
     """
-    added, dropped = {_normal(name, "cap_add") for name in add}, {_normal(name, "cap_drop") for name in drop}
+    added, dropped = {_normal(name, "CapAdd") for name in add}, {_normal(name, "CapDrop") for name in drop}
     everything = tuple(cap for cap in ALL if cap in bounding)
     if "ALL" in added:
         chosen = set(everything) - dropped
@@ -46,7 +46,7 @@ def resolve(add: Iterable[str], drop: Iterable[str], bounding: frozenset[str]) -
     missing = sorted(cap for cap in added - {"ALL"} if cap not in bounding)
     if missing:
         raise InvalidArgument(
-            f"cap_add: {missing[0]} is not in the daemon's own bounding set",
+            f"invalid CapAdd: {missing[0]} is not in the daemon's own bounding set",
             hint="run the daemon where it has that capability, or leave it out",
         )
     return tuple(cap for cap in ALL if cap in chosen)
@@ -59,7 +59,7 @@ def _normal(name: str, field: str) -> str:
     upper = upper if upper.startswith("CAP_") else "CAP_" + upper
     if upper not in ALL:
         raise InvalidArgument(
-            f'invalid {field}: unknown capability: "{name}"', hint="see capabilities(7) for the names"
+            f'invalid {field}: unknown capability: "{upper}"', hint="see capabilities(7) for the names"
         )
     return upper
 
