@@ -1,0 +1,68 @@
+"""Two hundred runs in a row leave nothing behind (row R17's cycles, in small)."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from registry_image import IMAGE
+
+pytestmark = pytest.mark.root
+
+
+def census(daemon, lab):
+    """Everything a run could leak, as sorted lines."""
+    found = []
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            try:
+                command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                state = (path / "stat").read_text().rpartition(")")[2].split()[0]
+            except OSError:
+                continue
+            if "barque-shim" in command or (state == "Z" and command == ""):
+                found.append(f"process {command or (path / 'stat').read_text().split()[1]}")
+    found += [
+        f"mount {line.split()[1]}"
+        for line in Path("/proc/mounts").read_text().splitlines()
+        if str(daemon.base) in line
+    ]
+    found += [f"cgroup {p}" for p in Path("/sys/fs/cgroup").glob("*/barque/*") if p.is_dir()]
+    links = lab.run("ip", "-o", "link").stdout.decode().splitlines()
+    found += [f"link {line.split()[1].partition('@')[0]}" for line in links if "bqw" not in line]
+    elements = (
+        lab.run("nft", "-s", "list", "table", "inet", "barque").stdout.decode()
+        or lab.run("nft", "-s", "list", "ruleset").stdout.decode()
+    )
+    found += [f"nft {line.strip()}" for line in elements.splitlines()]
+    roots = [
+        daemon.base / "root" / "containers",
+        daemon.base / "run" / "containers",
+        daemon.base / "root" / "storage" / "overlay" / "snapshots",
+    ]
+    found += [f"directory {p}" for root in roots for p in root.glob("*")]
+    return sorted(found)
+
+
+def descriptors(daemon):
+    pid = daemon.process.pid
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+@pytest.mark.row("R17")
+@pytest.mark.timeout(300)
+def test_two_hundred_runs_leave_nothing(own_daemon, lab):
+    daemon = own_daemon
+    arguments = ("run", "--rm", "-p", "18090:80", IMAGE, "echo", "hi")
+    for _ in range(20):
+        assert daemon.docker(*arguments).stdout == "hi\n"
+    time.sleep(2)
+    before, open_before = census(daemon, lab), descriptors(daemon)
+    for _ in range(200):
+        result = daemon.docker(*arguments)
+        assert (result.stdout, result.returncode) == ("hi\n", 0), result.stderr
+    deadline = time.monotonic() + 10
+    while (after := census(daemon, lab)) != before and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert after == before
+    assert descriptors(daemon) <= open_before + 5
