@@ -42,8 +42,8 @@ def registry(lab, workspace):
         f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {workspace}/registry}}}}\n"
         f"http: {{addr: {REGISTRY}}}\n"
     )
-    log = (workspace / "registry.log").open("wb")
-    process = lab.start("docker-registry", "serve", str(config), stdout=log, stderr=log)
+    with (workspace / "registry.log").open("wb") as log:
+        process = lab.start("docker-registry", "serve", str(config), stdout=log, stderr=log)
     archive = workspace / "busybox.tar"
     archive.write_bytes(busybox_archive())
     deadline = time.monotonic() + 20
@@ -65,11 +65,13 @@ def daemon(lab, workspace, registry):
     base = workspace / "d"
     base.mkdir()
     daemon = Daemon(base, lab)
-    daemon.start()
-    pulled = daemon.docker("pull", IMAGE)
-    assert pulled.returncode == 0, pulled.stderr
-    yield daemon
-    daemon.close()
+    try:
+        daemon.start()
+        pulled = daemon.docker("pull", IMAGE)
+        assert pulled.returncode == 0, pulled.stderr
+        yield daemon
+    finally:
+        daemon.close()
 
 
 @pytest.fixture
@@ -77,12 +79,14 @@ def own_daemon(lab, workspace, registry):
     """A daemon of the test's own, to be killed."""
     base = Path(tempfile.mkdtemp(dir=workspace))
     daemon = Daemon(base, lab)
-    daemon.start()
-    assert daemon.docker("pull", "-q", IMAGE).returncode == 0
-    yield daemon
-    if not daemon.answers():
+    try:
         daemon.start()
-    daemon.close()
+        assert daemon.docker("pull", "-q", IMAGE).returncode == 0
+        yield daemon
+        if not daemon.answers():
+            daemon.start()
+    finally:
+        daemon.close()
 
 
 def busybox_archive():

@@ -20,8 +20,10 @@ def census(daemon, lab):
                 state = (path / "stat").read_text().rpartition(")")[2].split()[0]
             except OSError:
                 continue
-            if "barque-shim" in command or (state == "Z" and command == ""):
-                found.append(f"process {command or (path / 'stat').read_text().split()[1]}")
+            if "barque-shim" in command:
+                found.append(f"process {command}")
+            elif state == "Z":
+                found.append(f"zombie of {(path / 'stat').read_text().rpartition(')')[2].split()[1]}")
     found += [
         f"mount {line.split()[1]}"
         for line in Path("/proc/mounts").read_text().splitlines()
@@ -29,7 +31,8 @@ def census(daemon, lab):
     ]
     found += [f"cgroup {p}" for p in Path("/sys/fs/cgroup").glob("*/barque/*") if p.is_dir()]
     links = lab.run("ip", "-o", "link").stdout.decode().splitlines()
-    found += [f"link {line.split()[1].partition('@')[0]}" for line in links if "bqw" not in line]
+    # prepared endpoints come and go under names of their own: their number is what counts
+    found += sorted(f"link {line.split()[1].partition('@')[0][:3]}" for line in links)
     elements = (
         lab.run("nft", "-s", "list", "table", "inet", "barque").stdout.decode()
         or lab.run("nft", "-s", "list", "ruleset").stdout.decode()

@@ -88,7 +88,9 @@ def test_two_writers_fetch_once(store):
 
 
 @pytest.mark.row("S23")
-@pytest.mark.parametrize("digest", ["sha256:../../etc/passwd", "md5:" + "0" * 32, "sha256:" + "A" * 64, "x", "sha256:" + "0" * 63])
+@pytest.mark.parametrize(
+    "digest", ["sha256:../../etc/passwd", "md5:" + "0" * 32, "sha256:" + "A" * 64, "x", "sha256:" + "0" * 63]
+)
 def test_digests_that_are_none_are_refused(store, digest):
     with pytest.raises(InvalidArgument):
         store.path(digest)

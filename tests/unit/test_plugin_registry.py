@@ -93,7 +93,9 @@ def test_two_distributions_with_one_name_clash(install):
 
 def test_a_module_that_does_not_import_is_named(install):
     install("mine", None, module="no_such_module_at_all")
-    with pytest.raises(FailedPrecondition, match=r"network driver 'mine' .*cannot be imported.*no_such_module_at_all"):
+    with pytest.raises(
+        FailedPrecondition, match=r"network driver 'mine' .*cannot be imported.*no_such_module_at_all"
+    ):
         load()
 
 
@@ -102,7 +104,10 @@ def test_a_module_that_does_not_import_is_named(install):
     [
         ({"network_detach": None}, r"network_detach is missing"),
         ({"network_dettach": lambda self, endpoint: None}, r"network_dettach is no hook of kind network"),
-        ({"network_attach": lambda self, spec: None}, r"network_attach\(spec\) should be network_attach\(spec, netns\)"),
+        (
+            {"network_attach": lambda self, spec: None},
+            r"network_attach\(spec\) should be network_attach\(spec, netns\)",
+        ),
     ],
 )
 def test_hooks_that_do_not_fit_are_named(install, hooks, message):
@@ -140,7 +145,10 @@ def test_two_instances_of_one_driver_do_not_answer_for_each_other(install):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"sise": 1}, r"network\.mine\.sise: no such option"), ({"size": "big"}, r"network\.mine\.size: .*integer")],
+    [
+        ({"sise": 1}, r"network\.mine\.sise: no such option"),
+        ({"size": "big"}, r"network\.mine\.size: .*integer"),
+    ],
 )
 def test_wrong_options_name_the_field(options, message):
     with pytest.raises(InvalidArgument, match=message):

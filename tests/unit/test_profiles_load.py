@@ -9,7 +9,10 @@ from barque.spi.errors import InvalidArgument, NotFound
 
 
 def complete(**sections):
-    kinds = {k: f'[{k}]\ndefault = "a"\n[{k}.a]\n' for k in ("runtime", "network", "storage", "image", "log", "frontend")}
+    kinds = {
+        k: f'[{k}]\ndefault = "a"\n[{k}.a]\n'
+        for k in ("runtime", "network", "storage", "image", "log", "frontend")
+    }
     return "".join({**kinds, **sections}.values())
 
 
@@ -37,7 +40,10 @@ def test_a_file_is_a_profile_too(tmp_path):
     ("text", "message"),
     [
         ("[runtime", "no valid TOML"),
-        (complete(runtime='[runtime]\ndefault = "b"\n[runtime.a]\n'), "runtime: default = 'b' names no table"),
+        (
+            complete(runtime='[runtime]\ndefault = "b"\n[runtime.a]\n'),
+            "runtime: default = 'b' names no table",
+        ),
         (complete(runtime=""), "runtime: Field required"),
         (complete(runtime='[runtime]\ndefault = "a"\na = 3\n'), "'a' is not a table"),
         (complete(extra="[nonsense]\n"), "nonsense: Extra inputs"),

@@ -42,10 +42,20 @@ def test_namespaces_are_dockers():
 
 def test_masked_and_readonly_paths_are_dockers():
     linux = spec()["linux"]
-    assert {"/proc/kcore", "/proc/keys", "/proc/interrupts", "/sys/firmware", "/sys/devices/virtual/powercap"} <= set(
-        linux["maskedPaths"]
-    )
-    assert linux["readonlyPaths"] == ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+    assert {
+        "/proc/kcore",
+        "/proc/keys",
+        "/proc/interrupts",
+        "/sys/firmware",
+        "/sys/devices/virtual/powercap",
+    } <= set(linux["maskedPaths"])
+    assert linux["readonlyPaths"] == [
+        "/proc/bus",
+        "/proc/fs",
+        "/proc/irq",
+        "/proc/sys",
+        "/proc/sysrq-trigger",
+    ]
 
 
 def test_mounts_are_dockers():
@@ -68,7 +78,9 @@ def test_privileged_lifts_masks_seccomp_and_read_only_mounts():
 def test_seccomp_refuses_namespaces_unless_sys_admin_is_added():
     def allows(capabilities, call):
         rules = resolve_profile("default", capabilities)["syscalls"]
-        return any(call in r["names"] and r["action"] == "SCMP_ACT_ALLOW" and not r.get("args") for r in rules)
+        return any(
+            call in r["names"] and r["action"] == "SCMP_ACT_ALLOW" and not r.get("args") for r in rules
+        )
 
     assert not allows(caps.DEFAULT, "unshare")
     assert allows((*caps.DEFAULT, "CAP_SYS_ADMIN"), "unshare")
@@ -95,13 +107,17 @@ def test_unknown_capability_is_named():
 
 
 def test_memory_swap_doubles_memory_and_cpus_become_a_quota():
-    resources = spec(ContainerConfig("x", resources=Resources(memory=1 << 28, nano_cpus=1_500_000_000)))["linux"]["resources"]
+    resources = spec(ContainerConfig("x", resources=Resources(memory=1 << 28, nano_cpus=1_500_000_000)))[
+        "linux"
+    ]["resources"]
     assert resources["memory"] == {"limit": 1 << 28, "swap": 1 << 29}
     assert resources["cpu"] == {"quota": 150_000, "period": 100_000}
 
 
 def test_binds_are_sorted_by_depth_and_replace_the_engines_own():
-    config = ContainerConfig("x", binds=(BindMount("/a", "/x/y"), BindMount("/b", "/x"), BindMount("/h", "/etc/hosts", True)))
+    config = ContainerConfig(
+        "x", binds=(BindMount("/a", "/x/y"), BindMount("/b", "/x"), BindMount("/h", "/etc/hosts", True))
+    )
     mounts = spec(config)["mounts"]
     targets = [m["destination"] for m in mounts]
     assert targets.index("/x") < targets.index("/x/y")
@@ -132,5 +148,7 @@ def test_exec_has_the_containers_confinement():
     ],
 )
 def test_command_and_entrypoint_merge_as_in_docker(command, entrypoint, expected):
-    merged = merge_image(ContainerConfig("x", command=command, entrypoint=entrypoint), {"Cmd": ["c"], "Entrypoint": ["e"]})
+    merged = merge_image(
+        ContainerConfig("x", command=command, entrypoint=entrypoint), {"Cmd": ["c"], "Entrypoint": ["e"]}
+    )
     assert (merged["command"], merged["entrypoint"]) == expected

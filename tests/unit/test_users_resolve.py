@@ -13,7 +13,9 @@ from barque.spi.errors import InvalidArgument, NotFound
 def root(tmp_path):
     etc = tmp_path / "etc"
     etc.mkdir()
-    (etc / "passwd").write_text("root:x:0:0::/root:/bin/sh\n1000:x:0:0:numeric name:/evil:\nbob:x:42:43::/home/bob:/bin/sh\n")
+    (etc / "passwd").write_text(
+        "root:x:0:0::/root:/bin/sh\n1000:x:0:0:numeric name:/evil:\nbob:x:42:43::/home/bob:/bin/sh\n"
+    )
     (etc / "group").write_text("root:x:0:\nwheel:x:10:root,bob\nbob:x:43:\n")
     return tmp_path
 

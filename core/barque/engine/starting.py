@@ -19,9 +19,9 @@ from barque.engine.networks import Connection
 from barque.engine.records import ContainerRecord, PendingClient
 from barque.engine.sandboxes import open_sandbox
 from barque.oci.spec import SpecInputs, runtime_spec
-from barque.shim.client import read_event
+from barque.shim.client import ShimClient, read_event
 from barque.shim.protocol import ShimConfig
-from barque.spi.errors import BarqueError, Conflict, Internal, InvalidArgument, from_wire
+from barque.spi.errors import BarqueError, Conflict, Internal, InvalidArgument, NotFound, Unavailable, from_wire
 from barque.spi.frontend import ContainerState
 from barque.spi.network import PortBinding
 
@@ -55,6 +55,7 @@ class Starter:
             return True
 
     def _start(self, record: ContainerRecord) -> None:
+        self._await_previous_shim(record)
         with contextlib.ExitStack() as undo:
             connection = self._connect(record, undo)
             try:
@@ -63,6 +64,12 @@ class Starter:
                 if connection.netns is not None:
                     os.close(connection.netns)
             undo.pop_all()
+
+    def _await_previous_shim(self, record: ContainerRecord) -> None:
+        """A container that ended a moment ago may still be taken down behind the answer."""
+        if record.stored.state.finished_ns:
+            with contextlib.suppress(NotFound, Unavailable), ShimClient.connect(self._state(record)) as shim:
+                shim.release()
 
     def _failed(self, record: ContainerRecord, error: BarqueError) -> BarqueError:
         """Record a start that failed; the error a client shall see (126 and 127 as Docker words them)."""
@@ -128,14 +135,20 @@ class Starter:
         undo.callback(control.close)
         started = self._await_start(control)
         failpoints.hit("start.started")
-        # not durable: the shim itself tells pid and start time to whoever asks
         state = replace(state, pid=started["pid"])
         record.stored = replace(record.stored, state=state, starttime=started["starttime"])
         record.stopped_by_user = False
+        # behind the answer: only a daemon that finds no shim needs pid and start time, to kill what it left
+        core.monitor.submit(lambda: self._keep(record))
         record.control = control
         core.monitor.watch(control, lambda event: self._on_event(record, event))
         _close_all(pending)
         core.publish(record.stored, "start")
+
+    def _keep(self, record: ContainerRecord) -> None:
+        with record.lock:
+            if record.running:
+                record.change(self._core.database)
 
     def _await_start(self, control: socket.socket) -> dict[str, Any]:
         event = read_event(control)
@@ -210,6 +223,9 @@ class Starter:
         if mode in ("", "private", "shareable"):
             return None
         raise InvalidArgument(f"invalid {kind} mode: {mode}")
+
+    def _state(self, record: ContainerRecord) -> str:
+        return os.fspath(self._core.layout.container(record.id))
 
     def _running_pid(self, ref: str, what: str) -> int:
         other = self._containers.find(ref)

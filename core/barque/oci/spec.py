@@ -53,7 +53,7 @@ def runtime_spec(config: ContainerConfig, inputs: SpecInputs) -> dict[str, Any]:
     privileged = config.privileged
     capabilities = _capabilities(config, inputs.bounding)
     spec: dict[str, Any] = {
-        "ociVersion": "1.2.0",
+        "ociVersion": "1.0.2",
         "process": _process(config, inputs, capabilities),
         "root": {"path": inputs.rootfs, "readonly": config.read_only},
         "hostname": inputs.hostname,

@@ -41,16 +41,19 @@ class Lab:
     def close(self) -> None:
         """End the namespace's holder."""
         self._holder.kill()
-        self._holder.wait()
+        self._holder.communicate()
 
 
 class Daemon:
-    """`barqued` below `base` (short: a socket's path is limited), listening on `base/barque.sock`."""
+    """`barqued` below `base` (short: a socket's path is limited), listening on `base/barque.sock`.
+
+    Without `profile` it is the one that BARQUE_TEST_PROFILE names, else `default`: the same tests for another profile."""
 
     def __init__(
-        self, base: Path, lab: Lab, profile: str = "default", environment: dict[str, str] | None = None
+        self, base: Path, lab: Lab, profile: str = "", environment: dict[str, str] | None = None
     ) -> None:
-        self.base, self.lab, self.profile = base, lab, profile
+        self.base, self.lab = base, lab
+        self.profile = profile or os.environ.get("BARQUE_TEST_PROFILE", "default")
         self.socket = base / "barque.sock"
         self.host = f"unix://{self.socket}"
         self.log = base / "barqued.log"

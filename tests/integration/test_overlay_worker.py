@@ -1,0 +1,182 @@
+"""The processes that unpack: killed, orphaned, given bombs and trojans."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from barque.spi.errors import Internal, InvalidArgument
+from barque.spi.storage import LayerApply
+from barque.testing.layers import MEDIA_TYPES, LayerTar
+from barque_storage_overlay.plugin import OverlayStorage
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def driver(tmp_path):
+    return OverlayStorage(
+        "overlay", OverlayStorage.Config(worker_idle_seconds=0.3), str(tmp_path / "storage")
+    )
+
+
+def workers_of(pid):
+    """The children of process `pid` that unpack layers."""
+    found = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split():
+            if b"barque_storage_overlay.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(int(child))
+    return found
+
+
+def eventually(condition, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+    return value
+
+
+def big_layer(directory):
+    """A layer of 400 MB that compresses well."""
+    layer = LayerTar()
+    for number in range(40):
+        layer.file(f"zeros{number}", bytes(10_000_000))
+    return layer.store(directory, "zstd")
+
+
+def test_killed_worker_is_an_error_with_its_cause_and_leaves_nothing(driver, tmp_path):
+    errors = []
+
+    def apply():
+        try:
+            driver.storage_apply(request)
+        except Internal as error:
+            errors.append(error)
+
+    request = big_layer(tmp_path)
+    thread = threading.Thread(target=apply)
+    thread.start()
+    worker = eventually(lambda: workers_of(os.getpid()))[0]
+    eventually(lambda: any((tmp_path / "storage/tmp").glob("*/fs/zeros*")))
+    os.kill(worker, signal.SIGKILL)
+    thread.join(10)
+    assert len(errors) == 1
+    assert "SIGKILL" in errors[0].message
+    assert request.diff_id in errors[0].message
+    assert driver.storage_list().layers == ()
+    eventually(
+        lambda: not os.listdir(tmp_path / "storage/tmp") and not os.listdir(tmp_path / "storage/trash")
+    )
+    assert driver.storage_apply(request).inodes == 40
+
+
+@pytest.mark.row("R3")
+def test_workers_die_with_the_daemon(tmp_path):
+    request = big_layer(tmp_path)
+    program = (
+        "import sys\nfrom barque.spi.storage import LayerApply\nfrom barque_storage_overlay.plugin import OverlayStorage\n"
+        "driver = OverlayStorage('overlay', OverlayStorage.Config(), sys.argv[1])\n"
+        "driver.storage_apply(LayerApply(*sys.argv[2:]))\n"
+    )
+    arguments = [str(tmp_path / "storage"), request.diff_id, request.blob, request.media_type]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with subprocess.Popen([sys.executable, "-c", program, *arguments], env=environment) as daemon:
+        worker = eventually(lambda: workers_of(daemon.pid))[0]
+        eventually(lambda: any((tmp_path / "storage/tmp").glob("*/fs/zeros*")))
+        daemon.kill()
+    eventually(
+        lambda: (
+            not os.path.exists(f"/proc/{worker}")
+            or Path(f"/proc/{worker}/stat").read_text().split()[2] == "Z"
+        )
+    )
+
+
+def test_idle_workers_are_reused_and_end(driver, tmp_path):
+    driver.storage_apply(LayerTar().file("a").store(tmp_path))
+    first = workers_of(os.getpid())
+    driver.storage_apply(LayerTar().file("b").store(tmp_path))
+    assert workers_of(os.getpid()) == first
+    eventually(lambda: not workers_of(os.getpid()))
+
+
+def test_worker_has_an_empty_root_and_few_descriptors(driver, tmp_path):
+    driver.storage_apply(LayerTar().file("a").store(tmp_path))
+    (worker,) = workers_of(os.getpid())
+    assert os.readlink(f"/proc/{worker}/root") == str(tmp_path / "storage/empty")
+    assert os.listdir(f"/proc/{worker}/root") == []
+    eventually(lambda: len(os.listdir(f"/proc/{worker}/fd")) == 4)
+    assert Path(f"/proc/{worker}/environ").read_bytes() == b""
+
+
+@pytest.mark.row("S20")
+def test_helper_programs_of_the_host_or_the_image_are_never_run(driver, tmp_path, monkeypatch):
+    trojans = tmp_path / "bin"
+    trojans.mkdir()
+    layer = LayerTar()
+    for name in ("unpigz", "pigz", "igzip", "gzip", "zstd", "xz", "tar"):
+        script = f"#!/bin/sh\ntouch {tmp_path}/executed\n"
+        (trojans / name).write_text(script)
+        (trojans / name).chmod(0o755)
+        layer.file(f"usr/bin/{name}", script.encode(), mode=0o755)
+    monkeypatch.setenv("PATH", f"{trojans}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(trojans))
+    for compression in ("gzip", "zstd"):
+        driver.storage_apply(layer.store(tmp_path, compression))
+        layer.file(compression)
+    assert not (tmp_path / "executed").exists()
+
+
+def bomb(compress):
+    """1 GiB of zeros as one file of a tar, compressed; made a piece at a time."""
+    size = 1 << 30
+    head = LayerTar().file("zeros", b"").content()[:512]
+    block = bytearray(head)
+    block[124:136] = b"%011o\0" % size
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    out = [compress.compress(bytes(block))]
+    zeros = bytes(1 << 20)
+    out += [compress.compress(zeros) for _ in range(size >> 20)]
+    return b"".join([*out, compress.flush()])
+
+
+@pytest.mark.row("S22")
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_decompression_bomb_meets_its_limit_without_memory(tmp_path, compression):
+    import zlib
+
+    config = OverlayStorage.Config(worker_idle_seconds=5.0, max_layer_bytes=200_000_000)
+    driver = OverlayStorage("overlay", config, str(tmp_path / "storage"))
+    blob = tmp_path / "bomb"
+    compressor = (
+        zlib.compressobj(9, wbits=31) if compression == "gzip" else zstandard.ZstdCompressor().compressobj()
+    )
+    blob.write_bytes(bomb(compressor))
+    assert blob.stat().st_size < 2_000_000
+    request = LayerApply(f"sha256:{'2' * 64}", str(blob), MEDIA_TYPES[compression])
+    with pytest.raises(InvalidArgument, match="more than 200000000 bytes"):
+        driver.storage_apply(request)
+    (worker,) = workers_of(os.getpid())
+    status = Path(f"/proc/{worker}/status").read_text()
+    peak_kib = int(status.split("VmHWM:")[1].split()[0])
+    assert peak_kib < 100_000
+    os.kill(worker, signal.SIGKILL)
+
+
+def test_gzip_of_endless_empty_members_ends(driver, tmp_path):
+    blob = tmp_path / "blob"
+    blob.write_bytes(gzip.compress(b"") * 50_000)
+    with pytest.raises(InvalidArgument):
+        driver.storage_apply(LayerApply(f"sha256:{'3' * 64}", str(blob), MEDIA_TYPES["gzip"]))

@@ -1,0 +1,111 @@
+"""What the command line's tests share: a fake daemon, and running `barque` against it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_fake_daemon import FakeDaemon
+
+import barque
+
+CORE = str(Path(barque.__file__).parent.parent)
+BARQUE = (
+    sys.executable,
+    "-W",
+    "error",
+    "-c",
+    "import sys; from barque.cli.main import main; sys.argv[0] = 'barque'; sys.exit(main())",
+)
+
+
+def environment(**extra: str) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("DOCKER_", "BARQUE_", "_BARQUE"))}
+    return {
+        **kept,
+        "PYTHONPATH": CORE,
+        "TZ": "UTC",
+        "LC_ALL": "C.UTF-8",
+        "DOCKER_CONFIG": "/nonexistent",
+        **extra,
+    }
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
+    fake = FakeDaemon(tmp_path / "d.sock")
+    yield fake
+    fake.close()
+
+
+Cli = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+@pytest.fixture
+def cli(daemon: FakeDaemon) -> Cli:
+    """Run `barque` with these arguments against the fake daemon; `stdin` bytes, or none."""
+
+    def run(*arguments: str, stdin: bytes = b"", **extra: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [*BARQUE, *arguments],
+            input=stdin,
+            capture_output=True,
+            timeout=60,
+            check=False,
+            env=environment(BARQUE_HOST=daemon.url, **extra),
+        )
+
+    return run
+
+
+@pytest.fixture
+def start_cli(daemon: FakeDaemon) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """As `cli`, but running: for signals and streams. What is left of it is killed at the end."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+        pipes: dict[str, Any] = {
+            "stdin": subprocess.PIPE,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+        }
+        process = subprocess.Popen(
+            [*BARQUE, *arguments], env=environment(BARQUE_HOST=daemon.url), **{**pipes, **options}
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+@pytest.fixture
+def docker(daemon: FakeDaemon, tmp_path: Path) -> Cli:
+    """Run the real docker client against the fake daemon."""
+    program = shutil.which("docker")
+    if program is None:
+        pytest.skip("the docker command line is not installed")
+
+    def run(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [program, *arguments],
+            input=stdin,
+            capture_output=True,
+            timeout=60,
+            check=False,
+            env=environment(DOCKER_HOST=daemon.url, DOCKER_CONFIG=str(tmp_path / "docker")),
+        )
+
+    return run
