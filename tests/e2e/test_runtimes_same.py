@@ -55,7 +55,7 @@ def look(daemon, runtime):
         "--cpu-shares", "512", "--ulimit", "nofile=1000:2000", "--network", "none", IMAGE, "sh", "-c", LOOK,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    return [normal(line) for line in result.stdout.splitlines()]
+    return [line for line in map(normal, result.stdout.splitlines()) if line]
 
 
 @pytest.mark.row("S17")

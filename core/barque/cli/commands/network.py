@@ -1,0 +1,103 @@
+"""`barque network ls` and `barque network inspect`."""
+
+from __future__ import annotations
+
+from barque.cli.commands.inspect import show_each
+from barque.cli.context import Context
+from barque.cli.filters import filters_parameter
+from barque.cli.flags import Command, Values, flag, repeated, text
+from barque.cli.listing import FORMAT_HELP, Listing, print_listing
+from barque.cli.transport import segment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["INSPECT", "LS"]
+
+_HEADINGS = {
+    "ID": "NETWORK ID",
+    "Name": "NAME",
+    "Driver": "DRIVER",
+    "Scope": "SCOPE",
+    "IPv4": "IPV4",
+    "IPv6": "IPV6",
+    "Internal": "INTERNAL",
+    "Labels": "LABELS",
+    "CreatedAt": "CREATED AT",
+}
+
+
+def list_networks(context: Context, values: Values) -> int:
+    """List networks by name."""
+    found = context.client.get("/networks", {"filters": filters_parameter(values.all("filter"))})
+    rows = sorted(found, key=lambda row: str(row.get("Name")))
+    print_listing(_listing(values.flag("no-trunc")), rows, values.text("format"), quiet=values.flag("quiet"))
+    return 0
+
+
+def _listing(long: bool) -> Listing:
+    columns = {
+        "ID": lambda row: row["Id"] if long else row["Id"][:12],
+        "Name": lambda row: row.get("Name", ""),
+        "Driver": lambda row: row.get("Driver", ""),
+        "Scope": lambda row: row.get("Scope", ""),
+        "IPv4": lambda row: _boolean(row.get("EnableIPv4")),
+        "IPv6": lambda row: _boolean(row.get("EnableIPv6")),
+        "Internal": lambda row: _boolean(row.get("Internal")),
+        "Labels": lambda row: ",".join(f"{k}={v}" for k, v in sorted((row.get("Labels") or {}).items())),
+        "Label": lambda row: lambda key: (row.get("Labels") or {}).get(key, ""),
+        "CreatedAt": _created,
+    }
+    return Listing(
+        columns=columns,
+        headings=_HEADINGS,
+        default=("ID", "Name", "Driver", "Scope"),
+        quiet="ID",
+        hidden=("Label",),
+    )
+
+
+def _boolean(value: object) -> str:
+    return "true" if value else "false"
+
+
+def _created(row: Any) -> str:
+    from barque.cli.times import go_time, parse_rfc3339
+
+    return go_time(parse_rfc3339(row["Created"])) if row.get("Created") else ""
+
+
+def inspect(context: Context, values: Values) -> int:
+    """Show networks in detail."""
+    query = {"verbose": values.flag("verbose")}
+    return show_each(
+        values.arguments,
+        values.text("format"),
+        lambda name: context.client.get_raw(f"/networks/{segment(name)}", query),
+    )
+
+
+LS = Command(
+    summary="List networks",
+    usage="[OPTIONS]",
+    run=list_networks,
+    options=(
+        repeated("filter", "Provide filter values (e.g. 'driver=bridge')", short="f", metavar="filter"),
+        text("format", FORMAT_HELP),
+        flag("no-trunc", "Do not truncate the output"),
+        flag("quiet", "Only display network IDs", short="q"),
+    ),
+    examples=("barque network ls",),
+)
+INSPECT = Command(
+    summary="Display detailed information on one or more networks",
+    usage="[OPTIONS] NETWORK [NETWORK...]",
+    run=inspect,
+    arguments=(1, None),
+    options=(
+        text("format", "Format output: 'json', or a Go template", short="f"),
+        flag("verbose", "Verbose output for diagnostics", short="v"),
+    ),
+    examples=("barque network inspect -f '{{json .IPAM.Config}}' bridge",),
+)

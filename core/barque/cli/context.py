@@ -1,0 +1,58 @@
+"""What a command is given: the global flags, and the client they lead to."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+
+from barque.cli.client import Client
+from barque.cli.errors import DaemonUnavailable
+from barque.cli.host import Address, choose, default_socket, dial
+
+__all__ = ["Context"]
+
+
+class Context:
+    """The global flags and the environment of one call of `barque`."""
+
+    def __init__(self, host: str = "", profile: str = "", environ: Mapping[str, str] | None = None) -> None:
+        self.environ = os.environ if environ is None else environ
+        self.profile = profile or self.environ.get("BARQUE_PROFILE", "")
+        self._host = host
+        self._address: Address | None = None
+        self._client: Client | None = None
+
+    @property
+    def address(self) -> Address:
+        """The daemon's address. Raises CliError when what names it is wrong."""
+        if self._address is None:
+            self._address = choose(self._host, self.environ)
+        return self._address
+
+    @property
+    def client(self) -> Client:
+        """The client; nothing is sent before the first request."""
+        if self._client is None:
+            self._client = self.new_client()
+        return self._client
+
+    def new_client(self) -> Client:
+        """A client of its own, for another thread."""
+        return Client(self._dial, self.address.host or "barque")
+
+    def close(self) -> None:
+        """Let go of the daemon."""
+        if self._client is not None:
+            self._client.close()
+
+    def _dial(self) -> socket.socket:
+        try:
+            return dial(self.address)
+        except DaemonUnavailable as error:
+            absent = isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError)
+            if not absent or self.address.path != default_socket(self.environ):
+                raise
+        from barque.cli.autostart import start_daemon
+
+        return start_daemon(self.address, self.profile)

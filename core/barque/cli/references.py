@@ -1,0 +1,53 @@
+"""Image names as users write them."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["familiar", "registry", "split", "strip_digest"]
+
+_NAME = re.compile(
+    r"(?:(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)(?:\.[A-Za-z0-9-]+)*(?::[0-9]+)?/|\[[0-9a-fA-F:]+\](?::[0-9]+)?/)?"
+    r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
+)
+_TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
+_DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,}")
+
+
+def split(reference: str) -> tuple[str, str, str] | None:
+    """(name, tag, digest), absent parts empty; None when it is not a registry's name.
+
+    Names of other image sources (`deb:bash,coreutils@bookworm`, `oci:/path`) are the daemon's to understand.
+    """
+    name, _, digest = reference.partition("@")
+    tag = ""
+    colon = name.rfind(":")
+    if colon > name.rfind("/"):
+        name, tag = name[:colon], name[colon + 1 :]
+        if not _TAG.fullmatch(tag):
+            return None
+    if not _NAME.fullmatch(name) or ("@" in reference and not _DIGEST.fullmatch(digest)):
+        return None
+    return name, tag, digest
+
+
+def familiar(reference: str) -> str:
+    """The name with its tag, as messages show it: `busybox` is `busybox:latest`."""
+    parts = split(reference)
+    if parts is None or parts[1] or parts[2]:
+        return reference
+    return f"{reference}:latest"
+
+
+def strip_digest(reference: str) -> str:
+    """The name without a digest, unless that is all it has besides the repository."""
+    parts = split(reference)
+    return f"{parts[0]}:{parts[1]}" if parts and parts[1] and parts[2] else reference
+
+
+def registry(name: str) -> str:
+    """The registry's host of a repository name."""
+    host, slash, _ = name.partition("/")
+    if slash and (host == "localhost" or "." in host or ":" in host):
+        return host
+    return "docker.io"

@@ -1,0 +1,104 @@
+"""Which commands there are and where each is declared. Nothing is imported before a command is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from barque.cli.flags import Command
+
+__all__ = ["ALIASES", "COMMANDS", "GROUPS", "MANAGEMENT", "load", "paths", "suggest"]
+
+GROUPS = {
+    "container": "Manage containers",
+    "image": "Manage images",
+    "network": "Manage networks",
+    "plugin": "Show the drivers of the engine",
+    "profile": "Show and check engine profiles",
+    "system": "Manage Barque",
+}
+MANAGEMENT = "Management Commands"
+
+_CONTAINER = {
+    "attach": "attach:ATTACH",
+    "create": "run:CREATE",
+    "exec": "exec:EXEC",
+    "inspect": "inspect:CONTAINER_INSPECT",
+    "kill": "lifecycle:KILL",
+    "logs": "logs:LOGS",
+    "ls": "ps:CONTAINER_LS",
+    "restart": "lifecycle:RESTART",
+    "rm": "remove:RM",
+    "run": "run:RUN",
+    "start": "start:START",
+    "stop": "lifecycle:STOP",
+    "wait": "lifecycle:WAIT",
+}
+_IMAGE = {
+    "history": "history:HISTORY",
+    "inspect": "inspect:IMAGE_INSPECT",
+    "ls": "images:IMAGE_LS",
+    "pull": "pull:PULL",
+    "rm": "rmi:IMAGE_RM",
+    "tag": "tag:TAG",
+}
+_SYSTEM = {"events": "events:EVENTS", "info": "info:INFO"}
+
+# The path of a command (its words after `barque`) and "module:name" of its declaration in barque.cli.commands.
+COMMANDS = {
+    **{name: target for name, target in _CONTAINER.items() if name not in ("ls", "inspect")},
+    **{name: target for name, target in _IMAGE.items() if name not in ("ls", "rm", "inspect")},
+    **_SYSTEM,
+    "ps": "ps:PS",
+    "images": "images:IMAGES",
+    "rmi": "rmi:RMI",
+    "inspect": "inspect:INSPECT",
+    "version": "version:VERSION",
+    **{f"container {name}": target for name, target in _CONTAINER.items()},
+    **{f"image {name}": target for name, target in _IMAGE.items()},
+    **{f"system {name}": target for name, target in _SYSTEM.items()},
+    "network ls": "network:LS",
+    "network inspect": "network:INSPECT",
+    "plugin ls": "plugin:LS",
+    "plugin show": "plugin:SHOW",
+    "plugin verify": "plugin:VERIFY",
+    "profile ls": "profile:LS",
+    "profile show": "profile:SHOW",
+    "profile validate": "profile:VALIDATE",
+}
+
+ALIASES = {
+    "container list": "container ls",
+    "container ps": "container ls",
+    "container remove": "container rm",
+    "image list": "image ls",
+    "image remove": "image rm",
+    "network list": "network ls",
+    "plugin list": "plugin ls",
+    "profile list": "profile ls",
+}
+
+
+def load(path: str) -> Command:
+    """The declaration of the command at `path`, with its function. KeyError when there is none."""
+    module, _, name = COMMANDS[ALIASES.get(path, path)].partition(":")
+    declared = getattr(__import__(f"barque.cli.commands.{module}", fromlist=[name]), name)
+    if not isinstance(declared, Command):
+        raise KeyError(path)
+    return declared
+
+
+def paths(group: str = "") -> Iterator[str]:
+    """The commands below a group, or those of the top level, in order."""
+    prefix = f"{group} " if group else ""
+    return (p for p in sorted(COMMANDS) if p.startswith(prefix) and " " not in p[len(prefix) :])
+
+
+def suggest(words: str) -> str:
+    """The path nearest to a mistyped one, or empty."""
+    import difflib
+
+    group = words.partition(" ")[0]
+    candidates = [*COMMANDS, *ALIASES] if " " in words else [*COMMANDS, *GROUPS]
+    if " " in words:
+        candidates = [path for path in candidates if path.startswith(f"{group} ")]
+    return next(iter(difflib.get_close_matches(words, candidates, n=1, cutoff=0.7)), "")

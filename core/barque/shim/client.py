@@ -1,0 +1,159 @@
+"""A daemon's connection to a shim."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from types import TracebackType
+from typing import Any
+
+from barque.shim import packets
+from barque.shim.exit_file import read_exit_file
+from barque.shim.protocol import SOCKET_NAME, ClientAttach
+from barque.spi.errors import NotFound, PermissionDenied, Unavailable, from_wire
+
+__all__ = ["ShimClient", "read_event", "read_exit_file"]
+
+_SLOW = 60.0
+"""Seconds for what the runtime has to do something for."""
+
+_CREDENTIALS = struct.Struct("3i")
+
+
+def read_event(control: socket.socket) -> dict[str, Any] | None:
+    """The next event of an event channel; None when the shim has ended. Raises OSError as recvmsg(2)."""
+    try:
+        received = packets.receive(control)
+    except ConnectionResetError:
+        return None
+    if received is None:
+        return None
+    event, fds = received
+    packets.close_all(fds)
+    return event
+
+
+class ShimClient:
+    """One short-lived connection to a shim; a context manager. Not thread-safe.
+
+    Every method raises the error the shim answers, Unavailable when it does not answer in time or has ended.
+    """
+
+    def __init__(self, sock: socket.socket, timeout: float) -> None:
+        self._socket = sock
+        self._timeout = timeout
+
+    @classmethod
+    def connect(cls, state: str, timeout: float = 5.0) -> ShimClient:
+        """Connect to the shim of the state directory. Raises NotFound when nobody listens there, Unavailable,
+        PermissionDenied when somebody else's process does."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sock.settimeout(timeout)
+        try:
+            _connect(sock, state)
+            _check_peer(sock)
+        except BaseException:
+            sock.close()
+            raise
+        return cls(sock, timeout)
+
+    def __enter__(self) -> ShimClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def hello(self) -> dict[str, Any]:
+        """What runs: see `protocol`."""
+        return self._ask({"op": "hello"})
+
+    def events(self) -> socket.socket:
+        """Turn this connection into an event channel and give it away (blocking); this object is closed then."""
+        self._ask({"op": "events"})
+        channel = socket.socket(fileno=self._socket.detach())
+        channel.settimeout(None)
+        return channel
+
+    def attach(self, attach: ClientAttach, fd: int) -> None:
+        """Attach the connection `fd`; it is duplicated, the caller closes its own."""
+        self._ask({"op": "attach", **asdict(attach)}, [fd])
+
+    def exec(
+        self, exec_id: str, process: Mapping[str, Any], attach: ClientAttach | None, fd: int | None
+    ) -> int:
+        """Start an OCI `process`; returns its pid. On an error nothing was written to `fd`."""
+        payload = packets.write_payload(process)
+        try:
+            request: dict[str, Any] = {"op": "exec", "exec": exec_id, "fds": ["payload"]}
+            fds = [payload]
+            if attach is not None and fd is not None:
+                request.update(asdict(attach), fds=["client", "payload"])
+                fds = [fd, payload]
+            return int(self._ask(request, fds, _SLOW)["pid"])
+        finally:
+            os.close(payload)
+
+    def resize(self, height: int, width: int, exec_id: str | None = None) -> None:
+        """Set the size of the container's terminal, or of an exec's."""
+        request: dict[str, Any] = {"op": "resize", "height": height, "width": width}
+        self._ask(request if exec_id is None else {**request, "exec": exec_id})
+
+    def kill(self, signal: int, all: bool) -> None:
+        """Send a signal to init, or to every process of the container."""
+        self._ask({"op": "kill", "signal": signal, "all": all}, timeout=_SLOW)
+
+    def exec_state(self, exec_id: str) -> dict[str, Any]:
+        """`{"pid", "running", "code"}`."""
+        return self._ask({"op": "exec-state", "exec": exec_id})
+
+    def release(self) -> None:
+        """The exit is recorded; when this returns the container is deleted in the runtime and its root unmounted."""
+        self._ask({"op": "release"}, timeout=_SLOW)
+
+    def close(self) -> None:
+        """Close the connection. Idempotent."""
+        self._socket.close()
+
+    def _ask(
+        self, request: Mapping[str, Any], fds: Sequence[int] = (), timeout: float | None = None
+    ) -> dict[str, Any]:
+        self._socket.settimeout(timeout or self._timeout)
+        try:
+            packets.send(self._socket, request, fds)
+            received = packets.receive(self._socket)
+        except TimeoutError:
+            raise Unavailable("the shim does not answer") from None
+        except OSError as error:
+            raise Unavailable(f"the shim has ended: {error}") from error
+        if received is None:
+            raise Unavailable("the shim has ended")
+        reply, surplus = received
+        packets.close_all(surplus)
+        if "error" in reply:
+            raise from_wire(reply["error"])
+        return reply
+
+
+def _connect(sock: socket.socket, state: str) -> None:
+    try:
+        directory = os.open(state, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            sock.connect(f"/proc/self/fd/{directory}/{SOCKET_NAME}")
+        finally:
+            os.close(directory)
+    except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
+        raise NotFound(f"no shim listens in {state}") from None
+    except (TimeoutError, BlockingIOError):
+        raise Unavailable(f"the shim of {state} does not answer") from None
+
+
+def _check_peer(sock: socket.socket) -> None:
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    uid = _CREDENTIALS.unpack(credentials)[1]
+    if uid != os.geteuid():
+        raise PermissionDenied(f"the shim's socket belongs to user {uid}")

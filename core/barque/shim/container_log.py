@@ -1,0 +1,58 @@
+"""A container's output on its way to the log driver: a log that fails never reaches the container."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic, time_ns
+
+from barque.spi.log import LogWriter
+
+__all__ = ["ContainerLog"]
+
+_STREAMS = {1: "stdout", 2: "stderr"}
+_REPORT_EVERY = 10.0
+
+
+class ContainerLog:
+    """Writes chunks to the driver's writer, if there is one; counts what gets lost and reports it every 10 s at most."""
+
+    def __init__(self, report: Callable[[str, int], None]) -> None:
+        self._writer: LogWriter | None = None
+        self._report = report
+        self._lost = 0
+        self._reason = ""
+        self._reported = -_REPORT_EVERY
+
+    def open(self, writer: LogWriter | None) -> None:
+        """Write to `writer` from now on."""
+        self._writer = writer
+
+    def write(self, stream: int, data: bytes) -> None:
+        """Keep `data` of descriptor `stream` (1 or 2) with the time now."""
+        if self._writer is None:
+            return
+        try:
+            self._writer.write(_STREAMS[stream], data, time_ns())
+        except Exception as error:  # noqa: BLE001 - a driver's defect is reported and must not stop the output
+            self._lose(len(data), error)
+
+    def close(self) -> None:
+        """Close the log and report what is left to report. Idempotent."""
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        try:
+            writer.close()
+        except Exception as error:  # noqa: BLE001 - as in write
+            self._lose(0, error)
+        if self._lost:
+            self._report(self._reason, self._lost)
+
+    def _lose(self, size: int, error: Exception) -> None:
+        self._lost += size
+        self._reason = str(error) or type(error).__name__
+        now = monotonic()
+        if now - self._reported >= _REPORT_EVERY:
+            self._report(self._reason, self._lost)
+            self._reported = now
+            self._lost = 0

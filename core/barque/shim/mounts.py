@@ -1,0 +1,150 @@
+"""Mounts a container's root, in the shim's own mount namespace."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from barque.shim import kernel
+from barque.shim.packets import close_all
+from barque.spi.common import Mount
+from barque.spi.errors import BarqueError, FailedPrecondition, Internal, PermissionDenied, ResourceExhausted
+
+__all__ = ["enter_namespace", "mount_all", "unmount_root"]
+
+_FLAGS = {
+    "ro": 0x1, "nosuid": 0x2, "nodev": 0x4, "noexec": 0x8, "sync": 0x10, "remount": kernel.MS_REMOUNT,
+    "mand": 0x40, "dirsync": 0x80, "noatime": 0x400, "nodiratime": 0x800, "bind": kernel.MS_BIND,
+    "rbind": kernel.MS_BIND | kernel.MS_REC, "relatime": 0x200000, "strictatime": 0x1000000, "lazytime": 0x2000000,
+    "rw": 0, "suid": 0, "dev": 0, "exec": 0, "async": 0, "defaults": 0,
+}  # fmt: skip
+_SEPARATOR = re.compile(r"(?<!\\):")
+_ESCAPED = re.compile(r"\\(.)")
+_MAX_DATA = 4000
+"""The kernel copies one page of options, including its own terminating zero."""
+
+
+def enter_namespace() -> None:
+    """Give this process a mount namespace that follows the host's and tells it nothing."""
+    try:
+        kernel.unshare(kernel.CLONE_NEWNS)
+        kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_SLAVE, "")
+    except OSError as error:
+        raise _refused("make a mount namespace", error) from error
+
+
+def mount_all(root: str, mounts: Sequence[Mount]) -> None:
+    """Mount each of `mounts` on `root` or below it; a target is resolved inside `root`, whatever its links say."""
+    for mount in mounts:
+        call = _plan(mount)
+        try:
+            call.execute(root, mount.target)
+        except OSError as error:
+            raise _refused(call.describe(os.path.join(root, mount.target)), error) from error
+
+
+def unmount_root(root: str) -> None:
+    """Detach what `mount_all` mounted, so that an upper directory can be used again at once. Idempotent."""
+    while True:
+        try:
+            kernel.umount2(root, kernel.MNT_DETACH)
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOENT):  # not (or no longer) a mount point
+                return
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class _MountCall:
+    """One mount(2), checked: `flags` as bits, `data` for the file system, `lower` an overlay's lower directories,
+    in the kernel's notation: colons between them, a backslash before a special character."""
+
+    kind: str
+    source: str
+    flags: int
+    data: tuple[str, ...]
+    lower: str = ""
+
+    def describe(self, target: str) -> str:
+        """For an error message."""
+        return f"mount {self.kind or 'bind'} from {self.source} on {target}"
+
+    def execute(self, root: str, target: str) -> None:
+        """Mount. Raises OSError."""
+        if not target:
+            self._mount(root)
+            return
+        directory = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            place = kernel.openat2_in_root(directory, target, os.O_PATH)
+        finally:
+            os.close(directory)
+        try:
+            self._mount(f"/proc/self/fd/{place}")
+        finally:
+            os.close(place)
+
+    def _mount(self, target: str) -> None:
+        data = ",".join((*self.data, *([f"lowerdir={self.lower}"] if self.lower else [])))
+        if len(os.fsencode(data)) <= _MAX_DATA:
+            kernel.mount(self.source, target, self.kind, self.flags, data)
+            self._restrict(target)
+        else:
+            self._mount_by_descriptors(target)
+
+    def _mount_by_descriptors(self, target: str) -> None:
+        """Name the lower directories by descriptor, a few bytes each, however long their paths are.
+
+        Relative to /proc/self/fd they are plain numbers; the kernel resolves them once, at the mount.
+        """
+        if not self.lower:
+            raise OSError(errno.E2BIG, "the mount options are longer than a page")
+        fds: list[int] = []
+        try:
+            for name in _SEPARATOR.split(self.lower):
+                path = _ESCAPED.sub(r"\1", name)
+                fds.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+            os.chdir("/proc/self/fd")
+            lower = ":".join(str(fd) for fd in fds)
+            kernel.mount(
+                self.source, target, self.kind, self.flags, ",".join((*self.data, f"lowerdir={lower}"))
+            )
+        finally:
+            os.chdir("/")
+            close_all(fds)
+
+    def _restrict(self, target: str) -> None:
+        """A bind takes its flags in a second call only."""
+        extra = self.flags & ~(kernel.MS_BIND | kernel.MS_REC)
+        if self.flags & kernel.MS_BIND and extra:
+            kernel.mount("none", target, "", kernel.MS_REMOUNT | kernel.MS_BIND | extra, "")
+
+
+def _plan(mount: Mount) -> _MountCall:
+    flags = _FLAGS["bind"] if mount.type == "bind" else 0
+    data: list[str] = []
+    lower = ""
+    for option in mount.options:
+        if option in _FLAGS:
+            flags |= _FLAGS[option]
+        elif mount.type == "overlay" and option.startswith("lowerdir="):
+            lower = option.removeprefix("lowerdir=")
+        else:
+            data.append(option)
+    return _MountCall("" if flags & kernel.MS_BIND else mount.type, mount.source, flags, tuple(data), lower)
+
+
+def _refused(what: str, error: OSError) -> BarqueError:
+    message = f"{what}: {error.strerror}"
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return PermissionDenied(message, hint="Barque needs CAP_SYS_ADMIN to mount a container's root")
+    if error.errno in (errno.ENOSPC, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+        return ResourceExhausted(message)
+    if error.errno in (errno.ENODEV, errno.E2BIG):
+        return FailedPrecondition(
+            message, hint="the kernel does not have that file system, or not in that size"
+        )
+    return Internal(message)

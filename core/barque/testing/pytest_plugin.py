@@ -1,0 +1,90 @@
+"""The pytest side: markers, the row report, the leak check. Loaded by `tests/conftest.py`; plugin authors may load it too.
+
+pytest --row-report     after the run, a line for each row of the acceptance list, and the score
+BARQUE_CI=1             what can be had (root, tools) is required instead of skipped
+                        and the leak check looks at the whole host
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from barque.testing import need
+from barque.testing.census import SESSION_VARIABLE, Census, Scope, no_leaks
+from barque.testing.rows import Rows
+
+__all__ = ["leak_check"]
+
+_ROWS = pytest.StashKey[Rows]()
+_KITS = (
+    "runtime",
+    "runtime_confinement",
+    "runtime_lifecycle",
+    "runtime_programs",
+    "storage",
+    "network",
+    "image",
+    "log",
+)
+_CHECKED_FOLDERS = ("/tests/integration/", "/tests/e2e/")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--row-report", action="store_true", help="print the acceptance rows and the score after the run"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    pytest.register_assert_rewrite(*(f"barque.testing.{name}" for name in _KITS))
+    config.addinivalue_line("markers", "root: needs root; skipped with a reason for other users")
+    config.addinivalue_line("markers", "row(name, ...): the rows of the acceptance list that the test covers")
+    config.addinivalue_line(
+        "markers", "needs(capability, ...): what the driver must declare for the test of a kit to run"
+    )
+    config.stash[_ROWS] = Rows()
+    os.environ.setdefault(SESSION_VARIABLE, secrets.token_hex(8))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("root"):
+        need.root()
+    excused = getattr(getattr(item, "cls", None), "excused", {})
+    reason = excused.get(getattr(item, "originalname", item.name))
+    if reason:
+        pytest.skip(f"excused: {reason}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call" or (report.when == "setup" and not report.passed) or report.failed:
+        for marker in item.iter_markers("row"):
+            for row in marker.args:
+                item.config.stash[_ROWS].add(row, report.outcome)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.getoption("--row-report"):
+        terminalreporter.section("acceptance rows")
+        for line in config.stash[_ROWS].report():
+            terminalreporter.line(line)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def leak_check(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Census | None]:
+    """Integration and end-to-end tests leave no process, mount, cgroup, link or table behind, all of them together."""
+    if not any(folder in str(item.path) for item in request.session.items for folder in _CHECKED_FOLDERS):
+        yield None
+        return
+    whole_host = os.environ.get("BARQUE_CI") == "1"
+    scope = Scope(mounts_below=[tmp_path_factory.getbasetemp()], links=whole_host, everything=whole_host)
+    with no_leaks(scope) as before:
+        yield before

@@ -1,0 +1,71 @@
+"""The conformance kit of kind `runtime`: subclass, give one fixture, and your driver is proven.
+
+    class TestMyRuntime(RuntimeConformance):
+        @pytest.fixture
+        def driver(self):
+            return MyRuntime("mine", MyRuntime.Config())
+
+Root is needed, and a static busybox. Each test has a shim of its own (`barque.testing.shim`) that the hooks run in, and
+is followed by a census: a mount, cgroup or process that is left fails it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from barque.spi.errors import (
+    InvalidArgument,
+)
+from barque.testing.census import Scope, no_leaks
+from barque.testing.kit import Conformance
+from barque.testing.runtime_confinement import RuntimeConfinement
+from barque.testing.runtime_lab import RuntimeLab, busybox_rootfs
+from barque.testing.runtime_lifecycle import RuntimeLifecycle
+from barque.testing.runtime_programs import RuntimePrograms
+
+__all__ = ["RuntimeConformance"]
+
+
+class RuntimeConformance(RuntimeLifecycle, RuntimePrograms, RuntimeConfinement, Conformance):
+    """What every runtime driver must do. See the contract, `barque.spi.runtime`."""
+
+    @pytest.fixture
+    def driver(self) -> Any:
+        """The driver under test."""
+        raise NotImplementedError("a subclass of RuntimeConformance provides the fixture `driver`")
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def rootfs(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """A root file system with a shell."""
+        return busybox_rootfs(tmp_path_factory.mktemp("rootfs"))
+
+    @pytest.fixture
+    def lab(
+        self, request: pytest.FixtureRequest, driver: Any, tmp_path: Path, rootfs: Path
+    ) -> Iterator[RuntimeLab]:
+        """The bench; see `RuntimeLab`."""
+        needed = request.node.get_closest_marker("needs")
+        if needed and not set(needed.args) <= driver.capabilities:
+            pytest.skip(f"the driver does not declare {', '.join(needed.args)}")
+        name = f"barque-kit-{os.getpid()}"
+        with no_leaks(Scope(mounts_below=[tmp_path, rootfs], cgroups=[name])):
+            lab = RuntimeLab(driver, tmp_path, rootfs, name)
+            try:
+                yield lab
+            finally:
+                lab.close()
+
+    def test_probe_finds_this_host_usable(self, driver: Any) -> None:
+        probe = driver.runtime_probe()
+        assert probe.usable, probe.problems
+
+    @pytest.mark.parametrize("id", ["", ".", "..", "../x", "a/b", "a\n", "/a"])
+    def test_id_that_is_a_path_is_refused(self, lab: RuntimeLab, id: str) -> None:
+        with pytest.raises(InvalidArgument):
+            lab.create(id, "true", spec=lab.spec("a", ["true"]))

@@ -1,0 +1,170 @@
+"""`GET /containers/json`: filters as dockerd's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from barque.spi.errors import InvalidArgument, NotFound
+from barque.spi.frontend import Container, Engine
+from barque_api_docker.call import Call, json_response
+from barque_api_docker.filters import Filters
+from barque_api_docker.http import Response
+from barque_api_docker.translate.hostconfig import network_mode
+from barque_api_docker.translate.ports import parse_port
+from barque_api_docker.translate.summary import summary_document
+
+__all__ = ["containers"]
+
+_ACCEPTED = frozenset({
+    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network",
+    "publish", "since", "status", "volume",
+})  # fmt: skip
+_STATES = frozenset({"created", "running", "paused", "restarting", "removing", "exited", "dead"})
+_HEALTH = frozenset({"starting", "healthy", "unhealthy", "none"})
+
+
+def containers(call: Call) -> Response:
+    """`GET /containers/json`."""
+    filters = Filters.parse(call.query("filters"), _ACCEPTED)
+    filters.one_of("status", _STATES)
+    filters.one_of("health", _HEALTH)
+    limit = call.query_number("limit") or 0
+    everything = call.engine.container_list()
+    shown = _between(everything, filters)
+    if not (call.query_flag("all") or limit > 0 or "status" in filters):
+        shown = tuple(one for one in shown if one.state.status == "running")
+    for keep in _tests(call.engine, filters):
+        shown = tuple(one for one in shown if keep(one))
+    if limit > 0:
+        shown = shown[:limit]
+    names = _ImageNames(call.engine)
+    documents = [summary_document(one, names.of(one)) for one in shown]
+    if call.query_flag("size"):
+        for document in documents:
+            document["SizeRootFs"] = names.size(document["ImageID"])
+    return json_response(documents)
+
+
+def _between(newest_first: tuple[Container, ...], filters: Filters) -> tuple[Container, ...]:
+    """Those older than `before` and newer than `since`."""
+    first, last = 0, len(newest_first)
+    for reference in filters.values("before"):
+        first = max(first, _index(newest_first, reference) + 1)
+    for reference in filters.values("since"):
+        last = min(last, _index(newest_first, reference))
+    return newest_first[first:last]
+
+
+def _index(containers: tuple[Container, ...], reference: str) -> int:
+    for index, one in enumerate(containers):
+        if reference in (one.id, one.name, f"/{one.name}"):
+            return index
+    prefixed = [index for index, one in enumerate(containers) if one.id.startswith(reference)]
+    if len(prefixed) != 1:
+        raise NotFound(f"No such container: {reference}")
+    return prefixed[0]
+
+
+def _tests(engine: Engine, filters: Filters) -> list[Callable[[Container], bool]]:
+    """One predicate for each filter that is set."""
+    tests: list[Callable[[Container], bool]] = []
+    if "id" in filters:
+        tests.append(lambda one: filters.matches("id", one.id))
+    if "name" in filters:
+        tests.append(lambda one: filters.matches("name", one.name, f"/{one.name}"))
+    if "label" in filters:
+        tests.append(lambda one: filters.labels(one.config.labels))
+    if "status" in filters:
+        tests.append(lambda one: filters.exact("status", one.state.status))
+    if "health" in filters:
+        tests.append(lambda _: "none" in filters.values("health"))
+    if (task := filters.flag("is-task")) is not None:
+        tests.append(lambda _: not task)
+    if "isolation" in filters:
+        tests.append(lambda _: filters.exact("isolation", "default", ""))
+    if "exited" in filters:
+        codes = {_exit_code(value) for value in filters.values("exited")}
+        tests.append(
+            lambda one: (
+                one.state.exit_code in codes and one.state.status == "exited" and one.state.finished_ns > 0
+            )
+        )
+    if "ancestor" in filters:
+        images = _images(engine, filters.values("ancestor"))
+        tests.append(lambda one: one.image_id in images)
+    if "network" in filters:
+        tests.append(lambda one: _in_network(one, filters))
+    if "volume" in filters:
+        tests.append(lambda one: any(filters.exact("volume", b.target, b.source) for b in one.config.binds))
+    if "publish" in filters:
+        wanted = _ports(filters.values("publish"))
+        tests.append(lambda one: not wanted.isdisjoint(_published(one)))
+    if "expose" in filters:
+        exposed = _ports(filters.values("expose"))
+        tests.append(lambda one: not exposed.isdisjoint(_ports(one.config.exposed_ports)))
+    return tests
+
+
+def _exit_code(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidArgument(f"invalid filter 'exited={text}'") from None
+
+
+def _images(engine: Engine, references: tuple[str, ...]) -> set[str]:
+    found = set()
+    for reference in references:
+        try:
+            found.add(engine.image_get(reference).id)
+        except NotFound:
+            continue  # as dockerd: an unknown ancestor just has no descendants
+    return found
+
+
+def _in_network(one: Container, filters: Filters) -> bool:
+    ids = [endpoint.network_id for endpoint in one.endpoints.values()]
+    return filters.exact("network", network_mode(one), *one.endpoints) or filters.prefixes("network", *ids)
+
+
+def _ports(texts: tuple[str, ...]) -> set[tuple[int, str]]:
+    return {
+        (number, protocol)
+        for text in texts
+        for numbers, protocol in (parse_port(text),)
+        for number in numbers
+    }
+
+
+def _published(one: Container) -> set[tuple[int, str]]:
+    """The published ports, by their number in the container."""
+    chosen = (port for endpoint in one.endpoints.values() for port in endpoint.ports)
+    return {(port.container_port, port.protocol) for port in (*one.config.ports, *chosen)}
+
+
+class _ImageNames:
+    """What to show as a container's image: its name while that still means the same image, else the id."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._ids: dict[str, str] = {}
+        self._sizes: dict[str, int] = {}
+
+    def of(self, container: Container) -> str:
+        name = container.config.image
+        if name not in self._ids:
+            self._ids[name] = self._look_up(name)
+        return name if self._ids[name] == container.image_id else container.image_id
+
+    def size(self, image_id: str) -> int:
+        if image_id not in self._sizes:
+            self._look_up(image_id)
+        return self._sizes.get(image_id, 0)
+
+    def _look_up(self, reference: str) -> str:
+        try:
+            image = self._engine.image_get(reference)
+        except NotFound:
+            return ""
+        self._sizes[image.id] = image.size
+        return image.id

@@ -1,0 +1,101 @@
+"""Operations on containers that answer at once."""
+
+from __future__ import annotations
+
+import re
+
+from barque.spi.errors import BarqueError, InvalidArgument, NotImplemented
+from barque_api_docker.call import Call, error_response, json_response
+from barque_api_docker.http import Response
+from barque_api_docker.translate.create import container_config
+from barque_api_docker.translate.inspect import inspect_document
+from barque_api_docker.translate.text import platform
+
+__all__ = ["create", "inspect", "kill", "remove", "resize", "restart", "start", "stop", "terminal_size"]
+
+_NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+_NO_CONTENT = Response(204)
+_NOT_MODIFIED = Response(304)
+_NOT_RUNNABLE = (126, 127)
+
+
+def create(call: Call) -> Response:
+    """`POST /containers/create`."""
+    name = call.query("name") or None
+    if name is not None and not _NAME.fullmatch(name):
+        raise InvalidArgument(f"Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")
+    body = call.body()
+    if not body.raw:
+        raise InvalidArgument("config cannot be empty in order to create a container")
+    config = container_config(call.engine, body, platform(call.query("platform") or ""))
+    container = call.engine.container_create(name.lstrip("/") if name else None, config)
+    return json_response({"Id": container.id, "Warnings": list(container.warnings)}, 201)
+
+
+def inspect(call: Call) -> Response:
+    """`GET /containers/{id}/json`."""
+    container = call.engine.container_get(call.params["id"])
+    document = inspect_document(container)
+    if call.query_flag("size"):
+        document["SizeRootFs"] = call.engine.image_get(container.image_id).size
+    return json_response(document)
+
+
+def start(call: Call) -> Response:
+    """`POST /containers/{id}/start`. A program that cannot be executed is the request's fault: 400, as dockerd."""
+    if call.body().raw:
+        raise InvalidArgument(
+            "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
+        )
+    try:
+        return _NO_CONTENT if call.engine.container_start(call.params["id"]) else _NOT_MODIFIED
+    except BarqueError as error:
+        response = error_response(error)
+        if error.exit_code in _NOT_RUNNABLE:
+            response.status = 400
+        return response
+
+
+def stop(call: Call) -> Response:
+    """`POST /containers/{id}/stop`."""
+    return _NO_CONTENT if _stop(call) else _NOT_MODIFIED
+
+
+def restart(call: Call) -> Response:
+    """`POST /containers/{id}/restart`."""
+    _stop(call)
+    call.engine.container_start(call.params["id"])
+    return _NO_CONTENT
+
+
+def _stop(call: Call) -> bool:
+    return call.engine.container_stop(call.params["id"], call.query("signal") or None, call.query_number("t"))
+
+
+def kill(call: Call) -> Response:
+    """`POST /containers/{id}/kill`."""
+    call.engine.container_kill(call.params["id"], call.query("signal") or "SIGKILL")
+    return _NO_CONTENT
+
+
+def remove(call: Call) -> Response:
+    """`DELETE /containers/{id}`. (`v`: there are no anonymous volumes a container could leave behind.)"""
+    if call.query_flag("link"):
+        raise NotImplemented("removing a link is not implemented by barque yet")
+    call.engine.container_remove(call.params["id"], call.query_flag("force"))
+    return _NO_CONTENT
+
+
+def resize(call: Call) -> Response:
+    """`POST /containers/{id}/resize`."""
+    height, width = terminal_size(call)
+    call.engine.container_resize(call.params["id"], height, width)
+    return Response(200)
+
+
+def terminal_size(call: Call) -> tuple[int, int]:
+    """The parameters `h` and `w`. Errors: InvalidArgument."""
+    height, width = call.query_number("h") or 0, call.query_number("w") or 0
+    if not (0 <= height < 65536 and 0 <= width < 65536):
+        raise InvalidArgument("a terminal's height and width are between 0 and 65535")
+    return height, width

@@ -1,0 +1,66 @@
+"""`POST /images/load`: an image from a `docker save` archive in the request's body."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from barque.spi.common import Progress
+from barque.spi.errors import BarqueError, NotImplemented, ResourceExhausted
+from barque.spi.frontend import Image
+from barque_api_docker.call import Call
+from barque_api_docker.http import Response
+from barque_api_docker.progress import Report
+from barque_api_docker.translate.image import repo_tags
+
+__all__ = ["load"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def load(call: Call) -> Response | None:
+    """Keep the archive, let the engine load it, and tell its names in dockerd's words."""
+    if call.query("platform"):
+        raise NotImplemented("barque does not implement POST /images/load with platform yet")
+    quiet = call.query_flag("quiet")
+    report = Report(call)
+    with _kept(call) as path:
+        try:
+            image = call.engine.image_load(path, _silent if quiet else report.progress)
+        except BarqueError as error:
+            if not report.started:
+                raise
+            report.fail(error)
+        else:
+            _finish(report, image)
+    report.close()
+    return None
+
+
+def _silent(_: Progress) -> None:
+    """Progress nobody asked for."""
+
+
+def _finish(report: Report, image: Image) -> None:
+    for name in repo_tags(image):
+        report.line({"stream": f"Loaded image: {name}\n"})
+    if not image.names:
+        report.line({"stream": f"Loaded image ID: {image.id}\n"})
+
+
+@contextmanager
+def _kept(call: Call) -> Iterator[str]:
+    """The body as a file without a name below the engine's root: nothing is left of it, whatever happens."""
+    try:
+        with tempfile.TemporaryFile(dir=call.engine.info().root) as file:
+            for piece in call.upload():
+                file.write(piece)
+            file.flush()
+            yield f"/proc/{os.getpid()}/fd/{file.fileno()}"
+    except OSError as error:
+        if error.errno in _FULL:
+            raise ResourceExhausted(f"keeping the uploaded image: {error.strerror}") from error
+        raise

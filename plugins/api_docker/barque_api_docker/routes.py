@@ -1,0 +1,80 @@
+"""The table of operations: what is served, and what of the API is not yet."""
+
+from __future__ import annotations
+
+from barque_api_docker import (
+    container_list,
+    container_streams,
+    containers,
+    events,
+    execs,
+    images,
+    loads,
+    networks,
+    pulls,
+    system,
+    volumes,
+)
+from barque_api_docker.call import Handler
+
+__all__ = ["ROUTES", "UNIMPLEMENTED"]
+
+ROUTES: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", "/_ping", system.ping),
+    ("HEAD", "/_ping", system.ping),
+    ("GET", "/version", system.version),
+    ("GET", "/info", system.info),
+    ("GET", "/events", events.events),
+    ("GET", "/containers/json", container_list.containers),
+    ("POST", "/containers/create", containers.create),
+    ("GET", "/containers/{id}/json", containers.inspect),
+    ("POST", "/containers/{id}/start", containers.start),
+    ("POST", "/containers/{id}/stop", containers.stop),
+    ("POST", "/containers/{id}/restart", containers.restart),
+    ("POST", "/containers/{id}/kill", containers.kill),
+    ("POST", "/containers/{id}/resize", containers.resize),
+    ("POST", "/containers/{id}/wait", container_streams.wait),
+    ("POST", "/containers/{id}/attach", container_streams.attach),
+    ("GET", "/containers/{id}/logs", container_streams.logs),
+    ("DELETE", "/containers/{id}", containers.remove),
+    ("POST", "/containers/{id}/exec", execs.create),
+    ("POST", "/exec/{id}/start", execs.start),
+    ("POST", "/exec/{id}/resize", execs.resize),
+    ("GET", "/exec/{id}/json", execs.inspect),
+    ("GET", "/images/json", images.images),
+    ("POST", "/images/create", pulls.pull),
+    ("POST", "/images/load", loads.load),
+    ("GET", "/images/{name*}/json", images.inspect),
+    ("GET", "/images/{name*}/history", images.history),
+    ("POST", "/images/{name*}/tag", images.tag),
+    ("DELETE", "/images/{name*}", images.remove),
+    ("GET", "/networks", networks.networks),
+    ("GET", "/networks/{id}", networks.inspect),
+    ("GET", "/volumes/{name}", volumes.inspect_volume),
+    ("GET", "/plugins/{name*}/json", volumes.inspect_plugin),
+)
+
+_UNIMPLEMENTED = {
+    "GET": """
+        /containers/{id}/top /containers/{id}/changes /containers/{id}/export /containers/{id}/stats
+        /containers/{id}/attach/ws /containers/{id}/archive /images/search /images/get /images/{name*}/get /system/df
+        /volumes /plugins /plugins/privileges /nodes /nodes/{id} /swarm /swarm/unlockkey /services /services/{id}
+        /services/{id}/logs /tasks /tasks/{id} /tasks/{id}/logs /secrets /secrets/{id} /configs /configs/{id}
+        /distribution/{name*}/json
+        """,
+    "HEAD": "/containers/{id}/archive",
+    "PUT": "/containers/{id}/archive /volumes/{name}",
+    "POST": """
+        /containers/{id}/update /containers/{id}/rename /containers/{id}/pause /containers/{id}/unpause /containers/prune
+        /build /build/prune /images/{name*}/push /images/prune /auth /commit /volumes/create /volumes/prune
+        /networks/create /networks/{id}/connect /networks/{id}/disconnect /networks/prune /plugins/pull /plugins/create
+        /plugins/{name*}/enable /plugins/{name*}/disable /plugins/{name*}/upgrade /plugins/{name*}/push
+        /plugins/{name*}/set /nodes/{id}/update /swarm/init /swarm/join /swarm/leave /swarm/update /swarm/unlock
+        /services/create /services/{id}/update /secrets/create /secrets/{id}/update /configs/create
+        /configs/{id}/update /session
+        """,
+    "DELETE": "/volumes/{name} /networks/{id} /plugins/{name*} /nodes/{id} /services/{id} /secrets/{id} /configs/{id}",
+}
+UNIMPLEMENTED = tuple(
+    (method, pattern, None) for method, patterns in _UNIMPLEMENTED.items() for pattern in patterns.split()
+)

@@ -1,0 +1,1 @@
+"""Docker's JSON documents to the engine's values, and back."""

@@ -1,0 +1,286 @@
+"""apt with a state of its own: nothing of the host's dpkg or apt state is read or written.
+
+The host's configuration contributes three things only: its sources (see `sources`), its keyrings and credentials, and
+the `Acquire` options that make a mirror reachable (proxies, TLS, timeouts). Hooks of the host's apt.conf are not run.
+An empty dpkg status makes every dependency count as missing, so the answer is complete and the same on every host.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from barque.spi.errors import FailedPrecondition, Internal, InvalidArgument, NotFound, Unavailable
+
+from barque_image_deb.process import Finished, run
+from barque_image_deb.sources import Source, render
+
+__all__ = ["Apt", "Archive", "require_apt"]
+
+_KEPT_OPTION = re.compile(
+    r"Acquire::(?:http|https|Check-Valid-Until|Check-Date|Max-ValidTime|Min-ValidTime|ForceIPv4|ForceIPv6|Send-URI-Encoded)\b"
+)
+_KEPT_DIRECTORY = re.compile(r"Dir::Etc::(netrc|netrcparts|trusted|trustedparts)$")
+_URI_LINE = re.compile(r"'([^']+)' (\S+) (\d+) SHA256:([0-9a-f]{64})")
+_MISSING = re.compile(
+    r"E: (?:Unable to locate package |Package '|Couldn't find any package by \w+ ')([a-z0-9][a-z0-9+.-]*)"
+)
+_UNSIGNED = ("is not signed", "NO_PUBKEY", "EXPKEYSIG", "verification of the signatures", "gpgv")
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """One .deb as the signed index describes it. `file` is its name in apt's archive cache."""
+
+    file: str
+    size: int
+    sha256: str
+
+    @property
+    def package(self) -> str:
+        return self.file.split("_", 1)[0]
+
+    @property
+    def version(self) -> str:
+        return unquote(self.file.split("_")[1])
+
+
+def require_apt() -> str:
+    """The path of apt-get. FailedPrecondition where the host has none."""
+    path = shutil.which("apt-get", path="/usr/sbin:/usr/bin:/sbin:/bin")
+    if path is None:
+        raise FailedPrecondition(
+            "the deb image source needs apt-get, and this host has none",
+            hint="use a Debian or Ubuntu host, install the package apt, or take the image from a registry",
+        )
+    return path
+
+
+class Apt:
+    """apt for one suite and architecture, its state below `state` (made when missing).
+
+    Not safe for two callers at once on one `state`: hold a lock. `cancelled` stops a running apt within a second.
+    """
+
+    def __init__(
+        self, state: Path, architecture: str, sources: tuple[Source, ...], cancelled: Callable[[], bool]
+    ) -> None:
+        self._program = require_apt()
+        self._state = state
+        self._architecture = architecture
+        self._sources = render(sources)
+        self._cancelled = cancelled
+        self.archives = state / "archives"
+
+    def refresh(self, max_age: float) -> bool:
+        """Fetch the package lists when they are older than `max_age` seconds or of other sources. True when they were fetched."""
+        stamp = self._state / "updated"
+        if self._fresh(stamp, max_age):
+            return False
+        self._prepare()
+        result = self._run("update")
+        if result.code:
+            stamp.unlink(missing_ok=True)
+            raise _update_error(result)
+        stamp.write_text(self._fingerprint())
+        return True
+
+    def snapshot(self) -> str:
+        """Changes when the package lists were fetched anew."""
+        return f"{self._fingerprint()}:{(self._state / 'updated').stat().st_mtime_ns}"
+
+    def codename(self) -> str:
+        """The codename the archive's Release file gives the suite (`bookworm` for `stable`)."""
+        result = self._run("indextargets", "--format", "$(CODENAME)", "Created-By: Packages")
+        names = [name for name in result.output.split() if name]
+        return names[0].removesuffix("-security").removesuffix("-updates") if names else ""
+
+    def resolve(self, packages: tuple[str, ...]) -> tuple[Archive, ...]:
+        """The archives of `packages` and all they depend on, sorted by file name.
+
+        Errors: NotFound names the unknown package, InvalidArgument when they cannot be installed together.
+        """
+        # With an empty archive directory, because apt does not print what it has downloaded already.
+        option = f"Dir::Cache::archives={self._state / 'none'}"
+        result = self._run("install", "--print-uris", "-q", "-y", "-o", option, *packages)
+        if result.code:
+            raise _resolve_error(result, packages)
+        found = [
+            Archive(name, int(size), sha256)
+            for _uri, name, size, sha256 in (
+                match.groups() for match in map(_URI_LINE.fullmatch, result.output.splitlines()) if match
+            )
+        ]
+        missing = set(packages).difference(archive.package for archive in found)
+        if missing:
+            raise NotFound(
+                f"Unable to locate package {min(missing)}",
+                hint="it is a virtual package; name one that provides it",
+            )
+        return tuple(sorted(found, key=lambda archive: archive.file))
+
+    def download(self, packages: tuple[str, ...], watch: Callable[[int], None]) -> None:
+        """Fetch the archives of `packages` and their dependencies into `archives`; `watch` gets the bytes there now and then."""
+        result = self._run(
+            "install",
+            "--download-only",
+            "-qq",
+            "-y",
+            *packages,
+            watch=lambda: watch(_bytes_in(self.archives)),
+        )
+        if result.code:
+            raise Unavailable(
+                f"downloading packages: {result.last_error}",
+                hint="check the mirror and the network, then pull again",
+            )
+
+    def _fresh(self, stamp: Path, max_age: float) -> bool:
+        try:
+            age = time.time() - stamp.stat().st_mtime
+            return 0 <= age < max_age and stamp.read_text() == self._fingerprint()
+        except FileNotFoundError:
+            return False
+
+    def _fingerprint(self) -> str:
+        return hashlib.sha256(f"{self._architecture}\n{self._sources}".encode()).hexdigest()
+
+    def _prepare(self) -> None:
+        for name in ("lists/partial", "archives/partial", "none/partial", "cache"):
+            (self._state / name).mkdir(parents=True, exist_ok=True)
+        (self._state / "status").write_text("")
+        (self._state / "barque.sources").write_text(self._sources)
+        (self._state / "apt.conf").write_text(self._configuration())
+
+    def _configuration(self) -> str:
+        own = {
+            "Dir::State": f"{self._state}/",
+            "Dir::State::lists": f"{self._state}/lists/",
+            "Dir::State::status": f"{self._state}/status",
+            "Dir::Cache": f"{self._state}/cache/",
+            "Dir::Cache::archives": f"{self._state}/archives/",
+            "Dir::Etc::main": "/dev/null",
+            "Dir::Etc::parts": "/dev/null",
+            "Dir::Etc::sourcelist": f"{self._state}/barque.sources",
+            "Dir::Etc::sourceparts": "/dev/null",
+            "Dir::Etc::preferences": "/dev/null",
+            "Dir::Etc::preferencesparts": "/dev/null",
+            "Dir::Log": f"{self._state}/",
+            # The state is 0700, so the user _apt could not reach it.
+            "APT::Sandbox::User": "root",
+            "APT::Architecture": self._architecture,
+            "APT::Install-Recommends": "false",
+            "APT::Install-Suggests": "false",
+            "APT::Update::Error-Mode": "any",
+            "APT::Get::AllowUnauthenticated": "false",
+            # Package names are names: no regular expressions, no globs.
+            "APT::Cmd::Pattern-Only": "true",
+            "Acquire::AllowInsecureRepositories": "false",
+            "Acquire::AllowWeakRepositories": "false",
+            "Acquire::AllowDowngradeToInsecureRepositories": "false",
+            "Acquire::ForceHash": "SHA256",
+            "Acquire::GzipIndexes": "true",
+            "Acquire::Languages": "none",
+            "Acquire::Retries": "3",
+        }
+        lines = [
+            *self._host_options(),
+            f'#clear APT::Architectures;\nAPT::Architectures:: "{self._architecture}";',
+        ]
+        lines += [f'{key} "{value}";' for key, value in own.items()]
+        return "\n".join(lines) + "\n"
+
+    def _host_options(self) -> list[str]:
+        config = shutil.which("apt-config", path=os.path.dirname(self._program))
+        if config is None:
+            return []
+        result = run((config, "dump"), _environment(None), self._cancelled, lambda: None)
+        kept = []
+        etc = "etc/apt"
+        for line in result.output.splitlines():
+            key, _, value = line.partition(" ")
+            if key == "Dir::Etc":
+                etc = value.strip('";')
+            elif _KEPT_OPTION.match(key):
+                kept.append(line)
+            elif match := _KEPT_DIRECTORY.match(key):
+                kept.append(f'Dir::Etc::{match[1]} "{os.path.join("/", etc, value.strip(chr(34) + ";"))}";')
+        return kept
+
+    def _run(self, *arguments: str, watch: Callable[[], None] = lambda: None) -> Finished:
+        return run(
+            (self._program, *arguments), _environment(self._state / "apt.conf"), self._cancelled, watch
+        )
+
+
+def _environment(configuration: Path | None) -> dict[str, str]:
+    passed = (
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+    )
+    environment = {name: os.environ[name] for name in passed if name in os.environ}
+    environment |= {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "LC_ALL": "C",
+        "DEBIAN_FRONTEND": "noninteractive",
+        "HOME": "/",
+    }
+    if configuration is not None:
+        environment["APT_CONFIG"] = str(configuration)
+    return environment
+
+
+def _update_error(result: Finished) -> Unavailable | FailedPrecondition | NotFound:
+    text = result.errors
+    if any(sign in text for sign in _UNSIGNED):
+        return FailedPrecondition(
+            f"apt does not trust the mirror: {result.last_error}",
+            hint="set `keyring` of the deb image source",
+        )
+    if "does not have a Release file" in text:
+        return NotFound(
+            f"no such suite: {result.last_error}", hint="check the suite after @, or set `mirror`"
+        )
+    return Unavailable(
+        f"updating package lists: {result.last_error}",
+        hint="check the mirror and the network, then pull again",
+    )
+
+
+def _resolve_error(result: Finished, packages: tuple[str, ...]) -> NotFound | InvalidArgument | Internal:
+    named = _MISSING.search(result.errors)
+    if named and named[1] in packages:
+        return NotFound(f"Unable to locate package {named[1]}", hint="check its name and the suite after @")
+    if "held broken packages" in result.errors or "unmet dependencies" in result.output:
+        detail = "; ".join(
+            line.strip() for line in result.output.splitlines() if "Depends" in line or "Conflicts" in line
+        )
+        return InvalidArgument(
+            f"these packages cannot be installed together: {detail or result.last_error}"[:2000]
+        )
+    return Internal(f"apt-get failed: {result.last_error}")
+
+
+def _bytes_in(directory: Path) -> int:
+    total = 0
+    for base in (directory, directory / "partial"):
+        with os.scandir(base) as entries:
+            for entry in entries:
+                try:
+                    total += entry.stat().st_size if entry.name.endswith(".deb") else 0
+                except FileNotFoundError:  # apt renamed it meanwhile
+                    continue
+    return total

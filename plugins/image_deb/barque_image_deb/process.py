@@ -1,0 +1,91 @@
+"""Run a program, keep its output (bounded), stop it when the caller gives up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import IO
+
+from barque.spi.errors import Unavailable
+
+__all__ = ["Finished", "run"]
+
+_MOST_OUTPUT = 4 << 20
+_POLL = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a program left: exit code, standard output, standard error."""
+
+    code: int
+    output: str
+    errors: str
+
+    @property
+    def last_error(self) -> str:
+        """apt's last error line, less its `E: `."""
+        lines = [line for line in self.errors.splitlines() if line.strip()]
+        wanted = (
+            [line for line in lines if line.startswith("E:")]
+            or [line for line in lines if line.startswith("W:")]
+            or lines
+        )
+        return (
+            wanted[-1].removeprefix("E:").removeprefix("W:").strip() if wanted else f"exit status {self.code}"
+        )
+
+
+def run(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    cancelled: Callable[[], bool],
+    watch: Callable[[], None],
+) -> Finished:
+    """Run without a shell and without a terminal, calling `watch` five times a second.
+
+    Unavailable when `cancelled()` became true: the program and its children are gone then.
+    """
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            arguments,
+            env=environment,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
+        )
+        try:
+            code = _wait(process, cancelled, watch)
+        except BaseException:
+            _stop(process)
+            raise
+        return Finished(code, _text(output), _text(errors))
+
+
+def _wait(process: subprocess.Popen[bytes], cancelled: Callable[[], bool], watch: Callable[[], None]) -> int:
+    while True:
+        try:
+            return process.wait(_POLL)
+        except subprocess.TimeoutExpired:
+            if cancelled():
+                raise Unavailable("the pull was cancelled") from None
+            watch()
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    # The whole session: apt's download methods are children of it.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read(_MOST_OUTPUT).decode("utf-8", "replace")

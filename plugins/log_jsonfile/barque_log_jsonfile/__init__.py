@@ -1,0 +1,1 @@
+"""The log drivers `json-file` (Docker's format, rotated) and `none`."""

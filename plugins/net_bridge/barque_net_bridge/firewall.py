@@ -1,0 +1,133 @@
+"""The table as it should be, in memory, and the kernel's made to match it.
+
+Memory is the truth: every change is put there first and then into the kernel as one transaction. When that fails,
+because somebody flushed or changed the table, the whole table is asserted instead, again in one transaction.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable
+
+from barque.spi.errors import FailedPrecondition
+from barque_net_bridge import nfnetlink, ruleset
+from barque_net_bridge.netlink import NETLINK_NETFILTER, NetlinkSocket
+from barque_net_bridge.nft import Nft, NftError, open_nft
+from barque_net_bridge.ruleset import NetworkRules, PortRule
+
+__all__ = ["Firewall"]
+
+
+class Firewall:
+    """The driver's table. Thread-safe. Acts in the network namespace of the thread that first uses it."""
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+        self._lock = threading.Lock()
+        self._nft: Nft | None = None
+        self._channel: NetlinkSocket | None = None
+        self._networks: dict[str, NetworkRules] = {}
+        self._ports: dict[str, tuple[PortRule, ...]] = {}
+        self._own: deque[int] = deque(maxlen=256)  # generations that our own transactions made
+
+    def add_network(self, id: str, rules: NetworkRules) -> None:
+        """Let a network's traffic through, and assert the table around the elements it has: those of living
+        containers stay until `restore` knows of them. Idempotent."""
+        with self._lock:
+            self._networks[id] = rules
+            self._change(self._everything(replace=False))
+
+    def remove_network(self, id: str) -> None:
+        """Undo `add_network`. Idempotent."""
+        with self._lock:
+            rules = self._networks.pop(id, None)
+            if rules is not None:
+                self._change(ruleset.delete_elements(self.table, ruleset.network_elements(rules)))
+
+    def publish(self, endpoint: str, ports: tuple[PortRule, ...]) -> None:
+        """Publish an endpoint's ports."""
+        with self._lock:
+            self._ports[endpoint] = ports
+            try:
+                self._change(ruleset.add_elements(self.table, ruleset.port_elements(ports)))
+            except FailedPrecondition:
+                del self._ports[endpoint]
+                raise
+
+    def withdraw(self, endpoint: str) -> tuple[PortRule, ...]:
+        """Undo `publish` and return what had been published. Idempotent."""
+        with self._lock:
+            ports = self._ports.pop(endpoint, ())
+            if ports:
+                self._change(
+                    ruleset.delete_elements(self.table, ruleset.port_elements(ports, keys_only=True))
+                )
+            return ports
+
+    def restore(self, networks: dict[str, NetworkRules], ports: dict[str, tuple[PortRule, ...]]) -> None:
+        """Make these, and no others, what the table holds, in one transaction."""
+        with self._lock:
+            self._networks = dict(networks)
+            self._ports = dict(ports)
+            self._transact(self._everything(replace=True))
+
+    def reassert(self, *, unless_own: Iterable[int] = ()) -> bool:
+        """Assert the whole table, and tell whether that was done: not after only our own transactions
+        (generations) `unless_own`, nor while there is no network."""
+        with self._lock:
+            generations = tuple(unless_own)
+            if not self._networks or (generations and all(id in self._own for id in generations)):
+                return False
+            self._transact(self._everything(replace=True))
+            return True
+
+    def close(self) -> None:
+        """Give back sockets and library. The table stays: containers outlive the daemon. Idempotent."""
+        with self._lock:
+            if self._nft is not None:
+                self._nft.close()
+            if self._channel is not None:
+                self._channel.close()
+            self._nft = self._channel = None
+
+    def _change(self, commands: str) -> None:
+        try:
+            self._run(commands)
+        except NftError:
+            self._transact(self._everything(replace=True))
+
+    def _transact(self, commands: str) -> None:
+        try:
+            self._run(commands)
+        except NftError as error:
+            raise FailedPrecondition(
+                f"nftables refused the rules of table ip {self.table}: {error}",
+                hint="the kernel needs nf_tables with nat, masquerade, fib and concatenated maps (Linux 5.6)",
+            ) from error
+
+    def _everything(self, *, replace: bool) -> str:
+        parts = [ruleset.table(self.table, replace=replace)]
+        merged: dict[str, list[str]] = {}
+        for rules in self._networks.values():
+            for name, items in ruleset.network_elements(rules).items():
+                merged.setdefault(name, []).extend(items)
+        parts.append(ruleset.add_elements(self.table, merged))
+        every = (port for ports in self._ports.values() for port in ports)
+        parts.append(ruleset.add_elements(self.table, ruleset.port_elements(every)))
+        return "".join(parts)
+
+    def _run(self, commands: str) -> None:
+        """One transaction, with its generation remembered.
+
+        Generations count up by one. When it went up by more, somebody else's transaction is among them
+        and none is taken for ours: the watch then asserts the table once too often, which does no harm.
+        """
+        if self._nft is None or self._channel is None:
+            self._nft = open_nft()
+            self._channel = NetlinkSocket(NETLINK_NETFILTER)
+        before = nfnetlink.generation(self._channel)
+        self._nft.run(commands)
+        after = nfnetlink.generation(self._channel)
+        if after == before + 1:
+            self._own.append(after)

@@ -1,0 +1,244 @@
+"""rtnetlink(7): the requests that the driver makes for links, addresses and routes, and what it reads back."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv4Network
+
+from barque_net_bridge.netlink import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    NetlinkSocket,
+    Request,
+    attribute,
+    attributes,
+    nested,
+    text,
+)
+
+__all__ = [
+    "Link",
+    "Veth",
+    "add_address",
+    "add_bridge",
+    "add_default_route",
+    "add_veth",
+    "addresses",
+    "delete_group",
+    "delete_link",
+    "link",
+    "links",
+    "port_flags",
+    "routes",
+    "set_group",
+    "set_master",
+    "set_up",
+]
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
+RTM_NEWADDR, RTM_GETADDR = 20, 22
+RTM_NEWROUTE, RTM_GETROUTE = 24, 26
+
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER = 1, 3, 4, 10
+IFLA_LINKINFO, IFLA_GROUP, IFLA_NET_NS_FD = 18, 27, 28
+IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
+VETH_INFO_PEER = 1
+IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33
+IFA_ADDRESS, IFA_LOCAL = 1, 2
+RTA_DST, RTA_OIF, RTA_GATEWAY = 1, 4, 5
+
+IFF_UP = 0x1
+RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST = 254, 3, 0, 1
+
+_IFINFO = struct.Struct("=BBHiII")  # family, pad, device type, index, flags, change mask
+_IFADDR = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
+_RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst len, src len, tos, table, protocol, scope, type, flags
+_U32 = struct.Struct("=I")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network interface as the kernel describes it. `group` is IFLA_GROUP, our mark of ownership."""
+
+    index: int
+    name: str
+    kind: str
+    group: int
+    master: int
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class Veth:
+    """A veth pair to make: `host` stays here as a port of bridge `master`, `inside` goes to `netns`."""
+
+    host: str
+    inside: str
+    mac: bytes
+    mtu: int
+    master: int
+    group: int
+    netns: int
+
+
+def _u32(kind: int, value: int) -> bytes:
+    return attribute(kind, _U32.pack(value))
+
+
+def _ifinfo(index: int = 0, up: bool = False) -> bytes:
+    return _IFINFO.pack(socket.AF_UNSPEC, 0, 0, index, IFF_UP if up else 0, IFF_UP if up else 0)
+
+
+def add_bridge(name: str, mac: bytes, mtu: int, group: int) -> Request:
+    """Make a bridge, still down. Its hardware address is given: else it would follow that of its ports."""
+    payload = (
+        _ifinfo()
+        + text(IFLA_IFNAME, name)
+        + attribute(IFLA_ADDRESS, mac)
+        + _u32(IFLA_MTU, mtu)
+        + _u32(IFLA_GROUP, group)
+        + nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "bridge"))
+    )
+    return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, payload)
+
+
+def add_veth(veth: Veth) -> Request:
+    """Make a veth pair in one request: `host` up and enslaved, `inside` named and placed in its namespace.
+
+    `inside` stays down: the kernel refuses to bring it up before the pair is complete (ENOTCONN).
+    """
+    peer = (
+        _ifinfo()
+        + text(IFLA_IFNAME, veth.inside)
+        + attribute(IFLA_ADDRESS, veth.mac)
+        + _u32(IFLA_MTU, veth.mtu)
+        + _u32(IFLA_NET_NS_FD, veth.netns)
+    )
+    info = nested(IFLA_INFO_DATA, nested(VETH_INFO_PEER, peer))
+    payload = (
+        _ifinfo(up=True)
+        + text(IFLA_IFNAME, veth.host)
+        + _u32(IFLA_MTU, veth.mtu)
+        + _u32(IFLA_GROUP, veth.group)
+        + _u32(IFLA_MASTER, veth.master)
+        + nested(IFLA_LINKINFO, text(IFLA_INFO_KIND, "veth"), info)
+    )
+    return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, payload)
+
+
+def delete_link(name: str) -> Request:
+    """Delete a link (a veth takes its peer with it). Takes an RCU grace period: 15 ms and more."""
+    return Request(RTM_DELLINK, 0, _ifinfo() + text(IFLA_IFNAME, name))
+
+
+def set_group(name: str, group: int) -> Request:
+    """Move a link to another interface group."""
+    return Request(RTM_SETLINK, 0, _ifinfo() + text(IFLA_IFNAME, name) + _u32(IFLA_GROUP, group))
+
+
+def delete_group(group: int) -> Request:
+    """Delete every link of a group: one grace period for all of them. ENODEV: the group is empty."""
+    return Request(RTM_DELLINK, 0, _ifinfo() + _u32(IFLA_GROUP, group))
+
+
+def set_up(index: int) -> Request:
+    """Bring a link up."""
+    return Request(RTM_SETLINK, 0, _ifinfo(index, up=True))
+
+
+def port_flags(name: str, *, hairpin: bool, isolated: bool) -> Request:
+    """Set the flags of the bridge port `name`: `hairpin` sends a frame back where it came from, `isolated`
+    keeps it from other isolated ports."""
+    flags = attribute(IFLA_BRPORT_MODE, bytes((hairpin,))) + attribute(
+        IFLA_BRPORT_ISOLATED, bytes((isolated,))
+    )
+    slave = text(IFLA_INFO_SLAVE_KIND, "bridge") + nested(IFLA_INFO_SLAVE_DATA, flags)
+    return Request(RTM_NEWLINK, 0, _ifinfo() + text(IFLA_IFNAME, name) + nested(IFLA_LINKINFO, slave))
+
+
+def set_master(name: str, master: int) -> Request:
+    """Make a link a port of the bridge with index `master`."""
+    return Request(RTM_SETLINK, 0, _ifinfo() + text(IFLA_IFNAME, name) + _u32(IFLA_MASTER, master))
+
+
+def add_address(index: int, address: IPv4Interface) -> Request:
+    """Give a link an address (and the route of its subnet). Again: nothing changes."""
+    packed = address.ip.packed
+    header = _IFADDR.pack(socket.AF_INET, address.network.prefixlen, 0, RT_SCOPE_UNIVERSE, index)
+    payload = header + attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
+    return Request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, payload)
+
+
+def add_default_route(index: int, gateway: bytes) -> Request:
+    """Send what has no other route to `gateway` (packed) through link `index`."""
+    header = _RTMSG.pack(
+        socket.AF_INET, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0
+    )
+    return Request(
+        RTM_NEWROUTE,
+        NLM_F_CREATE | NLM_F_REPLACE,
+        header + attribute(RTA_GATEWAY, gateway) + _u32(RTA_OIF, index),
+    )
+
+
+def links(channel: NetlinkSocket) -> list[Link]:
+    """Every link of the socket's namespace."""
+    return [_link(message.payload) for message in channel.dump(Request(RTM_GETLINK, 0, _ifinfo()))]
+
+
+def link(channel: NetlinkSocket, name: str) -> Link:
+    """The link called `name`. NetlinkError(ENODEV): there is none."""
+    return _link(channel.get(Request(RTM_GETLINK, 0, _ifinfo() + text(IFLA_IFNAME, name))).payload)
+
+
+def _link(payload: memoryview) -> Link:
+    index = _IFINFO.unpack_from(payload)[3]
+    found = attributes(payload[_IFINFO.size :])
+    info = attributes(found[IFLA_LINKINFO]) if IFLA_LINKINFO in found else {}
+    return Link(
+        index=index,
+        name=_string(found.get(IFLA_IFNAME)),
+        kind=_string(info.get(IFLA_INFO_KIND)),
+        group=_number(found.get(IFLA_GROUP)),
+        master=_number(found.get(IFLA_MASTER)),
+        mtu=_number(found.get(IFLA_MTU)),
+    )
+
+
+def addresses(channel: NetlinkSocket) -> dict[int, list[IPv4Interface]]:
+    """The IPv4 addresses of every link, by link index."""
+    found: dict[int, list[IPv4Interface]] = {}
+    header = _IFADDR.pack(socket.AF_INET, 0, 0, 0, 0)
+    for message in channel.dump(Request(RTM_GETADDR, 0, header)):
+        _family, prefix, _flags, _scope, index = _IFADDR.unpack_from(message.payload)
+        values = attributes(message.payload[_IFADDR.size :])
+        packed = values.get(IFA_LOCAL, values.get(IFA_ADDRESS))
+        if packed is not None and len(packed) == 4:
+            found.setdefault(index, []).append(IPv4Interface((bytes(packed), prefix)))
+    return found
+
+
+def routes(channel: NetlinkSocket) -> list[tuple[IPv4Network | None, int]]:
+    """The IPv4 routes of the main table: destination (None: the default route) and link index."""
+    found: list[tuple[IPv4Network | None, int]] = []
+    header = _RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
+    for message in channel.dump(Request(RTM_GETROUTE, 0, header)):
+        fields = _RTMSG.unpack_from(message.payload)
+        if fields[4] != RT_TABLE_MAIN or fields[7] != RTN_UNICAST:
+            continue
+        values = attributes(message.payload[_RTMSG.size :])
+        destination = values.get(RTA_DST)
+        network = IPv4Network((bytes(destination), fields[1])) if destination is not None else None
+        found.append((network, _number(values.get(RTA_OIF))))
+    return found
+
+
+def _string(value: memoryview | None) -> str:
+    return "" if value is None else bytes(value).rstrip(b"\0").decode("utf-8", "replace")
+
+
+def _number(value: memoryview | None) -> int:
+    return 0 if value is None else int(_U32.unpack(value)[0])

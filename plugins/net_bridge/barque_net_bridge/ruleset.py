@@ -1,0 +1,152 @@
+"""The table `ip barque`: what it says, and the elements that networks and published ports are in it.
+
+The rules never change. A network is a few elements of sets, a published port is one element of a map, so a packet
+costs the same with one port or with ten thousand, and each change is one small transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+__all__ = [
+    "NetworkRules",
+    "PortRule",
+    "add_elements",
+    "delete_elements",
+    "network_elements",
+    "port_elements",
+    "table",
+]
+
+ANY = "0.0.0.0"
+
+Elements = Mapping[str, list[str]]
+
+_TABLE = """\
+table ip {table} {{
+  set bridges {{ type ifname; }}
+  set internal {{ type ifname; }}
+  set peers {{ type ifname . ifname; }}
+  set subnets {{ type ifname . ipv4_addr; flags interval; }}
+  set sources {{ type ipv4_addr; flags interval; }}
+  map ports_any {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
+  map ports_address {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}
+
+  chain loopback {{
+    type filter hook prerouting priority raw; policy accept;
+    iifname != "lo" ip daddr 127.0.0.0/8 drop
+    iifname != "lo" ip saddr 127.0.0.0/8 drop
+  }}
+  chain publish {{
+    dnat ip to ip daddr . meta l4proto . th dport map @ports_address
+    dnat ip to meta l4proto . th dport map @ports_any
+  }}
+  chain prerouting {{
+    type nat hook prerouting priority dstnat; policy accept;
+    fib daddr type local jump publish
+  }}
+  chain output {{
+    type nat hook output priority -100; policy accept;
+    fib daddr type local jump publish
+  }}
+  chain inward {{
+    iifname . oifname @peers accept
+    iifname @internal drop
+    oifname @internal drop
+    ct state established,related accept
+    ct status dnat accept
+    drop
+  }}
+  chain forward {{
+    type filter hook forward priority filter; policy accept;
+    oifname @bridges jump inward
+    iifname @internal drop
+  }}
+  chain postrouting {{
+    type nat hook postrouting priority srcnat; policy accept;
+    oifname @bridges ip saddr 127.0.0.0/8 masquerade
+    oifname . ip saddr @subnets ct status dnat masquerade
+    ip saddr @sources oifname != @bridges masquerade
+  }}
+}}
+"""
+# loopback     route_localnet lets 127/8 through a bridge for ports that are published on this host; nothing of
+#              127/8 comes from or goes to the wire, not even a frame that a container forges.
+# publish      the more specific address first. Misses fall through.
+# inward       towards a container: its neighbours, answers, and what a published port translated. All else,
+#              other networks and LAN peers that route to the subnet included, stops here.
+# postrouting  answers must come back through this host: for loopback sources, for a container that talks
+#              to a published port of its own network, and for what leaves to the world.
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRules:
+    """A network as the firewall sees it. `icc`: its containers may talk to each other."""
+
+    bridge: str
+    subnet: str
+    internal: bool = False
+    icc: bool = True
+    masquerade: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PortRule:
+    """A published port: host address (`0.0.0.0`: any) and port, container address and port."""
+
+    protocol: str
+    host_ip: str
+    host_port: int
+    address: str
+    container_port: int
+
+
+def table(name: str, *, replace: bool) -> str:
+    """Commands that assert the table: empty of elements (`replace`), or with the elements it has."""
+    forget = "delete" if replace else "flush"
+    return f"add table ip {name}\n{forget} table ip {name}\n{_TABLE.format(table=name)}"
+
+
+def network_elements(rules: NetworkRules) -> Elements:
+    """The elements of a network, by set."""
+    bridge = f'"{rules.bridge}"'
+    elements = {"bridges": [bridge], "subnets": [f"{bridge} . {rules.subnet}"]}
+    if rules.internal:
+        elements["internal"] = [bridge]
+    elif rules.masquerade:
+        elements["sources"] = [rules.subnet]
+    if rules.icc:
+        elements["peers"] = [f"{bridge} . {bridge}"]
+    return elements
+
+
+def port_elements(ports: Iterable[PortRule], *, keys_only: bool = False) -> Elements:
+    """The elements of published ports, by map; only their keys for a deletion."""
+    elements: dict[str, list[str]] = {}
+    for port in ports:
+        key = f"{port.protocol} . {port.host_port}"
+        name = "ports_any"
+        if port.host_ip != ANY:
+            key, name = f"{port.host_ip} . {key}", "ports_address"
+        target = "" if keys_only else f" : {port.address} . {port.container_port}"
+        elements.setdefault(name, []).append(key + target)
+    return elements
+
+
+def add_elements(name: str, elements: Elements) -> str:
+    """Commands that add elements to the sets and maps of table `name`."""
+    return _elements("add", name, elements)
+
+
+def delete_elements(name: str, elements: Elements) -> str:
+    """Commands that delete them."""
+    return _elements("delete", name, elements)
+
+
+def _elements(verb: str, name: str, elements: Elements) -> str:
+    return "".join(
+        f"{verb} element ip {name} {container} {{ {', '.join(items)} }}\n"
+        for container, items in elements.items()
+        if items
+    )

@@ -1,0 +1,98 @@
+"""An endpoint's interface: a veth pair from the bridge into a sandbox, configured inside."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+
+from barque_net_bridge import rtnetlink
+from barque_net_bridge.namespaces import in_namespace, in_new_namespace, write_sysctl
+from barque_net_bridge.netlink import NETLINK_ROUTE, NetlinkSocket
+from barque_net_bridge.refusals import kernel
+from barque_net_bridge.rtnetlink import Veth
+
+__all__ = ["Plan", "connect", "loopback_up", "prepare"]
+
+LOOPBACK = 1  # every network namespace is born with it as its first link
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An interface to make. `bridge` is a link index, `gateway` None for no default route."""
+
+    host: str
+    interface: str
+    mac: str
+    address: IPv4Interface
+    gateway: IPv4Address | None
+    bridge: int
+    group: int
+    mtu: int
+    hairpin: bool
+    isolated: bool
+
+
+def prepare(channel: NetlinkSocket, plan: Plan) -> int:
+    """Make a new sandbox with the interface in it; return its descriptor, now the caller's.
+
+    `channel` is an rtnetlink socket of the daemon's namespace. On error nothing is left.
+    """
+    with kernel("preparing a network sandbox"):
+        netns, _ = in_new_namespace(lambda netns: _furnish(channel, plan, netns))
+    return netns
+
+
+def connect(channel: NetlinkSocket, plan: Plan, netns: int) -> None:
+    """Make the interface in the sandbox `netns`. On error nothing is left."""
+    with kernel(f"making interface {plan.interface} in the sandbox"):
+        in_namespace(netns, lambda: _furnish(channel, plan, netns))
+
+
+def loopback_up(netns: int) -> None:
+    """Bring `lo` up in the sandbox `netns`."""
+
+    def work() -> None:
+        with NetlinkSocket(NETLINK_ROUTE) as inside:
+            inside.do(rtnetlink.set_up(LOOPBACK))
+
+    with kernel("bringing up the loopback interface of the sandbox"):
+        in_namespace(netns, work)
+
+
+def _furnish(channel: NetlinkSocket, plan: Plan, netns: int) -> None:
+    """Make and configure the pair; the calling thread is inside the sandbox, `channel` is not."""
+    pair = Veth(
+        plan.host,
+        plan.interface,
+        bytes.fromhex(plan.mac.replace(":", "")),
+        plan.mtu,
+        plan.bridge,
+        plan.group,
+        netns,
+    )
+    channel.do(rtnetlink.add_veth(pair))
+    try:
+        if plan.hairpin or plan.isolated:
+            channel.do(rtnetlink.port_flags(plan.host, hairpin=plan.hairpin, isolated=plan.isolated))
+        _configure(plan)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the error that matters is on its way
+            channel.do(rtnetlink.delete_link(plan.host))
+        raise
+
+
+def _configure(plan: Plan) -> None:
+    # While the interface is down: otherwise it gets a link-local address and listens to router advertisements.
+    with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+        write_sysctl(f"ipv6/conf/{plan.interface}/disable_ipv6", "1")
+    with NetlinkSocket(NETLINK_ROUTE) as inside:
+        index = rtnetlink.link(inside, plan.interface).index
+        requests = [
+            rtnetlink.set_up(LOOPBACK),
+            rtnetlink.set_up(index),
+            rtnetlink.add_address(index, plan.address),
+        ]
+        if plan.gateway is not None:
+            requests.append(rtnetlink.add_default_route(index, plan.gateway.packed))
+        inside.do(*requests)

@@ -1,0 +1,182 @@
+"""Which devices a container may use: lists on cgroup v1, a small eBPF program on v2.
+
+v1: Documentation/admin-guide/cgroup-v1/devices.rst. v2: a program of type BPF_PROG_TYPE_CGROUP_DEVICE is called with
+`struct bpf_cgroup_dev_ctx` {u32 access_type; u32 major; u32 minor;} and returns 1 to allow.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from struct import pack, pack_into
+
+from barque.spi.errors import InvalidArgument
+from barque_runtime_native import syscalls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from barque_runtime_native.spec import Section
+
+ANY = -1
+
+
+class DeviceRule:
+    """Allow or deny `access` (of "rwm") to devices; `kind` a is every device, `major` and `minor` may be ANY."""
+
+    __slots__ = ("access", "allow", "kind", "major", "minor")
+
+    def __init__(self, allow: bool, kind: str, major: int, minor: int, access: str) -> None:
+        self.allow = allow
+        self.kind = kind
+        self.major = major
+        self.minor = minor
+        self.access = access
+
+    def describe(self) -> str:
+        """One line for people."""
+        return f"{'allow' if self.allow else 'deny'} device {self.text()}"
+
+    def text(self) -> str:
+        """The rule as v1 writes it; a bare `a` covers everything and forgets the exceptions made before."""
+        if self.kind == "a":
+            return "a"
+        major, minor = ("*" if number == ANY else str(number) for number in (self.major, self.minor))
+        return f"{self.kind} {major}:{minor} {self.access}"
+
+
+# What every container has, beyond what its configuration says: mknod of anything, and the devices of /dev.
+ALWAYS = (
+    DeviceRule(True, "c", ANY, ANY, "m"),
+    DeviceRule(True, "b", ANY, ANY, "m"),
+    *(DeviceRule(True, "c", 1, minor, "rwm") for minor in (3, 5, 7, 8, 9)),
+    *(DeviceRule(True, "c", 5, minor, "rwm") for minor in (0, 1, 2)),
+    DeviceRule(True, "c", 136, ANY, "rwm"),
+    DeviceRule(True, "c", 10, 200, "rwm"),
+)
+
+
+def plan_device_rules(resources: Section) -> list[DeviceRule]:
+    """The rules of `resources.devices` and then ALWAYS; none at all when the configuration has none."""
+    rules = [read_rule(section) for section in resources.sections("devices")]
+    return [*rules, *ALWAYS] if rules else []
+
+
+def read_rule(section: Section) -> DeviceRule:
+    """One entry of `resources.devices`."""
+    kind = section.text("type") or "a"
+    access = section.text("access") or "rwm"
+    if kind not in ("a", "b", "c") or not set(access) <= set("rwm"):
+        raise InvalidArgument(f"{section.name}: type must be a, b or c and access of r, w, m")
+    major, minor = (section.integer(key, -1, 2**32 - 1) for key in ("major", "minor"))
+    major, minor = (ANY if major is None else major), (ANY if minor is None else minor)
+    if kind == "a" and ((major, minor) != (ANY, ANY) or set(access) != set("rwm")):
+        raise InvalidArgument(f"{section.name}: a rule for type a must cover every device and access")
+    return DeviceRule(section.boolean("allow"), kind, major, minor, access)
+
+
+def write_v1(directory: str, rules: list[DeviceRule]) -> None:
+    """Write the rules, in order, into the lists of a v1 cgroup."""
+    flags = os.O_WRONLY | os.O_CLOEXEC
+    deny = os.open(f"{directory}/devices.deny", flags)
+    try:
+        allow = os.open(f"{directory}/devices.allow", flags)
+        try:
+            for rule in rules:
+                os.write(allow if rule.allow else deny, rule.text().encode())
+        finally:
+            os.close(allow)
+    finally:
+        os.close(deny)
+
+
+# eBPF: opcodes of include/uapi/linux/bpf.h and bpf_common.h
+LOAD_WORD, MOVE, EXIT = 0x61, 0xB7, 0x95
+MOVE_REGISTER, AND, RIGHT_SHIFT = 0xBF, 0x57, 0x77
+JUMP_EQUAL, JUMP_NOT_EQUAL, JUMP_NOT_EQUAL_REGISTER = 0x15, 0x55, 0x5D
+BPF_PROG_LOAD, BPF_PROG_ATTACH = 5, 8
+PROGRAM_TYPE_CGROUP_DEVICE, ATTACH_CGROUP_DEVICE = 15, 6
+ACCESS = {"m": 1, "r": 2, "w": 4}
+KIND = {"b": 1, "c": 2}
+
+
+def instruction(code: int, destination: int = 0, source: int = 0, offset: int = 0, value: int = 0) -> bytes:
+    """One eBPF instruction."""
+    return pack("=BBhI", code, source << 4 | destination, offset, value & 0xFFFFFFFF)
+
+
+def compile_program(rules: list[DeviceRule]) -> bytes:
+    """A program with the meaning of the rules: of those that match, the last decides; without one, deny.
+
+    Registers: r1 context, r2 device type, r3 access asked for, r4 major, r5 minor.
+    """
+    code = [
+        instruction(LOAD_WORD, 2, 1, 0),
+        instruction(MOVE_REGISTER, 3, 2),
+        instruction(AND, 2, value=0xFFFF),
+        instruction(RIGHT_SHIFT, 3, value=16),
+        instruction(LOAD_WORD, 4, 1, 4),
+        instruction(LOAD_WORD, 5, 1, 8),
+    ]
+    for rule in reversed(rules):
+        code.extend(_compile_rule(rule))
+        if rule.kind == "a":
+            break
+    code += [instruction(MOVE, 0, value=0), instruction(EXIT)]
+    return b"".join(code)
+
+
+def _compile_rule(rule: DeviceRule) -> list[bytes]:
+    """Tests that jump past the verdict when the rule does not match."""
+    verdict = [instruction(MOVE, 0, value=int(rule.allow)), instruction(EXIT)]
+    tests: list[tuple[int, int, int]] = []
+    if rule.kind != "a":
+        tests.append((JUMP_NOT_EQUAL, 2, KIND[rule.kind]))
+        if rule.major != ANY:
+            tests.append((JUMP_NOT_EQUAL, 4, rule.major))
+        if rule.minor != ANY:
+            tests.append((JUMP_NOT_EQUAL, 5, rule.minor))
+        mask = sum(ACCESS[letter] for letter in set(rule.access))
+        if mask != 7:
+            return _with_access(rule, mask, tests, verdict)
+    return [*_jumps(tests, len(verdict)), *verdict]
+
+
+def _with_access(rule: DeviceRule, mask: int, tests: list[tuple[int, int, int]], verdict: list[bytes]) -> list[bytes]:
+    """A rule for some kinds of access: an allow must cover all that is asked for, a deny any part of it."""
+    copy = [instruction(MOVE_REGISTER, 6, 3), instruction(AND, 6, value=mask)]
+    if rule.allow:
+        last = [instruction(JUMP_NOT_EQUAL_REGISTER, 6, 3, len(verdict))]
+    else:
+        last = [instruction(JUMP_EQUAL, 6, 0, len(verdict), 0)]
+    tail = [*copy, *last, *verdict]
+    return [*_jumps(tests, len(tail)), *tail]
+
+
+def _jumps(tests: list[tuple[int, int, int]], behind: int) -> list[bytes]:
+    return [
+        instruction(code, register, 0, len(tests) - 1 - index + behind, value)
+        for index, (code, register, value) in enumerate(tests)
+    ]
+
+
+def attach_v2(directory: str, rules: list[DeviceRule]) -> None:
+    """Load the program and attach it to a v2 cgroup; it lives as long as the cgroup."""
+    program = compile_program(rules)
+    code = ctypes.create_string_buffer(program, len(program))
+    licence = ctypes.create_string_buffer(b"Apache-2.0")
+    attributes = ctypes.create_string_buffer(128)
+    pack_into(
+        "=IIQQ", attributes, 0, PROGRAM_TYPE_CGROUP_DEVICE, len(program) // 8, ctypes.addressof(code),
+        ctypes.addressof(licence),
+    )  # fmt: skip
+    loaded = syscalls.bpf(BPF_PROG_LOAD, attributes)
+    try:
+        cgroup = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            attributes = ctypes.create_string_buffer(128)
+            pack_into("=IIII", attributes, 0, cgroup, loaded, ATTACH_CGROUP_DEVICE, 0)
+            syscalls.bpf(BPF_PROG_ATTACH, attributes)
+        finally:
+            os.close(cgroup)
+    finally:
+        os.close(loaded)

@@ -1,0 +1,47 @@
+"""The command `barque-runtime`: the native runtime without an engine, in place of `runc`.
+
+This module imports nothing but `sys` and `os`, because of what it does first: a process that enters a container could
+be made to execute `/proc/self/exe`, or be looked at through /proc by processes inside, and would hand out the host's
+Python interpreter for writing (CVE-2019-5736). So the interpreter is executed again from a detached read-only clone
+of its mount, which nobody can write through or reach, and only then are the other modules imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+ENTERING = ("create", "run", "exec")
+START = "import sys; sys.path[:0] = {paths!r}; from barque_runtime_native.command import protected; protected()"
+
+
+def main() -> None:
+    """Entry point. Exits with the command's status."""
+    if any(word in ENTERING for word in sys.argv[1:]) and os.geteuid() == 0:
+        execute_protected(sys.argv)
+    protected()
+
+
+def protected() -> None:
+    """What runs once the interpreter is out of reach, or for a command that enters no container."""
+    from barque_runtime_native.command_line import run
+
+    sys.exit(run(sys.argv[1:]))
+
+
+def execute_protected(argv: list[str]) -> None:
+    """Execute this interpreter again, read-only, isolated from environment and site packages."""
+    from barque_runtime_native import syscalls
+
+    tree = syscalls.open_tree(syscalls.AT_FDCWD, "/proc/self/exe", syscalls.OPEN_TREE_CLONE)
+    syscalls.mount_setattr(tree, set_=syscalls.MOUNT_ATTR_RDONLY)
+    package = os.path.dirname(os.path.realpath(__file__))
+    import barque
+
+    core = os.path.dirname(os.path.dirname(os.path.realpath(barque.__file__)))
+    start = START.format(paths=list(dict.fromkeys((os.path.dirname(package), core))))
+    os.execve(tree, [os.path.realpath(sys.executable), "-ISE", "-c", start, *argv[1:]], os.environ)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""Creating a container: from a plan to an init that waits."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from barque.spi.errors import BarqueError, Conflict, Internal
+from barque_runtime_native import syscalls
+from barque_runtime_native.cgroup import CgroupEntry, remove
+from barque_runtime_native.channel import HOOKS, MAP, READY, ParentEnd, make_channel
+from barque_runtime_native.child import Own
+from barque_runtime_native.failures import translate
+from barque_runtime_native.hooks import run_all
+from barque_runtime_native.init import Init
+from barque_runtime_native.mounts import BindMount
+from barque_runtime_native.namespaces import Visit, close_all, open_paths, write_mappings
+from barque_runtime_native.plan import Plan
+from barque_runtime_native.seccomp_cache import filter_for
+from barque_runtime_native.state import REPORT, START, Store, boot_id, live_starttime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from barque_runtime_native.seccomp import Filter
+
+SIGKILL = 9
+ALL_SIGNALS = 2**64 - 1
+
+
+class Creation:
+    """One attempt. After `run` either a container is there, status created, or nothing is left of it."""
+
+    def __init__(self, plan: Plan, config: dict[str, Any], root: str) -> None:
+        self.plan = plan
+        self.config = config
+        self.root = root
+        self.store = Store(root, plan.id)
+        self.stdio: tuple[int, int, int] | None = None
+        self.preserved = 0
+        self.keyring = True
+        self.find_early = False
+        self.pid = 0
+        self.made: list[str] = []
+        self.doing = "create"
+
+    def run(self) -> tuple[int, int | None]:
+        """(pid, console). Errors: any of the tree."""
+        filter_ = filter_for(self.plan.seccomp, self.root) if self.plan.seccomp else None
+        self.store.make()
+        try:
+            return self._run(filter_)
+        except BaseException as error:
+            self._undo()
+            if isinstance(error, Exception):
+                raise translate(error, self.doing) from error
+            raise
+
+    def _run(self, filter_: Filter | None) -> tuple[int, int | None]:
+        self.doing = "writing the state"
+        self.store.write(document_of(self.plan, self.config), filter_)
+        start, report = make_fifos(self.store)
+        try:
+            self.doing = "making the cgroup"
+            self.made = self.plan.cgroup.create()
+            own = Own()
+            parent, child = make_channel()
+            try:
+                self._clone(Init(self.plan, own, child, self._entry(), filter_), start, report)
+                child.close()
+                return self._follow(parent)
+            finally:
+                parent.close()
+                child.close()
+                own.close()
+        finally:
+            os.close(start)
+            os.close(report)
+
+    def _entry(self) -> CgroupEntry:
+        self.doing = "opening the cgroup"
+        return CgroupEntry(list(self.plan.cgroup.directories.values()), unified=self.plan.cgroup.layout.unified)
+
+    def _clone(self, init: Init, start: int, report: int) -> None:
+        """One clone into all namespaces; signals wait, lest a handler of ours runs in the child."""
+        init.start, init.report = start, report
+        init.stdio, init.preserved = self.stdio, self.preserved
+        init.keyring, init.find_early = self.keyring, self.find_early
+        plan = self.plan
+        binds = [step for step in plan.mounts if isinstance(step, BindMount)] if plan.namespaces.user else []
+        targets: list[tuple[int, int]] = []
+        try:
+            for bind in binds:
+                self.doing = bind.describe()
+                bind.prepare()
+            self.doing = "linux.namespaces"
+            targets = open_paths(plan.namespaces)
+            new_time = plan.namespaces.time_offsets if "time" in plan.namespaces.new else None
+            blocked = syscalls.rt_sigprocmask(ALL_SIGNALS)
+            try:
+                with Visit(targets, new_time):
+                    pid = syscalls.clone3(plan.namespaces.clone_flags, init.entry.born_in)
+                    if pid == 0:
+                        init.main()
+            finally:
+                syscalls.rt_sigprocmask(blocked)
+            self.pid = pid
+        finally:
+            init.entry.close()
+            close_all(targets)
+            for bind in binds:
+                bind.release()
+
+    def _follow(self, parent: ParentEnd) -> tuple[int, int | None]:
+        """Answer init's requests until it is ready, then record it."""
+        while True:
+            self.doing = "start of init"
+            letter = parent.next()
+            if letter == MAP:
+                write_mappings(self.pid, self.plan.namespaces)
+                self.plan.process.set_limits(self.pid)
+                parent.answer()
+            elif letter == HOOKS:
+                state = self.plan.state(self.pid, "creating")
+                run_all(self.plan.hooks.get("prestart", []), state)
+                run_all(self.plan.hooks.get("createRuntime", []), state)
+                parent.answer(str(self.pid).encode())
+            elif letter == READY:
+                break
+            else:
+                raise Internal("the container's init ended before it was ready", hint="see the kernel's log")
+        starttime = live_starttime(self.pid)
+        if starttime is None:
+            raise Conflict("the container's init was killed before it was ready")
+        self.store.write_init(self.pid, starttime)
+        parent.answer(str(self.pid).encode())
+        return self.pid, parent.take_console()
+
+    def _undo(self) -> None:
+        """Kill and reap init, remove cgroups and state. A failure here must not hide the first one."""
+        if self.pid:
+            os.kill(self.pid, SIGKILL)
+            os.waitpid(self.pid, 0)
+        try:
+            remove(self.made)
+            self.store.remove()
+        except (OSError, BarqueError):
+            return
+
+
+def make_fifos(store: Store) -> tuple[int, int]:
+    """Init's ends: `start` is open for reading and writing, so a read waits; of `report` only the writing end."""
+    os.mkfifo(store.path(START), 0o600)
+    os.mkfifo(store.path(REPORT), 0o600)
+    start = os.open(store.path(START), os.O_RDWR | os.O_CLOEXEC)
+    try:
+        reader = os.open(store.path(REPORT), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return start, os.open(store.path(REPORT), os.O_WRONLY | os.O_CLOEXEC)
+        finally:
+            os.close(reader)
+    except BaseException:
+        os.close(start)
+        raise
+
+
+def document_of(plan: Plan, config: dict[str, Any]) -> dict[str, Any]:
+    """What state.json holds."""
+    linux = {key: value for key, value in config.get("linux", {}).items() if key != "seccomp"}
+    return {
+        "id": plan.id,
+        "bundle": plan.bundle,
+        "boot": boot_id(),
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "rootfs": plan.root.path,
+        "cgroups": list(plan.cgroup.directories.values()),
+        "unified": plan.cgroup.layout.unified,
+        "config": {**config, "linux": linux},
+    }

@@ -1,0 +1,195 @@
+"""The container's first process, from the clone to execve of its program. See `child` for what it must not do."""
+
+from __future__ import annotations
+
+import errno
+import os
+from _socket import AF_INET, SOCK_DGRAM, socket
+from fcntl import ioctl
+from struct import pack
+
+from barque.spi.errors import BarqueError
+from barque_runtime_native import syscalls
+from barque_runtime_native.capabilities import ALL
+from barque_runtime_native.channel import HOOKS, MAP, READY, SOCK_CLOEXEC, ChildEnd, encode_error
+from barque_runtime_native.child import Finish, Own, close_all_but, place_stdio, reset_signals
+from barque_runtime_native.console import Console
+from barque_runtime_native.failures import program_error, translate
+from barque_runtime_native.hooks import run_all
+from barque_runtime_native.process import open_label, set_oom_score
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from barque_runtime_native.cgroup import CgroupEntry
+    from barque_runtime_native.plan import Plan
+    from barque_runtime_native.rootfs import Root
+    from barque_runtime_native.seccomp import Filter
+
+SIOCSIFFLAGS, IFF_UP_RUNNING = 0x8914, 0x41
+
+
+class Init:
+    """All that init takes along through the clone."""
+
+    def __init__(self, plan: Plan, own: Own, channel: ChildEnd, entry: CgroupEntry, filter_: Filter | None) -> None:
+        self.plan = plan
+        self.own = own
+        self.channel = channel
+        self.entry = entry
+        self.filter = filter_
+        self.stdio: tuple[int, int, int] | None = None
+        self.preserved = 0
+        self.start = self.report = -1
+        self.keyring = True
+        self.find_early = False
+        self.pid = 0
+        self.doing = "start of init"
+
+    def main(self) -> None:
+        """Never returns."""
+        try:
+            try:
+                self._prepare()
+            except BaseException as error:
+                self.channel.fail(translate(error, self.doing))
+                return
+            try:
+                self._run()
+            except BaseException as error:
+                os.write(self.report, encode_error(self._exec_error(error)))
+        finally:
+            # whatever happened: the parent's code must not go on in this process
+            os._exit(1)
+
+    def _exec_error(self, error: BaseException) -> BarqueError:
+        if isinstance(error, OSError) and self.doing == "execve":
+            return program_error(self.plan.process.args[0], error.errno or errno.EINVAL)
+        return translate(error, self.doing)
+
+    def _prepare(self) -> None:
+        plan, process = self.plan, self.plan.process
+        self.doing = "entering the cgroup"
+        reset_signals(self.own.signals)
+        self.entry.enter()
+        os.setsid()
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+        self.doing = "process.oomScoreAdj"
+        set_oom_score(self.own.procfs, process.oom_score_adj)
+        label = open_label(self.own.procfs, process)
+        self._enter_user_namespace()
+        self._set_up_namespaces()
+        root = self._set_up_root()
+        if self.stdio:
+            place_stdio(self.stdio)
+        self.doing = "entering the root file system"
+        plan.root.enter(root)
+        plan.root.finish(root)
+        keep = {self.channel.fd, self.start, self.report}
+        if label:
+            keep.add(label[0])
+        close_all_but(keep, self.preserved)
+        self._confine(label)
+        self.pid = int(self.channel.request(READY))
+        self.channel.close()
+
+    def _enter_user_namespace(self) -> None:
+        """Have the ids mapped from outside, then be root inside."""
+        if not self.plan.namespaces.user:
+            self.plan.process.set_limits()
+            return
+        self.doing = "linux.uidMappings"
+        self.channel.request(MAP)
+        syscalls.setgroups([])
+        syscalls.setresgid(0)
+        syscalls.setresuid(0)
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+
+    def _set_up_namespaces(self) -> None:
+        plan = self.plan
+        self.doing = "linux.namespaces"
+        if "cgroup" in plan.namespaces.new:
+            syscalls.unshare(syscalls.CLONE_NEWCGROUP)
+        if "network" in plan.namespaces.new:
+            bring_up_loopback()
+        if plan.hostname:
+            syscalls.sethostname(plan.hostname)
+        if plan.domainname:
+            syscalls.setdomainname(plan.domainname)
+        if plan.personality is not None:
+            syscalls.personality(plan.personality)
+        if self.keyring:
+            join_keyring(plan.id)
+
+    def _set_up_root(self) -> Root:
+        plan = self.plan
+        os.umask(0)
+        self.doing = plan.root.describe()
+        root = plan.root.open()
+        for step in plan.steps:
+            self.doing = step.describe()
+            step.execute(root)
+        if plan.process.terminal:
+            self.doing = "process.terminal"
+            console = Console(root, plan.process)
+            console.bind(root)
+            console.take()
+            self.channel.send_console(console.master)
+        self.doing = "process.cwd"
+        os.close(root.directory(plan.process.cwd))
+        for sysctl in plan.sysctls:
+            self.doing = sysctl.describe()
+            sysctl.execute(self.own.procfs)
+        self._create_hooks()
+        for step in plan.last:
+            self.doing = step.describe()
+            step.execute(root)
+        return root
+
+    def _create_hooks(self) -> None:
+        """prestart and createRuntime are the parent's to run, in the runtime's namespaces."""
+        hooks = self.plan.hooks
+        if any(kind in hooks for kind in ("prestart", "createRuntime", "createContainer")):
+            self.doing = "hooks"
+            self.pid = int(self.channel.request(HOOKS))
+            run_all(hooks.get("createContainer", []), self.plan.state(self.pid, "creating"))
+
+    def _confine(self, label: tuple[int, bytes] | None) -> None:
+        process = self.plan.process
+        self.doing = "process"
+        user = self.plan.namespaces.user
+        permitted, bounding = (ALL, ALL) if user else (self.own.permitted, self.own.bounding)
+        self.finish = Finish(process, self.filter, bounding=bounding, permitted=permitted)
+        if label:
+            os.write(*label)
+            os.close(label[0])
+        self.finish.confine()
+        if self.find_early:
+            self.finish.find()
+
+    def _run(self) -> None:
+        self.doing = "waiting to be started"
+        os.read(self.start, 1)
+        os.close(self.start)
+        self.doing = "hooks.startContainer"
+        run_all(self.plan.hooks.get("startContainer", []), self.plan.state(self.pid, "created"))
+        self.finish.find()
+        self.doing = "execve"
+        self.finish.execute()
+
+
+def bring_up_loopback() -> None:
+    """A new network namespace has `lo`, down."""
+    probe = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC)
+    try:
+        ioctl(probe.fileno(), SIOCSIFFLAGS, pack("=16sH22x", b"lo", IFF_UP_RUNNING))
+    finally:
+        probe.close()
+
+
+def join_keyring(container: str) -> None:
+    """A session keyring of the container's own, so that it does not hold the keys of whoever started it."""
+    try:
+        syscalls.keyctl_join_session_keyring(f"_ses.{container}")
+    except OSError as error:
+        if error.errno != errno.ENOSYS:  # a kernel without keyrings has no keys to hide
+            raise

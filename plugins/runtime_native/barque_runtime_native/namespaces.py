@@ -1,0 +1,186 @@
+"""`linux.namespaces` and the id mappings (namespaces(7), user_namespaces(7))."""
+
+from __future__ import annotations
+
+import os
+
+from barque.spi.errors import InvalidArgument, NotImplemented
+from barque_runtime_native import syscalls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from barque_runtime_native.spec import Section
+
+# word of the specification: (clone flag, file below /proc/PID/ns)
+KINDS = {
+    "user": (syscalls.CLONE_NEWUSER, "user"),
+    "pid": (syscalls.CLONE_NEWPID, "pid"),
+    "network": (syscalls.CLONE_NEWNET, "net"),
+    "ipc": (syscalls.CLONE_NEWIPC, "ipc"),
+    "uts": (syscalls.CLONE_NEWUTS, "uts"),
+    "mount": (syscalls.CLONE_NEWNS, "mnt"),
+    "cgroup": (syscalls.CLONE_NEWCGROUP, "cgroup"),
+    "time": (syscalls.CLONE_NEWTIME, "time"),
+}
+MAX_MAPPINGS = 340
+
+
+class Mapping:
+    """One range of ids: `inside` the user namespace and on the `outside`."""
+
+    __slots__ = ("inside", "outside", "size")
+
+    def __init__(self, section: Section) -> None:
+        self.inside = section.integer("containerID", 0, 2**32 - 2) or 0
+        self.outside = section.integer("hostID", 0, 2**32 - 2) or 0
+        self.size = section.integer("size", 1, 2**32 - 1) or 1
+
+
+class NamespacePlan:
+    """Which namespaces are new, which are entered by path, and what a new user namespace maps."""
+
+    def __init__(self, linux: Section) -> None:
+        self.new: set[str] = set()
+        self.paths: dict[str, str] = {}
+        for section in linux.sections("namespaces"):
+            kind = section.required("type")
+            if kind not in KINDS:
+                raise InvalidArgument(f"{section.path('type')}: unknown namespace {kind!r}")
+            if kind in self.new or kind in self.paths:
+                raise InvalidArgument(f"{section.path('type')}: {kind} is given twice")
+            if path := section.text("path"):
+                self.paths[kind] = path
+            else:
+                self.new.add(kind)
+        self.uid_map = [Mapping(section) for section in linux.sections("uidMappings")]
+        self.gid_map = [Mapping(section) for section in linux.sections("gidMappings")]
+        self.time_offsets = read_time_offsets(linux.section("timeOffsets"))
+        self._check(linux)
+
+    def _check(self, linux: Section) -> None:
+        field = linux.path("namespaces")
+        if "user" in self.paths or "mount" in self.paths:
+            raise NotImplemented(f"{field}: joining a user or mount namespace by path is not supported")
+        if self.time_offsets and "time" not in self.new:
+            raise InvalidArgument(f"{linux.path('timeOffsets')} needs a new time namespace")
+        if "mount" not in self.new:
+            raise InvalidArgument(f"{field} must hold a new mount namespace")
+        if self.user != bool(self.uid_map) or self.user != bool(self.gid_map):
+            raise InvalidArgument(f"{field}: a new user namespace needs uidMappings and gidMappings, and they need it")
+        if max(len(self.uid_map), len(self.gid_map)) > MAX_MAPPINGS:
+            raise InvalidArgument(f"{linux.path('uidMappings')}: the kernel takes at most {MAX_MAPPINGS} ranges")
+
+    @property
+    def user(self) -> bool:
+        """Whether there is a new user namespace."""
+        return "user" in self.new
+
+    def own(self, kind: str) -> bool:
+        """Whether the container does not share this namespace with the host."""
+        return kind in self.new or kind in self.paths
+
+    @property
+    def clone_flags(self) -> int:
+        """Flags for clone3. The cgroup namespace comes later: its root is where its first process is at that moment."""
+        return sum(KINDS[kind][0] for kind in self.new if kind not in ("cgroup", "time"))
+
+    def describe(self) -> str:
+        """One line for people."""
+        joined = [f"{kind}={path}" for kind, path in self.paths.items()]
+        return f"namespaces {' '.join([*sorted(self.new), *joined])}"
+
+
+class Visit:
+    """Be in other namespaces while a child is cloned, and back after it: the child inherits them.
+
+    A new time namespace is made here too: its offsets can be set only before the first process is in it.
+
+    A context manager for a single-threaded process. Only the children of a process enter a pid namespace; the
+    others could be entered by the child too, but not any more once it is in a new user namespace.
+    """
+
+    def __init__(self, targets: list[tuple[int, int]], new_time: str | None = None) -> None:
+        """`targets`: (descriptor of a namespace or pidfd, clone flag); `new_time`: offsets as timens_offsets takes them."""
+        self.targets = targets
+        self.new_time = new_time
+        self.home: list[tuple[int, int]] = []
+
+    def __enter__(self) -> None:
+        files = {flag: name for flag, name in KINDS.values()}
+        try:
+            for fd, flag in self.targets:
+                self._remember(flag, files[flag])
+                syscalls.setns(fd, flag)
+            if self.new_time is not None:
+                self._remember(syscalls.CLONE_NEWTIME, "time")
+                syscalls.unshare(syscalls.CLONE_NEWTIME)
+                if self.new_time:
+                    write_file("/proc/self/timens_offsets", self.new_time)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _remember(self, flag: int, file: str) -> None:
+        self.home.append((os.open(f"/proc/self/ns/{file}", os.O_RDONLY | os.O_CLOEXEC), flag))
+
+    def __exit__(self, *_: object) -> None:
+        while self.home:
+            fd, flag = self.home.pop()
+            try:
+                syscalls.setns(fd, flag)
+            finally:
+                os.close(fd)
+
+
+def open_paths(plan: NamespacePlan) -> list[tuple[int, int]]:
+    """The namespaces to enter by path, opened. Errors: InvalidArgument that names the path."""
+    targets: list[tuple[int, int]] = []
+    try:
+        for kind, path in plan.paths.items():
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError as error:
+                raise InvalidArgument(f"{kind} namespace {path}: {os.strerror(error.errno or 0)}") from error
+            targets.append((fd, KINDS[kind][0]))
+    except BaseException:
+        close_all(targets)
+        raise
+    return targets
+
+
+def close_all(targets: list[tuple[int, int]]) -> None:
+    """Close the descriptors."""
+    for fd, _ in targets:
+        os.close(fd)
+
+
+def write_mappings(pid: int, plan: NamespacePlan) -> None:
+    """Give the new user namespace of `pid` its ids. Needs CAP_SETUID and CAP_SETGID outside."""
+    for file, mappings in (("uid_map", plan.uid_map), ("gid_map", plan.gid_map)):
+        text = "".join(f"{each.inside} {each.outside} {each.size}\n" for each in mappings)
+        try:
+            write_file(f"/proc/{pid}/{file}", text)
+        except OSError as error:
+            field = "linux.uidMappings" if file == "uid_map" else "linux.gidMappings"
+            raise InvalidArgument(f"{field}: the kernel refused the mappings: {error.strerror}") from error
+
+
+def write_file(path: str, text: str) -> None:
+    """One write to a kernel file."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def read_time_offsets(section: Section) -> str:
+    """`linux.timeOffsets` in the form of /proc/PID/timens_offsets (time_namespaces(7))."""
+    lines = []
+    for clock in ("boottime", "monotonic"):
+        offset = section.section(clock)
+        seconds = offset.integer("secs", -(2**63), 2**63 - 1) or 0
+        nanoseconds = offset.integer("nanosecs", 0, 999_999_999) or 0
+        if seconds or nanoseconds:
+            lines.append(f"{clock} {seconds} {nanoseconds}\n")
+    return "".join(lines)

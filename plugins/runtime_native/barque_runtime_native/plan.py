@@ -1,0 +1,117 @@
+"""A configuration as a plan: every step of making the container, checked and in order, before the first one runs."""
+
+from __future__ import annotations
+
+import os
+
+from barque.spi.errors import InvalidArgument
+from barque_runtime_native.cgroup import CgroupPlan
+from barque_runtime_native.cgroup_layout import current_layout
+from barque_runtime_native.cgroup_mounts import CgroupMount
+from barque_runtime_native.devices import plan_devices
+from barque_runtime_native.hooks import read_hooks
+from barque_runtime_native.masks import MaskedPaths, ReadonlyPaths
+from barque_runtime_native.mount_options import MountOptions
+from barque_runtime_native.mounts import BindMount, plan_mount
+from barque_runtime_native.namespaces import NamespacePlan
+from barque_runtime_native.process import Process
+from barque_runtime_native.root_mount import RootMount
+from barque_runtime_native.spec import Section, check_version, refuse_unsupported
+from barque_runtime_native.sysctl import Sysctl
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Protocol
+
+    from barque_runtime_native.rootfs import Root
+
+    class Step(Protocol):
+        """Something done to the container's root by name."""
+
+        def describe(self) -> str:
+            """One line for people."""
+
+        def execute(self, root: Root) -> None:
+            """Do it."""
+
+
+PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}
+
+
+class Plan:
+    """All that will be done. Nothing of the system has been changed once it exists."""
+
+    def __init__(self, container: str, bundle: str, config: Mapping[str, Any], *, no_pivot: bool = False) -> None:
+        root = Section(config)
+        check_version(root)
+        refuse_unsupported(root)
+        linux = root.section("linux")
+        self.id = container
+        self.bundle = bundle
+        self.version = root.text("ociVersion")
+        self.annotations = root.mapping("annotations")
+        self.namespaces = NamespacePlan(linux)
+        self.process = Process(root.section("process"))
+        self.cgroup = CgroupPlan(linux, current_layout(), container)
+        self.root = RootMount(root, bundle, no_pivot=no_pivot)
+        self.seccomp = linux.section("seccomp") if linux.has("seccomp") else None
+        self.hostname = self._uts_name(root, "hostname")
+        self.domainname = self._uts_name(root, "domainname")
+        self.personality = read_personality(linux.section("personality"))
+        self.sysctls = [Sysctl(name, value, self.namespaces) for name, value in linux.mapping("sysctl").items()]
+        self.hooks = read_hooks(root.section("hooks"))
+        self.mounts = self._plan_mounts(root)
+        self.steps: list[Step] = [*self.mounts, *self._plan_devices(root, linux)]
+        self.last: list[Step] = []
+        if paths := linux.texts("readonlyPaths"):
+            self.last.append(ReadonlyPaths(paths))
+        if paths := linux.texts("maskedPaths"):
+            self.last.append(MaskedPaths(paths))
+
+    def _uts_name(self, root: Section, key: str) -> str:
+        name = root.text(key)
+        if name and "uts" not in self.namespaces.new:
+            raise InvalidArgument(f"{key} is set without a new UTS namespace", hint="add one to linux.namespaces")
+        if len(os.fsencode(name)) > 64:
+            raise InvalidArgument(f"{key} is longer than 64 bytes: {name!r}")
+        return name
+
+    def _plan_mounts(self, root: Section) -> list[Step]:
+        steps: list[Step] = []
+        for section in root.sections("mounts"):
+            step: Step | None = plan_mount(section, self.bundle)
+            if step is None:
+                options = MountOptions(section.texts("options"), section.name)
+                namespace = self.namespaces.own("cgroup")
+                step = CgroupMount(section.required("destination"), options, self.cgroup, namespace=namespace)
+            steps.append(step)
+        return steps
+
+    def _plan_devices(self, root: Section, linux: Section) -> list[Step]:
+        bound = any(isinstance(step, BindMount) and step.destination.rstrip("/") == "/dev" for step in self.mounts)
+        return [*plan_devices(linux, defaults=not bound, bind=self.namespaces.user)]
+
+    def describe(self) -> list[str]:
+        """The plan, a line a step."""
+        parts = (self.namespaces, self.cgroup, self.root, *self.steps, *self.sysctls, *self.last)
+        return [part.describe() for part in parts]
+
+    def state(self, pid: int, status: str) -> dict[str, Any]:
+        """The OCI state that hooks read."""
+        return {
+            "ociVersion": self.version,
+            "id": self.id,
+            "status": status,
+            "pid": pid,
+            "bundle": self.bundle,
+            "annotations": self.annotations,
+        }
+
+
+def read_personality(section: Section) -> int | None:
+    """`linux.personality`."""
+    domain = section.choice("domain", PERSONALITIES)
+    if section.texts("flags"):
+        raise InvalidArgument(f"{section.path('flags')} is not supported", hint="the specification defines no flag")
+    return domain

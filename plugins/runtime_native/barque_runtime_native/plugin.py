@@ -1,0 +1,86 @@
+"""The driver `native` of kind `runtime`: configuration and hooks; the work is in the modules beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from barque.spi import Probe, hookimpl
+from barque.spi.runtime import RuntimeCapability, RuntimeCreate, RuntimeExec, RuntimeState, RuntimeTask, Stdio
+from barque_runtime_native import lifecycle, warm
+from barque_runtime_native.create import Creation
+from barque_runtime_native.execute import Execution
+from barque_runtime_native.plan import Plan
+from barque_runtime_native.probe import probe
+
+
+class NativeRuntime:
+    """Runs OCI bundles with system calls of its own: no other program is needed."""
+
+    @dataclass(frozen=True, slots=True)
+    class Config:
+        """Options in a profile.
+
+        `new_keyring`: give each container a session keyring of its own.
+        """
+
+        new_keyring: bool = True
+
+    capabilities: ClassVar[frozenset[RuntimeCapability]] = frozenset(RuntimeCapability)
+
+    def __init__(self, name: str, config: Config) -> None:
+        self.name = name
+        self.config = config
+
+    def preload(self) -> None:
+        """Do now what every container needs once: libraries, call prototypes, cgroup layout. Needs no privilege."""
+        warm.preload()
+
+    @hookimpl
+    def runtime_probe(self) -> Probe:
+        """See `RuntimeHooks`."""
+        return probe()
+
+    @hookimpl
+    def runtime_create(self, request: RuntimeCreate) -> RuntimeTask:
+        """See `RuntimeHooks`."""
+        warm.preload()
+        creation = Creation(Plan(request.id, request.bundle, request.spec), dict(request.spec), request.root)
+        creation.stdio = numbers(request.stdio)
+        creation.keyring = self.config.new_keyring
+        return RuntimeTask(*creation.run())
+
+    @hookimpl
+    def runtime_start(self, id: str, root: str) -> None:
+        """See `RuntimeHooks`."""
+        lifecycle.start(id, root)
+
+    @hookimpl
+    def runtime_exec(self, request: RuntimeExec) -> RuntimeTask:
+        """See `RuntimeHooks`."""
+        warm.preload()
+        execution = Execution(request.id, request.root, dict(request.process))
+        execution.stdio = numbers(request.stdio)
+        execution.keyring = self.config.new_keyring
+        return RuntimeTask(*execution.run())
+
+    @hookimpl
+    def runtime_state(self, id: str, root: str) -> RuntimeState:
+        """See `RuntimeHooks`."""
+        state = lifecycle.state(id, root)
+        return RuntimeState(state["id"], state["status"], state["pid"], state["bundle"])
+
+    @hookimpl
+    def runtime_kill(self, id: str, root: str, signal: int, all: bool) -> None:
+        """See `RuntimeHooks`."""
+        lifecycle.kill(id, root, signal, all)
+
+    @hookimpl
+    def runtime_delete(self, id: str, root: str, force: bool) -> None:
+        """See `RuntimeHooks`."""
+        lifecycle.delete(id, root, force)
+
+
+def numbers(stdio: Stdio | None) -> tuple[int, int, int] | None:
+    """The three descriptors."""
+    return (stdio.stdin, stdio.stdout, stdio.stderr) if stdio else None

@@ -1,0 +1,66 @@
+"""`linux.sysctl`: only what belongs to a namespace of the container's own."""
+
+from __future__ import annotations
+
+import os
+
+from barque.spi.errors import InvalidArgument
+from barque_runtime_native import syscalls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from barque_runtime_native.namespaces import NamespacePlan
+
+IPC = frozenset(
+    f"kernel/{name}"
+    for name in "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced msg_next_id sem_next_id shm_next_id "
+    "auto_msgmni".split()
+)
+
+
+class Sysctl:
+    """One kernel parameter."""
+
+    def __init__(self, name: str, value: str, namespaces: NamespacePlan) -> None:
+        self.name = name
+        self.path = path_of(name)
+        self.value = value
+        kind = namespace_of(self.path)
+        if kind is None:
+            raise InvalidArgument(
+                f"linux.sysctl: {name} is not separate for a container", hint="set it on the host, or leave it out"
+            )
+        if not namespaces.own(kind):
+            raise InvalidArgument(f"linux.sysctl: {name} needs a {kind} namespace of the container's own")
+
+    def describe(self) -> str:
+        """One line for people."""
+        return f"sysctl {self.name} = {self.value}"
+
+    def execute(self, procfs: int) -> None:
+        """Write it through the host's own procfs: the values seen there are those of the writer's namespaces."""
+        resolve = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS
+        fd = syscalls.openat2(procfs, f"sys/{self.path}", os.O_WRONLY, resolve)
+        try:
+            os.write(fd, self.value.encode())
+        finally:
+            os.close(fd)
+
+
+def path_of(name: str) -> str:
+    """The path below /proc/sys. Whichever of `.` and `/` comes first separates, the other is literal (sysctl(8))."""
+    dot, slash = name.find("."), name.find("/")
+    if dot >= 0 and (slash < 0 or dot < slash):
+        name = name.translate(str.maketrans("./", "/."))
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        raise InvalidArgument(f"linux.sysctl: {name!r} is not a name")
+    return name
+
+
+def namespace_of(path: str) -> str | None:
+    """Which namespace holds the parameter; None for the whole machine's."""
+    if path.startswith("net/"):
+        return "network"
+    if path in IPC or path.startswith("fs/mqueue/"):
+        return "ipc"
+    return "uts" if path == "kernel/domainname" else None

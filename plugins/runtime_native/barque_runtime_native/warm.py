@@ -1,0 +1,48 @@
+"""What the first container would otherwise pay for, and what a child may no longer do after the clone."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+
+from barque.spi.errors import BarqueError
+from barque_runtime_native import syscalls
+from barque_runtime_native.cgroup_layout import current_layout
+
+_done = False
+
+
+def bind() -> None:
+    """The part that every command that clones needs."""
+    syscalls.bind_all()
+    use_in_advance()
+
+
+def preload() -> None:
+    """Bind all prototypes, load libseccomp, read the cgroup layout. Safe without privilege and any number of times."""
+    global _done
+    if _done:
+        return
+    bind()
+    for warm in (current_layout, load_seccomp):
+        try:
+            warm()
+        except (BarqueError, OSError):
+            continue  # named when a container needs it
+    _done = True
+
+
+def load_seccomp() -> None:
+    """Load libseccomp; only containers with a filter need it."""
+    from barque_runtime_native.seccomp import load_library
+
+    load_library()
+
+
+def use_in_advance() -> None:
+    """Run what the child will run and what CPython sets up on first use."""
+    ctypes.get_errno()
+    os.strerror(errno.ENOENT)
+    for codec in ("utf-8", "ascii"):
+        "x".encode(codec).decode(codec, "replace")

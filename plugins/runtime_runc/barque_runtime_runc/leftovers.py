@@ -1,0 +1,100 @@
+"""What a killed shim leaves: a runtime call that still goes on, cgroups that the runtime has no record of."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+from barque.spi.errors import Conflict, ResourceExhausted
+
+from barque_runtime_runc.layout import Layout
+from barque_runtime_runc.mountinfo import cgroup_mounts
+
+__all__ = ["remove_cgroups", "wait_for_calls"]
+
+_CALL_SECONDS = 10.0
+_KILL_SECONDS = 5.0
+_PAUSE = 0.01
+
+
+def wait_for_calls(layout: Layout) -> None:
+    """Return when no runtime process works on the container; one that hangs is killed.
+
+    A runtime that is left to end by itself leaves a whole container or none, and either can be deleted.
+    """
+    if not layout.is_busy():
+        return
+    deadline = time.monotonic() + _CALL_SECONDS
+    while calls := _running_calls(layout):
+        if time.monotonic() > deadline:
+            _kill(calls)
+            return
+        time.sleep(_PAUSE)
+
+
+def _running_calls(layout: Layout) -> list[int]:
+    """Processes with a path below `layout.work` on their command line; init, which crun forks, is none."""
+    needle = os.fsencode(f"\0{layout.work}/")
+    others = {layout.read_pid(), os.getpid()}
+    pids = {int(name) for name in os.listdir("/proc") if name.isdigit()} - others
+    return [pid for pid in pids if needle in _command_line(pid)]
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read(65536)
+    except OSError:
+        return b""  # it has ended
+
+
+def remove_cgroups(path: str, id: str, *, kill: bool) -> None:
+    """Remove cgroup `path` in every hierarchy, with the groups below it. Idempotent.
+
+    Processes in it are killed, or make it a Conflict.
+    """
+    if ".." in path.split("/") or path.strip("/") == "":
+        return
+    for mount in cgroup_mounts():
+        top = f"{mount.path}/{path.strip('/')}"
+        if os.path.isdir(top):
+            _empty(top, id, kill=kill)
+            for directory in _deepest_first(top):
+                with suppress(FileNotFoundError):
+                    os.rmdir(directory)
+
+
+def _empty(top: str, id: str, *, kill: bool) -> None:
+    """Wait until no process is left below `top`."""
+    deadline = time.monotonic() + _KILL_SECONDS
+    while pids := [pid for directory in _deepest_first(top) for pid in _members(directory)]:
+        if not kill:
+            raise Conflict(f"cannot delete container {id}: processes {pids[:5]} run in its cgroup")
+        if time.monotonic() > deadline:
+            raise ResourceExhausted(
+                f"processes {pids[:5]} of container {id} do not die", hint="look for state D in ps"
+            )
+        _kill(pids)
+        time.sleep(_PAUSE)
+
+
+def _kill(pids: list[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _members(directory: str) -> list[int]:
+    try:
+        with open(f"{directory}/cgroup.procs", encoding="ascii") as file:
+            return [pid for pid in map(int, file) if pid]
+    except OSError:
+        return []  # gone, or a threaded v2 group
+
+
+def _deepest_first(top: str) -> Iterator[str]:
+    for directory, _, _ in os.walk(top, topdown=False):
+        yield directory

@@ -1,0 +1,88 @@
+"""Driver `overlay`: what it can be told, and its hooks."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from barque.spi import Mount, Probe, hookimpl
+from barque.spi.storage import LayerApply, StorageCapability, StorageList, Usage
+from barque_storage_overlay.layers import LayerStore
+from barque_storage_overlay.layout import Layout, check_diff_id
+from barque_storage_overlay.pool import WorkerPool
+from barque_storage_overlay.probe import probe
+from barque_storage_overlay.snapshots import SnapshotStore
+from barque_storage_overlay.trash import Trash
+
+__all__ = ["OverlayConfig", "OverlayStorage"]
+
+
+@dataclass(frozen=True, slots=True)
+class OverlayConfig:
+    """Options of the overlay storage driver.
+
+    workers: processes that unpack layers at the same time; 0 means one a processor.
+    worker_idle_seconds: how long such a process waits for another layer before it ends.
+    max_entries: a layer with more tar entries is refused.
+    max_layer_bytes: a layer with more uncompressed bytes is refused.
+    """
+
+    workers: int = 0
+    worker_idle_seconds: float = 5.0
+    max_entries: int = 2_000_000
+    max_layer_bytes: int = 1 << 40
+
+
+class OverlayStorage:
+    """Layers as plain directories, snapshots as overlayfs mounts over them."""
+
+    Config = OverlayConfig
+    capabilities: frozenset[StorageCapability] = frozenset()
+
+    def __init__(self, name: str, config: OverlayConfig, root: str) -> None:
+        self.name = name
+        self.config = config
+        self.root = root
+        self._layout = Layout(root)
+        self._trash = Trash(root)
+        pool = WorkerPool(
+            config.workers or os.cpu_count() or 1, config.worker_idle_seconds, self._layout.empty
+        )
+        self._layers = LayerStore(self._layout, self._trash, pool, config.max_entries, config.max_layer_bytes)
+        self._snapshots = SnapshotStore(self._layout, self._trash, self._layers)
+
+    @hookimpl
+    def storage_probe(self) -> Probe:
+        return probe(self._layout, self._trash)
+
+    @hookimpl
+    def storage_apply(self, request: LayerApply) -> Usage:
+        return self._layers.apply(request)
+
+    @hookimpl
+    def storage_list(self) -> StorageList:
+        for leftover in self._layout.leftovers():
+            self._trash.take(leftover)
+        self._trash.empty()
+        layers = tuple(f"sha256:{digest}" for digest in self._layers.digests())
+        return StorageList(layers=layers, snapshots=self._snapshots.keys())
+
+    @hookimpl
+    def storage_prepare(self, key: str, layers: tuple[str, ...]) -> None:
+        self._snapshots.prepare(key, layers)
+
+    @hookimpl
+    def storage_mounts(self, key: str) -> tuple[Mount, ...]:
+        return self._snapshots.mounts(key)
+
+    @hookimpl
+    def storage_usage(self, key: str) -> Usage:
+        return self._layers.usage(check_diff_id(key)) if ":" in key else self._snapshots.usage(key)
+
+    @hookimpl
+    def storage_remove(self, key: str) -> None:
+        self._snapshots.remove(key)
+
+    @hookimpl
+    def storage_remove_layer(self, diff_id: str) -> None:
+        self._layers.remove(check_diff_id(diff_id))

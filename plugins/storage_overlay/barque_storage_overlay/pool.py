@@ -1,0 +1,134 @@
+"""Worker processes, started when a layer comes and kept warm for a few seconds."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from barque.spi.errors import BarqueError, Internal, ResourceExhausted, from_wire
+from barque.spi.storage import Usage
+from barque_storage_overlay import interpreter
+from barque_storage_overlay.worker import MAX_PACKET, Job
+
+__all__ = ["WorkerPool"]
+
+
+class WorkerPool:
+    """At most `size` workers at a time, each unpacking one layer; further callers wait.
+
+    `jail` is an empty directory, the workers' root. Workers end `idle_seconds` after their last layer.
+    """
+
+    def __init__(self, size: int, idle_seconds: float, jail: str) -> None:
+        self._free = threading.BoundedSemaphore(size)
+        self._idle_seconds = idle_seconds
+        self._jail = jail
+        self._changed = threading.Condition()
+        self._idle: list[tuple[float, _Worker]] = []
+        self._reaping = False
+
+    def unpack(self, job: Job, descriptors: Sequence[int]) -> Usage:
+        """Have a worker do `job`. Errors: the worker's own; Internal when it dies."""
+        with self._free:
+            worker = self._take()
+            try:
+                outcome = worker.unpack(job, descriptors)
+            except BaseException:
+                worker.kill()
+                raise
+            self._give_back(worker)
+        if isinstance(outcome, BarqueError):
+            raise outcome
+        return outcome
+
+    def pids(self) -> tuple[int, ...]:
+        """The workers that wait for a job."""
+        with self._changed:
+            return tuple(worker.pid for _since, worker in self._idle)
+
+    def _take(self) -> _Worker:
+        with self._changed:
+            if self._idle:
+                return self._idle.pop()[1]
+        return _Worker(self._jail)
+
+    def _give_back(self, worker: _Worker) -> None:
+        with self._changed:
+            self._idle.append((time.monotonic(), worker))
+            if not self._reaping:
+                self._reaping = True
+                threading.Thread(target=self._reap, name="overlay-workers", daemon=True).start()
+
+    def _reap(self) -> None:
+        """End workers that have been idle for long enough; return when none is idle."""
+        while True:
+            with self._changed:
+                deadline = time.monotonic() - self._idle_seconds
+                expired = [worker for since, worker in self._idle if since <= deadline]
+                self._idle = [(since, worker) for since, worker in self._idle if since > deadline]
+                if not self._idle:
+                    self._reaping = False
+                pause = self._idle[0][0] - deadline if self._idle else 0.0
+            for worker in expired:
+                worker.kill()
+            if not pause:
+                return
+            time.sleep(pause)
+
+
+class _Worker:
+    """One worker process and the socket to it."""
+
+    def __init__(self, jail: str) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    interpreter.command("barque_storage_overlay.worker", str(theirs.fileno())),
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    cwd=jail,
+                    env={},
+                    start_new_session=True,
+                )
+            except OSError as error:
+                ours.close()
+                raise ResourceExhausted(
+                    f"cannot start a process to unpack a layer: {error.strerror}"
+                ) from error
+        self._socket = ours
+        self.pid = self._process.pid
+
+    def unpack(self, job: Job, descriptors: Sequence[int]) -> Usage | BarqueError:
+        """Do one job; an error that is returned came from a worker in good order. Errors: Internal."""
+        try:
+            socket.send_fds(self._socket, [json.dumps(asdict(job)).encode()], descriptors)
+            packet = self._socket.recv(MAX_PACKET)
+        except OSError:
+            packet = b""
+        if not packet:
+            raise Internal(f"the process that unpacked {job.diff_id} {self._end()}")
+        reply = json.loads(packet)
+        if "error" in reply:
+            return from_wire(reply["error"])
+        return Usage(reply["bytes"], reply["inodes"])
+
+    def kill(self) -> None:
+        """End the process, whatever it does. Idempotent."""
+        self._socket.close()
+        self._process.kill()
+        self._process.wait()
+
+    def _end(self) -> str:
+        self._socket.close()
+        code = self._process.wait()
+        if code >= 0:
+            return f"ended with status {code}"
+        return f"was killed by signal {-code} ({signal.Signals(-code).name})"

@@ -1,0 +1,103 @@
+"""Snapshots: an upper and a work directory of overlayfs, and the layers below.
+
+Making one is on the way of every `docker run`: two directories, a link and a rename, and no fsync. What is relied on
+for a power cut: a journaling file system commits these metadata operations, in order, no later than the fsync of
+whatever the engine writes afterwards (its own record of the container, in the same file system). File *data* has
+no such order, so the list of layers is the target of a symbolic link (`lower`), which is metadata, and not a file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+
+from barque.spi.common import Mount
+from barque.spi.errors import AlreadyExists, InvalidArgument, NotFound
+from barque.spi.storage import Usage
+from barque_storage_overlay import tree
+from barque_storage_overlay.failures import disk_error, reported
+from barque_storage_overlay.layers import LayerStore, in_user_namespace
+from barque_storage_overlay.layout import Layout, check_diff_id, check_key
+from barque_storage_overlay.trash import Trash
+
+__all__ = ["MAX_LAYERS", "SnapshotStore"]
+
+MAX_LAYERS = 125  # Docker's; with relative paths the options of so many fit the page that mount(2) takes
+_EMPTY = "empty"
+
+
+class SnapshotStore:
+    """The snapshots below `layout.snapshots`. One that has its name is complete: it got it by a rename."""
+
+    def __init__(self, layout: Layout, trash: Trash, layers: LayerStore) -> None:
+        self._layout = layout
+        self._trash = trash
+        self._layers = layers
+        self._extra = ("index=off", "userxattr") if in_user_namespace() else ("index=off",)
+
+    def prepare(self, key: str, layers: Sequence[str]) -> None:
+        """See `storage_prepare`."""
+        check_key(key)
+        if len(layers) > MAX_LAYERS:
+            raise InvalidArgument(f"max depth exceeded: {len(layers)} layers, {MAX_LAYERS} at most")
+        lower = self._lower(layers)
+        try:
+            self._make(key, lower)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                raise AlreadyExists(f"snapshot {key} exists already") from None
+            raise disk_error(error, f"preparing snapshot {key}", self._layout.root) from error
+
+    def mounts(self, key: str) -> tuple[Mount, ...]:
+        """See `storage_mounts`. All paths have the driver's root in common: a mounter whose options would not fit a page
+        changes its directory there and strips that prefix."""
+        directory = self._layout.snapshot(check_key(key))
+        try:
+            lower = os.readlink(os.path.join(directory, "lower"))
+        except FileNotFoundError:
+            raise NotFound(f"no such snapshot: {key}") from None
+        root = self._layout.root
+        options = (
+            "lowerdir=" + ":".join(f"{root}/{name}" for name in lower.split(":")),
+            f"upperdir={directory}/upper",
+            f"workdir={directory}/work",
+            *self._extra,
+        )
+        return (Mount("overlay", "overlay", options),)
+
+    def usage(self, key: str) -> Usage:
+        """See `storage_usage`; walks the upper directory."""
+        try:
+            return tree.measure(os.path.join(self._layout.snapshot(check_key(key)), "upper"))
+        except FileNotFoundError:
+            raise NotFound(f"no such snapshot: {key}") from None
+
+    def remove(self, key: str) -> None:
+        """See `storage_remove`."""
+        directory = self._layout.snapshot(check_key(key))
+        with reported(f"removing snapshot {key}", self._layout.root):
+            self._trash.take(directory)
+
+    def keys(self) -> tuple[str, ...]:
+        """All snapshots."""
+        return tuple(sorted(os.listdir(self._layout.snapshots)))
+
+    def _lower(self, layers: Sequence[str]) -> str:
+        """The layers as overlayfs wants them, top first, relative to the root. Of a layer that occurs twice the upper
+        one counts: it hides all the lower one had, and the kernel refuses a directory given twice."""
+        digests = dict.fromkeys(check_diff_id(layer) for layer in reversed(layers))
+        return ":".join(f"l/{self._layers.link(digest)}" for digest in digests) or _EMPTY
+
+    def _make(self, key: str, lower: str) -> None:
+        with self._layout.scratch() as scratch:
+            try:
+                upper = os.path.join(scratch, "upper")
+                os.mkdir(upper)
+                os.chmod(upper, 0o755)  # it is `/` of the container, whatever the daemon's umask
+                os.mkdir(os.path.join(scratch, "work"), 0o700)
+                os.symlink(lower, os.path.join(scratch, "lower"))
+                os.rename(scratch, self._layout.snapshot(key))
+            except BaseException:
+                self._trash.take(scratch)
+                raise

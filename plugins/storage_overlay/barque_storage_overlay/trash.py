@@ -1,0 +1,67 @@
+"""Removal in two steps: a rename the caller waits for, and the deletion behind its back."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import secrets
+import threading
+
+from barque_storage_overlay import tree
+
+__all__ = ["Trash"]
+
+_log = logging.getLogger(__name__)
+
+
+class Trash:
+    """The directory `<root>/trash`. A thread empties it while there is something in it, and ends then."""
+
+    def __init__(self, root: str) -> None:
+        self._directory = os.path.join(root, "trash")
+        self._token = secrets.token_hex(6)
+        self._numbers = itertools.count()
+        self._lock = threading.Lock()
+        self._requested = False
+        self._running = False
+
+    def take(self, path: str) -> bool:
+        """Move `path` into the trash and have it deleted. False when there is no such path."""
+        try:
+            os.rename(path, os.path.join(self._directory, f"{self._token}-{next(self._numbers)}"))
+        except FileNotFoundError:
+            return False
+        self.empty()
+        return True
+
+    def empty(self) -> None:
+        """Delete, in the background, all that is in the trash now; leftovers of an earlier daemon too."""
+        with self._lock:
+            self._requested = True
+            if not self._running:
+                self._running = True
+                threading.Thread(target=self._work, name="overlay-trash", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._requested:
+                    self._running = False
+                    return
+                self._requested = False
+            try:
+                self._sweep()
+            except OSError as error:
+                _log.warning("overlay: cannot empty %s: %s", self._directory, error)
+
+    def _sweep(self) -> None:
+        fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for name in os.listdir(fd):
+                try:
+                    tree.remove(fd, name)
+                except OSError as error:
+                    _log.warning("overlay: %s stays in the trash for now: %s", name, error)
+        finally:
+            os.close(fd)
