@@ -42,19 +42,12 @@ def make_driver(**hooks):
     return type("Driver", (), body)
 
 
-class _Point(importlib.metadata.EntryPoint):
-    pass
-
-
 @pytest.fixture
 def install(monkeypatch):
     """install(name, class) makes an entry point of group barque.network.v1."""
     points = []
 
-    def entry_points(group):
-        return [p for p in points if p.group == group]
-
-    monkeypatch.setattr(discovery.importlib.metadata, "entry_points", entry_points)
+    monkeypatch.setattr(discovery, "_entry_points", lambda: tuple(points))
 
     def add(name, target, module="fake_driver_module"):
         if target is not None:

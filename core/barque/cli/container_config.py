@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 __all__ = ["container_body"]
 
 
-def container_body(values: Values, environ: Mapping[str, str], *, attached: bool) -> dict[str, Any]:
-    """Docker's ContainerCreateRequest. `attached`: the caller will attach (so stdin ends with it).
+def container_body(values: Values, environ: Mapping[str, str], *, detached: bool) -> dict[str, Any]:
+    """Docker's ContainerCreateRequest. `detached`: nobody will attach (so stdin stays open).
 
     What was not asked for is left out, so that the daemon's and the image's defaults apply. Raises CliError.
     """
     image, *command = values.arguments
-    body = _process(values, environ, image, command, attached=attached)
+    body = _process(values, environ, image, command, detached=detached)
     host = _host(values)
     _storage(values, body, host)
     _network(values, body, host)
@@ -29,9 +29,9 @@ def container_body(values: Values, environ: Mapping[str, str], *, attached: bool
 
 
 def _process(
-    values: Values, environ: Mapping[str, str], image: str, command: list[str], *, attached: bool
+    values: Values, environ: Mapping[str, str], image: str, command: list[str], *, detached: bool
 ) -> dict[str, Any]:
-    streams = _attach(values, attached=attached)
+    streams = _attach(values, detached=detached)
     interactive = values.flag("interactive")
     body: dict[str, Any] = {
         "Image": image,
@@ -64,14 +64,14 @@ def _process(
     return body
 
 
-def _attach(values: Values, *, attached: bool) -> dict[str, bool]:
+def _attach(values: Values, *, detached: bool) -> dict[str, bool]:
     chosen = [name.lower() for name in values.all("attach")]
     for name in chosen:
         if name not in ("stdin", "stdout", "stderr"):
             raise UsageError(
                 f'invalid argument "{name}" for "-a, --attach" flag: valid streams are STDIN, STDOUT and STDERR'
             )
-    if not attached:
+    if detached:
         return {"stdin": False, "stdout": False, "stderr": False}
     if not chosen:
         return {"stdin": values.flag("interactive"), "stdout": True, "stderr": True}
@@ -92,6 +92,9 @@ def _host(values: Values) -> dict[str, Any]:
     for key, name in _LISTS.items():
         if values.given(name):
             host[key] = values.all(name)
+    for key, name in (("CapAdd", "cap-add"), ("CapDrop", "cap-drop")):
+        if values.given(name):
+            host[key] = [_capability(value) for value in values.all(name)]
     if values.given("restart"):
         host["RestartPolicy"] = _restart_policy(values.text("restart"))
     if values.given("log-driver") or values.given("log-opt"):
@@ -146,13 +149,17 @@ _NUMBERS = {
     "ShmSize": "shm-size",
 }
 _LISTS = {
-    "CapAdd": "cap-add",
-    "CapDrop": "cap-drop",
     "GroupAdd": "group-add",
     "Dns": "dns",
     "DnsOptions": "dns-option",
     "DnsSearch": "dns-search",
 }
+
+
+def _capability(name: str) -> str:
+    """The kernel's name of a capability: `net_admin` is CAP_NET_ADMIN. ALL stays."""
+    upper = name.upper()
+    return upper if upper == "ALL" or upper.startswith("CAP_") else f"CAP_{upper}"
 
 
 def _restart_policy(value: str) -> dict[str, Any]:
@@ -193,8 +200,6 @@ def _network(values: Values, body: dict[str, Any], host: dict[str, Any]) -> None
         from barque.cli.keyvalues import extra_host
 
         host["ExtraHosts"] = [extra_host(value) for value in values.all("add-host")]
-    if values.given("mac-address"):
-        body["MacAddress"] = values.text("mac-address")
     networks = [_endpoint(value) for value in values.all("network")] or [("default", {})]
     host["NetworkMode"] = networks[0][0]
     for name, flag_name in (("Aliases", "network-alias"), ("MacAddress", "mac-address")):

@@ -24,7 +24,7 @@ __all__ = ["Core"]
 
 @dataclass(slots=True)
 class Core:
-    """One engine's parts. `exec_ids` is set by the exec service."""
+    """One engine's parts. `launcher()` waits until it is ready. `exec_ids` is set by the exec service."""
 
     layout: Layout
     host: Host
@@ -35,7 +35,7 @@ class Core:
     images: ImageService
     networks: NetworkService
     monitor: Monitor
-    launcher: Launcher
+    launcher: Callable[[], Launcher]
     exec_ids: Callable[[str], tuple[str, ...]] = field(default=lambda _: ())
 
     def publish(self, stored: StoredContainer, action: str, **more: Any) -> None:

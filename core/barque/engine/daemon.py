@@ -13,6 +13,7 @@ import stat
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import barque
@@ -91,7 +92,9 @@ def build_engine(root: Path, run: Path, profile_name: str) -> BarqueEngine:
     layout = Layout(root.absolute(), run.absolute())
     layout.make()
     drivers = Drivers(profile, layout)
-    launcher = Launcher.spawn(drivers.refs(), sys.path)
+    pool = ThreadPoolExecutor(1)  # the launcher loads its drivers in a process of its own, while we do ours here
+    launcher = pool.submit(Launcher.spawn, drivers.refs(), sys.path)
+    pool.shutdown(wait=False)
     database = Database(layout.database)
     content, events = ContentStore(layout.content), EventBus()
     core = Core(
@@ -104,10 +107,12 @@ def build_engine(root: Path, run: Path, profile_name: str) -> BarqueEngine:
         images=ImageService(drivers, database, content, events),
         networks=NetworkService(drivers, database),
         monitor=Monitor(),
-        launcher=launcher,
+        launcher=launcher.result,
     )
     engine = BarqueEngine(core)
     engine.load()
+    engine.frontends()
+    launcher.result()
     return engine
 
 

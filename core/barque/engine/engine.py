@@ -77,7 +77,7 @@ class BarqueEngine:
         """Stop; containers go on. Idempotent."""
         self._core.monitor.close()
         self._core.networks.close()
-        self._core.launcher.close()
+        self._core.launcher().close()
         self._core.database.close()
 
     def info(self) -> EngineInfo:

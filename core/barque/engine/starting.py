@@ -131,7 +131,7 @@ class Starter:
         )
         undo.callback(record.change, core.database, state=previous, endpoints={})
         failpoints.hit("start.launch")
-        control = core.launcher.launch(shim, connection.netns, [client.fd for client in pending])
+        control = core.launcher().launch(shim, connection.netns, [client.fd for client in pending])
         undo.callback(control.close)
         started = self._await_start(control)
         failpoints.hit("start.started")

@@ -111,8 +111,10 @@ class LayerTar:
         info.mtime = MTIME
         for field, value in fields.items():
             setattr(info, field, value)
-        for attribute, value in (xattrs or {}).items():
-            info.pax_headers[f"SCHILY.xattr.{attribute}"] = value.decode("utf-8", "surrogateescape")
+        info.pax_headers = {
+            f"SCHILY.xattr.{attribute}": content.decode("utf-8", "surrogateescape")
+            for attribute, content in (xattrs or {}).items()
+        }
         self._tar.addfile(info, io.BytesIO(data))
         return self
 

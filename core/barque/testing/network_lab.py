@@ -75,7 +75,7 @@ class NetworkLab:
         if netns is None and not own & self.capabilities:
             netns = self.sandbox()
         attachment: Attachment = self.driver.network_attach(spec, netns)
-        return self._adopt(attachment, netns)
+        return self.adopt(attachment, netns)
 
     def sandbox(self) -> int:
         """A new network namespace, closed at the end."""
@@ -105,7 +105,7 @@ class NetworkLab:
         self._count = len(names) * each
         for network in networks:
             self._cleanup.callback(self._remove, network)
-        return networks, [self._adopt(attachment, netns) for attachment, netns in attached]
+        return networks, [self.adopt(attachment, netns) for attachment, netns in attached]
 
     def links(self, netns: int | None = None) -> set[str]:
         """The names of the interfaces in a namespace."""
@@ -139,7 +139,8 @@ class NetworkLab:
         self._cleanup.close()
         self.driver.network_close()
 
-    def _adopt(self, attachment: Attachment, netns: int | None) -> Attached:
+    def adopt(self, attachment: Attachment, netns: int | None = None) -> Attached:
+        """Own what an attach gave: it is detached, and its sandbox closed, at the end."""
         sandbox = netns
         if attachment.netns is not None:
             sandbox = attachment.netns

@@ -116,7 +116,7 @@ def render(sources: Iterable[Source]) -> str:
     for source in sources:
         lines = [
             "Types: deb",
-            f"URIs: {' '.join(source.uris)}",
+            f"URIs: {' '.join(_copied(uri) for uri in source.uris)}",
             f"Suites: {' '.join(source.suites)}",
             f"Components: {' '.join(source.components)}",
         ]
@@ -126,6 +126,11 @@ def render(sources: Iterable[Source]) -> str:
             lines.append(f"Check-Valid-Until: {source.check_valid_until}")
         stanzas.append("\n".join(lines) + "\n")
     return "\n".join(stanzas)
+
+
+def _copied(uri: str) -> str:
+    """apt leaves archives of `file:` where they are; with its method `copy` they come into our cache like all others."""
+    return f"copy:{uri.removeprefix('file:')}" if uri.startswith("file:") else uri
 
 
 def host_codename(os_release: Path = Path("/etc/os-release")) -> str:

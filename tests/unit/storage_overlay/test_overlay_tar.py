@@ -75,12 +75,12 @@ def test_long_names_large_numbers(format):
     assert (entry.uid, entry.gid, entry.mtime_ns) == (3_000_000_000, 2_500_000, 10_000_000_000 * 10**9)
 
 
-def test_size_beyond_octal():
-    for format in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
-        info = tarfile.TarInfo("huge")
-        info.size = 20 << 30
-        data = io.BytesIO(info.tobuf(format))
-        assert next(iter(TarReader(lambda: data.read(512), 10))).size == 20 << 30
+@pytest.mark.parametrize("format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_size_beyond_octal(format):
+    info = tarfile.TarInfo("huge")
+    info.size = 20 << 30
+    data = io.BytesIO(info.tobuf(format))
+    assert next(iter(TarReader(lambda: data.read(512), 10))).size == 20 << 30
 
 
 def test_ustar_prefix():

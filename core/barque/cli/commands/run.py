@@ -24,7 +24,7 @@ __all__ = ["CREATE", "RUN"]
 
 def create(context: Context, values: Values) -> int:
     """Create a container and print its id."""
-    body = container_body(values, context.environ, attached=False)
+    body = container_body(values, context.environ, detached=False)
     sys.stdout.write(_create(context, values, body) + "\n")
     return 0
 
@@ -34,7 +34,7 @@ def run(context: Context, values: Values) -> int:
     detached = values.flag("detach")
     if detached and values.given("attach"):
         raise CliError("conflicting options: cannot specify both --attach and --detach", exit_code=1)
-    body = container_body(values, context.environ, attached=not detached)
+    body = container_body(values, context.environ, detached=detached)
     if not detached:
         from barque.cli.attaching import check_terminal, window
 
