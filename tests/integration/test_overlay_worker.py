@@ -31,12 +31,12 @@ def driver(tmp_path):
 
 def workers_of(pid):
     """The children of process `pid` that unpack layers."""
-    found = []
-    for task in os.listdir(f"/proc/{pid}/task"):
-        for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split():
-            if b"barque_storage_overlay.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
-                found.append(int(child))
-    return found
+    children = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [int(child) for group in children for child in group if is_worker(child)]
+
+
+def is_worker(pid):
+    return b"barque_storage_overlay.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def eventually(condition, seconds=10.0):

@@ -26,6 +26,7 @@ from barque.engine.images import ImageService
 from barque.engine.layout import Layout
 from barque.engine.monitor import Monitor
 from barque.engine.networks import NetworkService
+from barque.engine.sandboxes import SandboxPool
 from barque.profiles.loading import load_profile
 from barque.shim.launching import Launcher
 from barque.spi.errors import BarqueError, Conflict, FailedPrecondition, InvalidArgument
@@ -96,7 +97,7 @@ def build_engine(root: Path, run: Path, profile_name: str) -> BarqueEngine:
     launcher = pool.submit(Launcher.spawn, drivers.refs(), sys.path)
     pool.shutdown(wait=False)
     database = Database(layout.database)
-    content, events = ContentStore(layout.content), EventBus()
+    content, events, monitor = ContentStore(layout.content), EventBus(), Monitor()
     core = Core(
         layout=layout,
         host=Host.look(),
@@ -105,8 +106,8 @@ def build_engine(root: Path, run: Path, profile_name: str) -> BarqueEngine:
         content=content,
         events=events,
         images=ImageService(drivers, database, content, events),
-        networks=NetworkService(drivers, database),
-        monitor=Monitor(),
+        networks=NetworkService(drivers, database, SandboxPool(monitor.submit)),
+        monitor=monitor,
         launcher=launcher.result,
     )
     engine = BarqueEngine(core)

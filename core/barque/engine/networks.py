@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter
 
 from barque.engine.drivers import Drivers
-from barque.engine.sandboxes import new_sandbox
+from barque.engine.sandboxes import SandboxPool
 from barque.plugins.facades import NetworkDriver
 from barque.spi.errors import InvalidArgument, NotFound
 from barque.spi.frontend import ContainerConfig, Network
@@ -44,8 +44,8 @@ class Connection:
 class NetworkService:
     """The networks of the profile: one default network for each network driver, called like it."""
 
-    def __init__(self, drivers: Drivers, database: Database) -> None:
-        self._drivers, self._database = drivers, database
+    def __init__(self, drivers: Drivers, database: Database, sandboxes: SandboxPool) -> None:
+        self._drivers, self._database, self._sandboxes = drivers, database, sandboxes
         self._lock = threading.Lock()
         self._networks: dict[str, _StoredNetwork] = {}
         self._realised: set[str] = set()
@@ -70,7 +70,8 @@ class NetworkService:
             self._drivers.network(name).restore(specs, tuple(e for e in endpoints if e.network_id in ids))
 
     def close(self) -> None:
-        """Stop the drivers that were used."""
+        """Stop the drivers that were used, drop prepared sandboxes."""
+        self._sandboxes.close()
         for id in tuple(self._realised):
             self._driver(self._networks[id]).close()
 
@@ -111,7 +112,7 @@ class NetworkService:
         if ports and NetworkCapability.PORTS not in driver.capabilities:
             spec = _without_ports(spec)
         own = NetworkCapability.OWN_SANDBOX in driver.capabilities
-        netns = None if own else new_sandbox()
+        netns = None if own else self._sandboxes.take()
         try:
             attachment = driver.attach(spec, netns)
         except BaseException:

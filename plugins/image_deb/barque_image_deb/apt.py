@@ -32,6 +32,11 @@ _URI_LINE = re.compile(r"'([^']+)' (\S+) (\d+) SHA256:([0-9a-f]{64})")
 _MISSING = re.compile(
     r"E: (?:Unable to locate package |Package '|Couldn't find any package by \w+ ')([a-z0-9][a-z0-9+.-]*)"
 )
+_SUMMARIES = (
+    "E: Some index files failed",
+    "E: Unable to fetch some archives",
+    "E: Failed to fetch some archives",
+)
 _UNSIGNED = ("is not signed", "NO_PUBKEY", "EXPKEYSIG", "verification of the signatures", "gpgv")
 
 
@@ -138,7 +143,7 @@ class Apt:
         )
         if result.code:
             raise Unavailable(
-                f"downloading packages: {result.last_error}",
+                f"downloading packages: {_last_error(result)}",
                 hint="check the mirror and the network, then pull again",
             )
 
@@ -247,15 +252,15 @@ def _update_error(result: Finished) -> Unavailable | FailedPrecondition | NotFou
     text = result.errors
     if any(sign in text for sign in _UNSIGNED):
         return FailedPrecondition(
-            f"apt does not trust the mirror: {result.last_error}",
+            f"apt does not trust the mirror: {_last_error(result)}",
             hint="set `keyring` of the deb image source",
         )
     if "does not have a Release file" in text:
         return NotFound(
-            f"no such suite: {result.last_error}", hint="check the suite after @, or set `mirror`"
+            f"no such suite: {_last_error(result)}", hint="check the suite after @, or set `mirror`"
         )
     return Unavailable(
-        f"updating package lists: {result.last_error}",
+        f"updating package lists: {_last_error(result)}",
         hint="check the mirror and the network, then pull again",
     )
 
@@ -269,9 +274,19 @@ def _resolve_error(result: Finished, packages: tuple[str, ...]) -> NotFound | In
             line.strip() for line in result.output.splitlines() if "Depends" in line or "Conflicts" in line
         )
         return InvalidArgument(
-            f"these packages cannot be installed together: {detail or result.last_error}"[:2000]
+            f"these packages cannot be installed together: {detail or _last_error(result)}"[:2000]
         )
-    return Internal(f"apt-get failed: {result.last_error}")
+    return Internal(f"apt-get failed: {_last_error(result)}")
+
+
+def _last_error(result: Finished) -> str:
+    """The last error line of apt that says why, less its `E: `; else its last warning."""
+    lines = [line for line in result.errors.splitlines() if line.strip() and not line.startswith(_SUMMARIES)]
+    for mark in ("E: ", "W: ", ""):
+        found = [line.removeprefix(mark).strip() for line in lines if line.startswith(mark)]
+        if found:
+            return found[-1]
+    return f"exit status {result.code}"
 
 
 def _bytes_in(directory: Path) -> int:

@@ -27,19 +27,6 @@ class Finished:
     output: str
     errors: str
 
-    @property
-    def last_error(self) -> str:
-        """apt's last error line, less its `E: `."""
-        lines = [line for line in self.errors.splitlines() if line.strip()]
-        wanted = (
-            [line for line in lines if line.startswith("E:")]
-            or [line for line in lines if line.startswith("W:")]
-            or lines
-        )
-        return (
-            wanted[-1].removeprefix("E:").removeprefix("W:").strip() if wanted else f"exit status {self.code}"
-        )
-
 
 def run(
     arguments: Sequence[str],

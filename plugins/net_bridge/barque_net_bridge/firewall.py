@@ -32,11 +32,18 @@ class Firewall:
         self._own: deque[int] = deque(maxlen=256)  # generations that our own transactions made
 
     def add_network(self, id: str, rules: NetworkRules) -> None:
-        """Let a network's traffic through, and assert the table around the elements it has: those of living
-        containers stay until `restore` knows of them. Idempotent."""
+        """Let a network's traffic through. Idempotent.
+
+        For the first network and for one that exists the whole table is asserted, around the elements it has:
+        those of living containers stay until `restore` knows of them.
+        """
         with self._lock:
+            new = bool(self._networks) and self._networks.get(id) != rules
             self._networks[id] = rules
-            self._change(self._everything(replace=False))
+            if new:
+                self._change(ruleset.add_elements(self.table, ruleset.network_elements(rules)))
+            else:
+                self._change(self._everything(replace=False))
 
     def remove_network(self, id: str) -> None:
         """Undo `add_network`. Idempotent."""

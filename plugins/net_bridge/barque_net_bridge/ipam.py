@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import threading
 from collections.abc import Iterable
@@ -14,9 +15,12 @@ __all__ = ["AddressPool", "choose_subnet"]
 
 def choose_subnet(candidates: Iterable[IPv4Network], taken: Iterable[IPv4Network]) -> IPv4Network:
     """The first candidate that overlaps nothing taken. Errors: ResourceExhausted."""
-    used = tuple(taken)
+    used = sorted({(int(network.network_address), int(network.broadcast_address)) for network in taken})
+    starts = [first for first, _ in used]
+    reach = list(itertools.accumulate((last for _, last in used), max))  # how far those up to here extend
     for candidate in candidates:
-        if not any(candidate.overlaps(network) for network in used):
+        before = bisect.bisect_right(starts, int(candidate.broadcast_address))
+        if before == 0 or reach[before - 1] < int(candidate.network_address):
             return candidate
     raise ResourceExhausted(
         "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network",

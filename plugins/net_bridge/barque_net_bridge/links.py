@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 from collections.abc import Mapping
 
 from barque_net_bridge import rtnetlink
 from barque_net_bridge.background import Background
-from barque_net_bridge.netlink import NetlinkError, Request
 from barque_net_bridge.networks import Networks
 from barque_net_bridge.refusals import kernel
 
@@ -68,18 +66,4 @@ class HostLinks:
         self._made -= dead
 
     def _delete(self, names: set[str]) -> None:
-        """Delete links, all in one grace period: those that still exist are put into a group of their own first."""
-        grave = self._networks.group + 1
-        found = [name for name in names if self._done(rtnetlink.set_group(name, grave))]
-        if found:
-            self._done(rtnetlink.delete_group(grave))
-
-    def _done(self, request: Request) -> bool:
-        """Whether it was done, False when the link is gone."""
-        try:
-            self._networks.channel.do(request)
-        except NetlinkError as error:
-            if error.errno != errno.ENODEV:
-                raise
-            return False
-        return True
+        rtnetlink.delete_links(self._networks.channel, names, self._networks.group + 1)

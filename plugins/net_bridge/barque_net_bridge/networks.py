@@ -122,15 +122,18 @@ class Networks:
             self._delete(link)
 
     def forget_others(self, ids: set[str]) -> None:
-        """Remove the networks, and our bridges, that are not among these."""
-        for network in self.known().values():
-            if network.spec.id not in ids:
-                self.remove(network.spec)
-        with self._lock, kernel("removing stale bridges"):
+        """Remove the networks, and our bridges, that are not among these; many take little longer than one."""
+        with self._lock, kernel("removing stale networks"):
+            for id in self._known.keys() - ids:
+                self.firewall.remove_network(id)
+                del self._known[id]
             bridges = {network.rules.bridge for network in self._known.values()}
-            for link in rtnetlink.links(self.channel):
-                if link.kind == "bridge" and link.name not in bridges:
-                    self._delete(link)
+            stale = {
+                link.name
+                for link in rtnetlink.links(self.channel)
+                if link.kind == "bridge" and link.group == self.group and link.name not in bridges
+            }
+            rtnetlink.delete_links(self.channel, stale, self.group + 1)
 
     def close(self) -> None:
         """Close the sockets; everything in the kernel stays. Idempotent."""
@@ -219,7 +222,7 @@ class Networks:
         if options.mtu or self._config.mtu:
             return options.mtu or self._config.mtu
         ways = {index for network, index in rtnetlink.routes(self.channel) if network is None}
-        return min((link.mtu for link in rtnetlink.links(self.channel) if link.index in ways), default=1500)
+        return min((rtnetlink.link_at(self.channel, index).mtu for index in ways), default=1500)
 
     def _delete(self, link: Link) -> None:
         """Delete a bridge of ours; one that somebody else made is only left."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network
 
@@ -11,6 +13,7 @@ from barque_net_bridge.netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
     NLM_F_REPLACE,
+    NetlinkError,
     NetlinkSocket,
     Request,
     attribute,
@@ -29,7 +32,9 @@ __all__ = [
     "addresses",
     "delete_group",
     "delete_link",
+    "delete_links",
     "link",
+    "link_at",
     "links",
     "port_flags",
     "routes",
@@ -144,6 +149,24 @@ def delete_group(group: int) -> Request:
     return Request(RTM_DELLINK, 0, _ifinfo() + _u32(IFLA_GROUP, group))
 
 
+def delete_links(channel: NetlinkSocket, names: Iterable[str], grave: int) -> None:
+    """Delete links, those that exist, all in one grace period: they are put into the group `grave` first."""
+    found = [name for name in names if _done(channel, set_group(name, grave))]
+    if found:
+        _done(channel, delete_group(grave))
+
+
+def _done(channel: NetlinkSocket, request: Request) -> bool:
+    """Whether it was done, False when the link is gone."""
+    try:
+        channel.do(request)
+    except NetlinkError as error:
+        if error.errno != errno.ENODEV:
+            raise
+        return False
+    return True
+
+
 def set_up(index: int) -> Request:
     """Bring a link up."""
     return Request(RTM_SETLINK, 0, _ifinfo(index, up=True))
@@ -192,6 +215,11 @@ def links(channel: NetlinkSocket) -> list[Link]:
 def link(channel: NetlinkSocket, name: str) -> Link:
     """The link called `name`. NetlinkError(ENODEV): there is none."""
     return _link(channel.get(Request(RTM_GETLINK, 0, _ifinfo() + text(IFLA_IFNAME, name))).payload)
+
+
+def link_at(channel: NetlinkSocket, index: int) -> Link:
+    """The link with this index. NetlinkError(ENODEV): there is none."""
+    return _link(channel.get(Request(RTM_GETLINK, 0, _ifinfo(index))).payload)
 
 
 def _link(payload: memoryview) -> Link:

@@ -59,6 +59,7 @@ class Extractor:
         self._scratch_fd = scratch_fd
         self._limits = limits
         self._place = place
+        self._user_namespace = user_namespace
         self._user = os.geteuid()
         self._group = os.getegid()
         self._block = os.fstatvfs(root_fd).f_frsize
@@ -239,6 +240,11 @@ class Extractor:
         text = f"unpacking {show(name)} in {self._place}: {reason}"
         if error.errno in _FULL:
             return ResourceExhausted(text, hint=f"free space or inodes on the file system of {self._place}")
+        if error.errno == errno.EINVAL and self._user_namespace:
+            return FailedPrecondition(
+                f"{text}: its owner is not mapped in this user namespace",
+                hint="give the user more ids in /etc/subuid and /etc/subgid",
+            )
         if error.errno in _HOSTILE:
             return malformed(name, reason)
         if error.errno in (errno.EPERM, errno.EACCES):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from barque.spi.errors import NotFound
+from barque.spi.errors import InvalidArgument, NotFound
 from barque.spi.storage import LayerApply, Usage
 from barque_storage_overlay import tree
 from barque_storage_overlay.failures import reported
@@ -172,6 +173,8 @@ def _opened_blob(path: str) -> Iterator[int]:
     except FileNotFoundError:
         raise NotFound(f"no such blob: {path}") from None
     try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise InvalidArgument(f"the blob is not a regular file: {path}")
         yield fd
     finally:
         os.close(fd)

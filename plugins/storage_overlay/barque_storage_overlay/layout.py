@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from itertools import count
 
 from barque.spi.errors import FailedPrecondition, InvalidArgument
+from barque_storage_overlay.failures import reported
 from barque_storage_overlay.header import show
 
 __all__ = ["Layout", "check_diff_id", "check_key"]
@@ -68,16 +69,17 @@ class Layout:
         self._token = secrets.token_hex(6)
         self._numbers = count()
         self._owned: set[str] = set()
-        for directory in (
-            root,
+        directories = (
             self.layers,
             self.links,
             self.snapshots,
             self.tmp,
             self.empty,
             os.path.join(root, "trash"),
-        ):
-            os.makedirs(directory, mode=0o700, exist_ok=True)
+        )
+        with reported("making the directories of overlay storage", root):
+            for directory in (root, *directories):
+                os.makedirs(directory, mode=0o700, exist_ok=True)
 
     def layer(self, digest: str) -> str:
         """The directory of the layer whose diff id has these hex digits."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -20,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from barque.spi.errors import BarqueError, Internal, InvalidArgument
+from barque.spi.errors import BarqueError, Internal, InvalidArgument, ResourceExhausted
 from barque.spi.storage import Usage
 from barque_storage_overlay import tree
 from barque_storage_overlay.compression import pieces
@@ -32,6 +33,7 @@ __all__ = ["DESCRIPTORS", "MAX_PACKET", "Job", "main", "unpack"]
 
 MAX_PACKET = 65536
 DESCRIPTORS = 3
+_MAX_MEMORY = 1536 << 20  # of address space: a zstd window, a few thread arenas, and two million directories
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ def _serve(job: Job, descriptors: Sequence[int]) -> dict[str, Any]:
         usage = unpack(job, *descriptors)
     except BarqueError as error:
         return {"error": error.to_wire()}
+    except MemoryError:
+        return {"error": ResourceExhausted(f"unpacking {job.diff_id} needs too much memory").to_wire()}
     except Exception as error:  # noqa: BLE001 - the boundary of the process: the daemon gets the cause, the worker lives on
         return {
             "error": Internal(f"unpacking {job.diff_id} failed: {type(error).__name__}: {error}").to_wire()
@@ -93,6 +97,8 @@ def _isolate() -> None:
     os.umask(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's ^C is for the daemon to handle
     gc.disable()  # nothing here makes cycles to speak of, and a worker lives for seconds
+    resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY, _MAX_MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if os.geteuid() == 0:
         os.chroot(".")
 

@@ -1,0 +1,61 @@
+"""The driver in a user namespace: `user.overlay.*` attributes, `userxattr`, and clear words where privilege ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from barque.testing import need
+
+pytestmark = pytest.mark.root
+
+PROGRAM = """
+import pathlib, sys
+from barque.spi.errors import FailedPrecondition, PermissionDenied
+from barque.testing.layers import LayerTar
+from barque.testing.mounted import MountedSnapshot
+from barque_storage_overlay.plugin import OverlayStorage
+
+directory = pathlib.Path(sys.argv[1])
+driver = OverlayStorage("overlay", OverlayStorage.Config(), str(directory / "storage"))
+assert driver.storage_probe().usable, driver.storage_probe()
+low = LayerTar().file("d/gone").file("d/kept").file("opaque/gone").store(directory)
+high = LayerTar().whiteout("d/gone").opaque("opaque").file("opaque/new").directory("d", {"user.overlay.opaque": b"y"}).store(directory)
+for layer in (low, high):
+    driver.storage_apply(layer)
+driver.storage_prepare("c1", (low.diff_id, high.diff_id))
+mounts = driver.storage_mounts("c1")
+assert "userxattr" in mounts[0].options, mounts
+with MountedSnapshot(mounts, directory / "mnt") as root:
+    assert set(root.tree()) == {"d", "d/kept", "opaque", "opaque/new"}, root.tree()
+for layer, error in ((LayerTar().device("null", 1, 3), PermissionDenied), (LayerTar().file("f", uid=1234), FailedPrecondition)):
+    try:
+        driver.storage_apply(layer.store(directory))
+    except error as caught:
+        assert caught.hint, caught
+    else:
+        raise AssertionError(f"no {error.__name__}")
+print("passed")
+"""
+
+
+def test_driver_in_a_user_namespace(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [
+        need.tool("unshare"),
+        "--user",
+        "--map-root-user",
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        PROGRAM,
+        str(tmp_path),
+    ]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    if "unshare failed" in done.stderr:
+        need.unavailable("needs user namespaces")
+    assert done.stdout.strip() == "passed", done.stderr
