@@ -6,6 +6,7 @@ import logging
 import os
 import resource
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -18,8 +19,8 @@ import pytest
 
 from barque.spi.errors import Conflict, FailedPrecondition
 from barque.spi.network import NetworkCapability, PortBinding
-from barque.testing.lan import ask, lan, serve
-from barque.testing.network_lab import HOST_LINKS, NetworkLab
+from barque.testing.lan import ask, forge_udp, inside, lan, serve, unreachable
+from barque.testing.network_lab import HOST_LINKS, Attached, NetworkLab
 from barque_net_bridge import nft
 from barque_net_bridge.plugin import BridgeConfig, BridgeNetwork
 
@@ -143,7 +144,7 @@ def test_subnets_avoid_what_the_host_uses(lab: NetworkLab) -> None:
 def test_hundreds_of_networks_fit(lab: NetworkLab) -> None:
     networks = [lab.network(f"n{number}") for number in range(300)]
     assert len({network.subnets[0].cidr for network in networks}) == 300
-    lab.driver.network_restore((), ())  # one grace period each would be 5 s
+    lab.driver.network_restore((), ())
     assert lab.links_soon(HOST_LINKS) == HOST_LINKS
 
 
@@ -196,8 +197,6 @@ def test_crash_with_many_endpoints_is_cleaned_up_quickly(lab: NetworkLab) -> Non
 
 
 def test_restarted_daemon_leaves_connections_alone(lab: NetworkLab) -> None:
-    import socket
-
     networks, (one,) = lab.crash(["bridge"], 1, ports=(PortBinding(80, "udp"),))
     port = one.endpoint.ports[0].host_port
     with serve(one.netns, 80, "udp"), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -312,3 +311,42 @@ def test_import_does_no_work_and_is_small() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == []
+
+
+@pytest.mark.row("S41")
+def test_forged_sources_are_dropped_where_that_is_asked_for() -> None:
+    with lan() as wire:
+        lab = NetworkLab(wire, lambda: BridgeNetwork("bridge", BridgeConfig(antispoof=True)))
+        try:
+            networks, (victim, liar) = lab.crash(["bridge"], 2)
+            lab.driver.network_create(networks[0])
+            lab.driver.network_restore(tuple(networks), (victim.endpoint, liar.endpoint))
+            fresh = lab.attach(networks[0])
+            for sender in (liar, fresh):
+                check_guard(lab, victim, sender)
+            lab.run(None, "nft", "flush ruleset")
+            assert eventually(lambda: "owners" in ruleset(lab), 5)
+            check_guard(lab, victim, fresh)
+            lab.detach(fresh)
+            assert eventually(lambda: fresh.endpoint.host_interface not in ruleset(lab), 5)
+        finally:
+            lab.close()
+
+
+def check_guard(lab: NetworkLab, victim: Attached, sender: Attached) -> None:
+    """What `sender` sends from its own address arrives at `victim`, and nothing else does; nor do lies in ARP."""
+    with inside(victim.netns, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as listener:
+        listener.bind(("0.0.0.0", 7000))
+        for source, seconds in ((sender.address, 3.0), ("172.17.0.200", 0.3), ("203.0.113.1", 0.3)):
+            forge_udp(sender.netns or -1, "eth0", victim.endpoint.mac, source, victim.address, 7000)
+            listener.settimeout(seconds)
+            try:
+                arrived = listener.recv(100)
+            except TimeoutError:
+                arrived = b""
+            assert bool(arrived) == (source == sender.address), source
+    with serve(victim.netns, 80):
+        assert ask(sender.netns, victim.address, 80) == sender.address
+        lab.run(sender.netns, "ip", "link", "set", "eth0", "address", "02:00:00:00:00:01")
+        assert unreachable(sender.netns, victim.address, 80)
+        lab.run(sender.netns, "ip", "link", "set", "eth0", "address", sender.endpoint.mac)

@@ -59,10 +59,13 @@ def _long_duration(hours: int) -> str:
 
 def memory(value: str) -> int:
     """Bytes from `512m`, `1.5g`, `1024`, `64KiB`: binary multiples whatever the spelling. Raises ValueError."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([kKmMgGtTpP]?)(?:[iI]?[bB])?", value)
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(.*)", value)
     if match is None:
         raise ValueError(f"invalid size: '{value}'")
-    return int(Decimal(match[1]) * 1024 ** "bkmgtp".index(match[2].lower() or "b"))
+    suffix = match[2].lower()
+    if not re.fullmatch(r"(?:[kmgtp]?(?:i?b)?)", suffix) or suffix == "ib":
+        raise ValueError(f"invalid suffix: '{suffix}'")
+    return int(Decimal(match[1]) * 1024 ** "bkmgtp".index(suffix[:1] or "b"))
 
 
 def memory_or_unlimited(value: str) -> int:

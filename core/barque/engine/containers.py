@@ -176,14 +176,21 @@ class ContainerService:
         return LogSpec(stored.id, str(self._core.layout.container(stored.id) / "log"), stored.log_options)
 
     def sweep(self) -> None:
-        """At the daemon's start: remove directories and snapshots that belong to no container (a crash in create or remove)."""
-        known = set(self._records)
-        for place in (self._core.layout.containers, self._core.layout.bundles):
-            for path in place.iterdir():
-                if path.name not in known:
-                    shutil.rmtree(path, ignore_errors=True)
+        """At the daemon's start: remove directories and snapshots that belong to no container (a crash in create or remove).
+
+        Safe beside creates: an id is reserved before anything of it is made, so what is listed first and unknown
+        afterwards is nobody's.
+        """
         storage = self._core.drivers.storage()
-        for key in storage.list().snapshots:
+        places = (self._core.layout.containers, self._core.layout.bundles)
+        paths = [path for place in places for path in place.iterdir()]
+        snapshots = storage.list().snapshots
+        with self._lock:
+            known = {*self._records, *self._names.values()}
+        for path in paths:
+            if path.name not in known:
+                shutil.rmtree(path, ignore_errors=True)
+        for key in snapshots:
             if key not in known:
                 storage.remove(key)
 

@@ -141,6 +141,15 @@ class RuntimeLifecycle:
         assert eventually(lambda: not lab.members("a"))
         lab.delete("a")
 
+    @pytest.mark.row("R15")
+    def test_delete_with_force_kills_what_outlived_init(self, lab: RuntimeLab) -> None:
+        spec = lab.spec("a", ["sh", "-c", "sleep 1000 & exit 0"], without=["pid"])
+        assert lab.wait(lab.run("a", spec=spec)) == 0
+        (left,) = lab.members("a")
+        lab.delete("a", force=True)
+        assert lab.cgroups("a") == []
+        assert eventually(lambda: procfs.has_ended(left))
+
     def test_delete_of_a_running_container_is_a_conflict(self, lab: RuntimeLab) -> None:
         task = lab.run("a", *FOREVER)
         with pytest.raises(Conflict):

@@ -30,10 +30,16 @@ def json_response(document: Any, status: int = 200) -> Response:
     return Response(status, _encode(document).encode() + b"\n")
 
 
+def told(error: BarqueError) -> str:
+    """The message. Where Docker has words for it clients compare them, so the remedy is added only to errors of ours."""
+    return error.message if error.status in (400, 404, 409) else str(error)
+
+
 def error_response(error: Exception) -> Response:
     """The answer that tells an error."""
     if isinstance(error, BarqueError):
-        return json_response({"message": str(error)}, error.status)
+        hint = error.hint if told(error) == error.message else ""
+        return json_response({"message": told(error), **({"hint": hint} if hint else {})}, error.status)
     if isinstance(error, ProtocolError):
         return json_response({"message": error.message}, error.status)
     return json_response({"message": f"{type(error).__name__}: {error}"}, 500)

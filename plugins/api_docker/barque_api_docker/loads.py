@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -54,6 +53,8 @@ def _finish(report: Report, image: Image) -> None:
 @contextmanager
 def _kept(call: Call) -> Iterator[str]:
     """The body as a file without a name below the engine's root: nothing is left of it, whatever happens."""
+    import tempfile  # 4 ms that a daemon that never loads an image can do without
+
     try:
         with tempfile.TemporaryFile(dir=call.engine.info().root) as file:
             for piece in call.upload():

@@ -8,7 +8,7 @@ from typing import Any
 
 from barque.spi.common import Progress
 from barque.spi.errors import BarqueError
-from barque_api_docker.call import Call, Stream
+from barque_api_docker.call import Call, Stream, told
 from barque_api_docker.connection import Disconnected
 from barque_api_docker.translate.text import human_size
 
@@ -55,7 +55,7 @@ class Report:
 
     def fail(self, error: BarqueError) -> None:
         """Tell an error after the first line."""
-        self.line({"errorDetail": {"message": str(error)}, "error": str(error)})
+        self.line({"errorDetail": {"message": told(error)}, "error": told(error)})
 
     def _send(self, document: dict[str, Any]) -> None:
         if self._left:

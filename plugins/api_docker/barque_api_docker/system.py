@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
+import sys
 import time
 from functools import cache
 from typing import Any
@@ -32,8 +32,8 @@ def version(call: Call) -> Response:
         "GitCommit": "",
         "GoVersion": "",
         "Os": "linux",
-        "Arch": _GO_ARCHITECTURES.get(platform.machine(), platform.machine()),
-        "KernelVersion": platform.release(),
+        "Arch": _GO_ARCHITECTURES.get(os.uname().machine, os.uname().machine),
+        "KernelVersion": os.uname().release,
         "BuildTime": "",
     }
     engine = call.engine.info()
@@ -41,7 +41,7 @@ def version(call: Call) -> Response:
         **facts,
         "Experimental": "false",
         "Profile": engine.profile,
-        "PythonVersion": platform.python_version(),
+        "PythonVersion": ".".join(map(str, sys.version_info[:3])),
     }
     component = {"Name": "Engine", "Version": engine.version, "Details": details}
     return json_response(
@@ -137,17 +137,19 @@ def _host() -> dict[str, Any]:
     return {
         "NCPU": os.cpu_count() or 1,
         "MemTotal": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "KernelVersion": platform.release(),
+        "KernelVersion": os.uname().release,
         "OperatingSystem": names.get("PRETTY_NAME", "Linux"),
         "OSVersion": names.get("VERSION_ID", ""),
         "OSType": "linux",
-        "Architecture": platform.machine(),
-        "Name": platform.node(),
+        "Architecture": os.uname().machine,
+        "Name": os.uname().nodename,
         "IPv4Forwarding": _ip_forward(),
     }
 
 
 def _os_release() -> dict[str, str]:
+    import platform  # for the first /info only
+
     try:
         return platform.freedesktop_os_release()
     except OSError:

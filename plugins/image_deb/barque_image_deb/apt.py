@@ -1,7 +1,5 @@
 """apt with a state of its own: nothing of the host's dpkg or apt state is read or written.
 
-The host's configuration contributes three things only: its sources (see `sources`), its keyrings and credentials, and
-the `Acquire` options that make a mirror reachable (proxies, TLS, timeouts). Hooks of the host's apt.conf are not run.
 An empty dpkg status makes every dependency count as missing, so the answer is complete and the same on every host.
 """
 
@@ -18,16 +16,12 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from barque.spi.errors import FailedPrecondition, Internal, InvalidArgument, NotFound, Unavailable
-
+from barque_image_deb.aptconf import configuration, environment, host_options
 from barque_image_deb.process import Finished, run
 from barque_image_deb.sources import Source, render
 
 __all__ = ["Apt", "Archive", "require_apt"]
 
-_KEPT_OPTION = re.compile(
-    r"Acquire::(?:http|https|Check-Valid-Until|Check-Date|Max-ValidTime|Min-ValidTime|ForceIPv4|ForceIPv6|Send-URI-Encoded)\b"
-)
-_KEPT_DIRECTORY = re.compile(r"Dir::Etc::(netrc|netrcparts|trusted|trustedparts)$")
 _URI_LINE = re.compile(r"'([^']+)' (\S+) (\d+) SHA256:([0-9a-f]{64})")
 _MISSING = re.compile(
     r"E: (?:Unable to locate package |Package '|Couldn't find any package by \w+ ')([a-z0-9][a-z0-9+.-]*)"
@@ -162,90 +156,11 @@ class Apt:
             (self._state / name).mkdir(parents=True, exist_ok=True)
         (self._state / "status").write_text("")
         (self._state / "barque.sources").write_text(self._sources)
-        (self._state / "apt.conf").write_text(self._configuration())
-
-    def _configuration(self) -> str:
-        own = {
-            "Dir::State": f"{self._state}/",
-            "Dir::State::lists": f"{self._state}/lists/",
-            "Dir::State::status": f"{self._state}/status",
-            "Dir::Cache": f"{self._state}/cache/",
-            "Dir::Cache::archives": f"{self._state}/archives/",
-            "Dir::Etc::main": "/dev/null",
-            "Dir::Etc::parts": "/dev/null",
-            "Dir::Etc::sourcelist": f"{self._state}/barque.sources",
-            "Dir::Etc::sourceparts": "/dev/null",
-            "Dir::Etc::preferences": "/dev/null",
-            "Dir::Etc::preferencesparts": "/dev/null",
-            "Dir::Log": f"{self._state}/",
-            # The state is 0700, so the user _apt could not reach it.
-            "APT::Sandbox::User": "root",
-            "APT::Architecture": self._architecture,
-            "APT::Install-Recommends": "false",
-            "APT::Install-Suggests": "false",
-            "APT::Update::Error-Mode": "any",
-            "APT::Get::AllowUnauthenticated": "false",
-            # Package names are names: no regular expressions, no globs.
-            "APT::Cmd::Pattern-Only": "true",
-            "Acquire::AllowInsecureRepositories": "false",
-            "Acquire::AllowWeakRepositories": "false",
-            "Acquire::AllowDowngradeToInsecureRepositories": "false",
-            "Acquire::ForceHash": "SHA256",
-            "Acquire::GzipIndexes": "true",
-            "Acquire::Languages": "none",
-            "Acquire::Retries": "3",
-        }
-        lines = [
-            *self._host_options(),
-            f'#clear APT::Architectures;\nAPT::Architectures:: "{self._architecture}";',
-        ]
-        lines += [f'{key} "{value}";' for key, value in own.items()]
-        return "\n".join(lines) + "\n"
-
-    def _host_options(self) -> list[str]:
-        config = shutil.which("apt-config", path=os.path.dirname(self._program))
-        if config is None:
-            return []
-        result = run((config, "dump"), _environment(None), self._cancelled, lambda: None)
-        kept = []
-        etc = "etc/apt"
-        for line in result.output.splitlines():
-            key, _, value = line.partition(" ")
-            if key == "Dir::Etc":
-                etc = value.strip('";')
-            elif _KEPT_OPTION.match(key):
-                kept.append(line)
-            elif match := _KEPT_DIRECTORY.match(key):
-                kept.append(f'Dir::Etc::{match[1]} "{os.path.join("/", etc, value.strip(chr(34) + ";"))}";')
-        return kept
+        options = host_options(self._program, self._cancelled)
+        (self._state / "apt.conf").write_text(configuration(self._state, self._architecture, options))
 
     def _run(self, *arguments: str, watch: Callable[[], None] = lambda: None) -> Finished:
-        return run(
-            (self._program, *arguments), _environment(self._state / "apt.conf"), self._cancelled, watch
-        )
-
-
-def _environment(configuration: Path | None) -> dict[str, str]:
-    passed = (
-        "http_proxy",
-        "https_proxy",
-        "no_proxy",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "NO_PROXY",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-    )
-    environment = {name: os.environ[name] for name in passed if name in os.environ}
-    environment |= {
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-        "LC_ALL": "C",
-        "DEBIAN_FRONTEND": "noninteractive",
-        "HOME": "/",
-    }
-    if configuration is not None:
-        environment["APT_CONFIG"] = str(configuration)
-    return environment
+        return run((self._program, *arguments), environment(self._state / "apt.conf"), self._cancelled, watch)
 
 
 def _update_error(result: Finished) -> Unavailable | FailedPrecondition | NotFound:

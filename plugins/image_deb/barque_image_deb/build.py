@@ -11,10 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from barque.spi.errors import Unavailable
-
 from barque_image_deb.apt import Archive
 from barque_image_deb.cache import CachedLayer
-from barque_image_deb.debfile import Control, read_control, spool_data
+from barque_image_deb.debfile import Control, damage_named, read_control, spool_data
 from barque_image_deb.layer import write_layer
 from barque_image_deb.postinst import complete, shell
 from barque_image_deb.tree import Tree, read_data_tar
@@ -71,11 +70,12 @@ def _merge(
     for control, spool in unpacked:
         check()
         paths = files.setdefault(control.package, [])
-        for entry in read_data_tar(spool, control.package):
-            tree.add(entry)
-            newest = max(newest, entry.mtime)
-            if entry.path:
-                paths.append(entry.path)
+        with damage_named(control.package):
+            for entry in read_data_tar(spool, control.package):
+                tree.add(entry)
+                newest = max(newest, entry.mtime)
+                if entry.path:
+                    paths.append(entry.path)
     return tree, files, newest
 
 

@@ -7,15 +7,18 @@ import gzip
 import io
 import lzma
 import tarfile
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 import zstandard
+
 from barque.spi.errors import InvalidArgument, ResourceExhausted
 
-__all__ = ["Control", "read_control", "spool_data"]
+__all__ = ["Control", "damage_named", "read_control", "spool_data"]
 
 _MAGIC = b"!<arch>\n"
 _HEADER_BYTES = 60
@@ -48,6 +51,23 @@ class Control:
         return self.package
 
 
+@contextmanager
+def damage_named(name: str) -> Iterator[None]:
+    """InvalidArgument with the package's name for whatever a decompressor or tarfile finds wrong."""
+    try:
+        yield
+    except (
+        tarfile.TarError,
+        lzma.LZMAError,
+        zlib.error,
+        zstandard.ZstdError,
+        gzip.BadGzipFile,
+        EOFError,
+        ValueError,
+    ) as error:
+        raise InvalidArgument(f"{name}: damaged package: {error}") from error
+
+
 class _Slice(io.RawIOBase):
     """One member of the ar file, as a file of its own."""
 
@@ -68,6 +88,11 @@ class _Slice(io.RawIOBase):
 
 def read_control(path: Path) -> Control:
     """Read the control part of the package at `path`. InvalidArgument when it is not a Debian package."""
+    with damage_named(path.name):
+        return _read_control(path)
+
+
+def _read_control(path: Path) -> Control:
     with path.open("rb") as file, _member(path, file, "control.tar") as stream:
         raw = stream.read(_LARGEST_CONTROL + 1)
     if len(raw) > _LARGEST_CONTROL:
@@ -88,7 +113,12 @@ def read_control(path: Path) -> Control:
 def spool_data(path: Path, target: Path, limit: int, check: Callable[[], None]) -> None:
     """Decompress the data tar of the package at `path` into the file `target`, at most `limit` bytes. `check` may raise to stop it."""
     written = 0
-    with path.open("rb") as file, _member(path, file, "data.tar") as stream, target.open("wb") as out:
+    with (
+        damage_named(path.name),
+        path.open("rb") as file,
+        _member(path, file, "data.tar") as stream,
+        target.open("wb") as out,
+    ):
         while data := stream.read(_CHUNK):
             check()
             written += len(data)

@@ -14,7 +14,6 @@ from pathlib import Path
 from barque.spi import Descriptor, Probe, Problem, hookimpl
 from barque.spi.errors import BarqueError, NotFound, Unavailable
 from barque.spi.image import BlobSink, ImageRequest, ResolvedImage
-
 from barque_image_deb.apt import require_apt
 from barque_image_deb.cache import CachedLayer
 from barque_image_deb.document import (

@@ -29,7 +29,7 @@ class PackageSet:
 def parse(reference: str) -> PackageSet:
     """Read a reference. InvalidArgument names the part that is wrong."""
     names, at, suite = reference.partition("@")
-    packages = sorted({name.strip() for name in names.split(",")})
+    packages = sorted({name.strip(" ") for name in names.split(",")})
     if len(packages) > _MOST_PACKAGES:
         raise InvalidArgument(f"invalid reference format: more than {_MOST_PACKAGES} packages")
     for package in packages:

@@ -16,7 +16,6 @@ from pathlib import Path
 from barque.spi import Platform, Progress
 from barque.spi.errors import FailedPrecondition, NotFound, ResourceExhausted, Unavailable
 from barque.spi.image import ImageRequest
-
 from barque_image_deb.apt import Apt, Archive, require_apt
 from barque_image_deb.build import build_layer, empty
 from barque_image_deb.cache import CachedLayer, LayerCache, prune

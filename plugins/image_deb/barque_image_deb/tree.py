@@ -139,10 +139,10 @@ class Tree:
 
     def finish(self, mtime: int) -> list[Entry]:
         """All entries, parents first, in byte order of their paths. Directories and what we made carry `mtime`."""
-        for path in list(self._entries):
-            self._add_parents(path)
         for name in _MERGED[:3]:
             self._merge(name)
+        for path in list(self._entries):
+            self._add_parents(path)
         ordered = sorted(
             self._entries.values(), key=lambda entry: entry.path.encode("utf-8", "surrogateescape")
         )

@@ -1,7 +1,7 @@
-"""Chunks of output to JSON lines, with no Python per line where it can be avoided.
+"""Chunks of output to JSON lines, with no Python per line.
 
-The trick of `encode_lines`: one call of the C string encoder escapes the whole chunk. Line ends are replaced
-before by a character that the encoder leaves alone, and after by the text that stands between two lines' contents.
+A whole chunk is escaped at once, one `bytes.replace` for each kind of byte in it that needs escaping; then one more
+puts what stands between the contents of two lines in the place of each newline.
 """
 
 from __future__ import annotations
@@ -9,50 +9,66 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from json import dumps
-from json.encoder import encode_basestring
 
 __all__ = ["MAX_PIECE", "LineEncoder", "has_long_line", "pieces"]
 
 MAX_PIECE = 16 * 1024  # bytes of a line that dockerd keeps in one entry
-_LINE_END = "\x7f"  # DEL: one byte, legal in a JSON string as it is, and next to never in a log
+
+# The bytes that a JSON string cannot hold as they are (RFC 8259), the newline left out; the backslash is to be replaced first.
+_ESCAPES = {0x5C: b"\\\\", 0x22: b'\\"', 0x0D: b"\\r", 0x09: b"\\t"}
+_ESCAPES |= {byte: b"\\u%04x" % byte for byte in range(0x20) if byte not in _ESCAPES and byte != 0x0A}
+_PLAIN = bytes(byte for byte in range(256) if byte not in _ESCAPES)
 
 
 class LineEncoder:
     """Encodes for one stream; remembers the text of the second it was asked for last."""
 
     def __init__(self, stream: str, attributes: Mapping[str, str]) -> None:
-        attrs = (
-            f'"attrs":{dumps(dict(attributes), ensure_ascii=False, separators=(",", ":"))},'
-            if attributes
-            else ""
-        )
-        # A lone surrogate in a label could not be encoded; the rest of the text cannot hold any.
-        self._tail = f'","stream":"{stream}",{attrs}"time":"'.encode("utf-8", "replace").decode()
+        attrs = ""
+        if attributes:
+            attrs = f'"attrs":{dumps(dict(attributes), ensure_ascii=False, separators=(",", ":"))},'
+        # A lone surrogate in a label cannot be encoded.
+        self._tail = f'","stream":"{stream}",{attrs}"time":"'.encode("utf-8", "replace")
         self._second = -1
-        self._second_text = ""
+        self._second_text = b""
 
     def encode_lines(self, data: bytes, time_ns: int) -> bytes:
         """Entries for `data`, which is whole lines, none longer than `MAX_PIECE`."""
-        text = data.decode("utf-8", "replace")
-        end = self._end(time_ns)
-        if _LINE_END in text:
-            lines = text.split("\n")[:-1]
-            return "".join([f'{{"log":{encode_basestring(line)[:-1]}\\n{end}' for line in lines]).encode()
-        escaped = encode_basestring(text.replace("\n", _LINE_END))[:-2]
-        body = escaped.replace(_LINE_END, f'\\n{end}{{"log":"')
-        return f'{{"log":{body}\\n{end}'.encode()
+        end = b"\\n" + self._end(time_ns)
+        body = _escape(data)[:-1].replace(b"\n", end + b'{"log":"')
+        return b'{"log":"%b%b' % (body, end)
 
     def encode_piece(self, piece: bytes, time_ns: int) -> bytes:
         """One entry for a piece of a line, with its newline or without."""
-        escaped = encode_basestring(piece.decode("utf-8", "replace"))[:-1]
-        return f'{{"log":{escaped}{self._end(time_ns)}'.encode()
+        body = _escape(piece).replace(b"\n", b"\\n")
+        return b'{"log":"%b%b' % (body, self._end(time_ns))
 
-    def _end(self, time_ns: int) -> str:
+    def _end(self, time_ns: int) -> bytes:
         second, fraction = divmod(time_ns, 1_000_000_000)
         if second != self._second:
-            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
             self._second = second
-        return f'{self._tail}{self._second_text}.{fraction:09d}Z"}}\n'
+        return b'%b%b.%09dZ"}\n' % (self._tail, self._second_text, fraction)
+
+
+def _escape(data: bytes) -> bytes:
+    """`data` as the inside of a JSON string, but for newlines; what is no UTF-8 becomes U+FFFD."""
+    if not data.isascii():
+        data = _valid_utf8(data)
+    special = data.translate(None, _PLAIN)
+    if special:
+        for byte, escape in _ESCAPES.items():
+            if byte in special:
+                data = data.replace(b"%c" % byte, escape)
+    return data
+
+
+def _valid_utf8(data: bytes) -> bytes:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "replace").encode()
+    return data
 
 
 def has_long_line(data: bytes) -> bool:

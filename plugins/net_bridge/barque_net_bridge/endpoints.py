@@ -19,7 +19,8 @@ from barque_net_bridge.links import HostLinks
 from barque_net_bridge.namespaces import read_sysctl
 from barque_net_bridge.networks import Bridged, Networks
 from barque_net_bridge.ports import HostPorts
-from barque_net_bridge.ruleset import PortRule
+from barque_net_bridge.records import address_of, guard_rule, port_rules, sound
+from barque_net_bridge.ruleset import GuardRule
 from barque_net_bridge.sandbox import Plan, connect, prepare
 from barque_net_bridge.settings import interface_name, mac_address
 from barque_net_bridge.slots import Slot, WarmSlots
@@ -64,14 +65,14 @@ class Endpoints:
                 steps.callback(self._links.bury, endpoint.host_interface)
             network = self._networks.known().get(endpoint.network_id)
             if network is not None and endpoint.ipv4:
-                steps.callback(network.pool.release, IPv4Interface(endpoint.ipv4).ip, endpoint.id)
+                steps.callback(network.pool.release, address_of(endpoint), endpoint.id)
             steps.callback(self._withdraw, endpoint.id)
             self._live.pop(endpoint.id, None)
 
     def restore(self, networks: tuple[NetworkSpec, ...], endpoints: tuple[Endpoint, ...]) -> None:
         """These endpoints, and no others, exist: takes their addresses and ports, asserts their rules and links."""
         wanted = {spec.id for spec in networks}
-        live = {endpoint.id: endpoint for endpoint in endpoints if endpoint.network_id in wanted}
+        live = {endpoint.id: endpoint for endpoint in sound(endpoints) if endpoint.network_id in wanted}
         for known in list(self._live.values()):
             if known is not None and known.id not in live:
                 self.detach(known)
@@ -79,7 +80,8 @@ class Endpoints:
             self._readmit(endpoint)
         self._networks.firewall.restore(
             {id: network.rules for id, network in self._networks.known().items()},
-            {endpoint.id: _port_rules(endpoint) for endpoint in live.values() if endpoint.ports},
+            {endpoint.id: port_rules(endpoint) for endpoint in live.values() if endpoint.ports},
+            [guard_rule(endpoint) for endpoint in live.values()],
         )
         self.match_links()
 
@@ -149,6 +151,7 @@ class Endpoints:
             network, spec.interface, mac_address(spec.mac, address), address, spec.default_route
         )
         undo.callback(self._links.bury, plan.host)
+        self._guard(plan)
         if netns is not None:
             connect(self._networks.channel, plan, netns)
             return _endpoint(spec, network, ports, plan), None
@@ -160,7 +163,7 @@ class Endpoints:
         if not endpoint.ports:
             return
         undo.callback(self._withdraw, endpoint.id)
-        rules = _port_rules(endpoint)
+        rules = port_rules(endpoint)
         self._networks.firewall.publish(endpoint.id, rules)
         conntrack.forget_udp({rule.host_port for rule in rules if rule.protocol == "udp"})
 
@@ -206,6 +209,9 @@ class Endpoints:
             isolated=not network.options.icc,
         )
 
+    def _guard(self, plan: Plan) -> None:
+        self._networks.firewall.guard(GuardRule(plan.host, plan.mac, str(plan.address.ip)))
+
     def _take_slot(self, spec: EndpointSpec, network: Bridged) -> Slot | None:
         plain = not spec.mac and not spec.ipv4 and spec.default_route and spec.interface == _SLOT_INTERFACE
         if not plain or not network.options.default or self._warm[1] == 0:
@@ -227,6 +233,7 @@ class Endpoints:
         address = network.pool.allocate(owner)
         plan = self._plan(network, _SLOT_INTERFACE, mac_address("", address), address, True)
         try:
+            self._guard(plan)
             return Slot(prepare(self._networks.channel, plan), owner, address, plan)
         except BaseException:
             self._links.bury(plan.host)
@@ -243,8 +250,7 @@ class Endpoints:
         network = self._networks.get(endpoint.network_id)
         self._live[endpoint.id] = endpoint
         try:
-            if endpoint.ipv4:
-                self._reserve(network, IPv4Interface(endpoint.ipv4).ip, endpoint.id)
+            self._reserve(network, address_of(endpoint), endpoint.id)
         except BarqueError as error:
             log.warning("endpoint %s: %s", endpoint.id[:12], error)
         self._ports.restore(endpoint.id, endpoint.ports)
@@ -261,12 +267,4 @@ def _endpoint(spec: EndpointSpec, network: Bridged, ports: tuple[PortBinding, ..
         ipv4=str(plan.address),
         gateway4="" if network.spec.internal else network.spec.subnets[0].gateway,
         ports=ports,
-    )
-
-
-def _port_rules(endpoint: Endpoint) -> tuple[PortRule, ...]:
-    address = str(IPv4Interface(endpoint.ipv4).ip)
-    return tuple(
-        PortRule(port.protocol, port.host_ip, port.host_port, address, port.container_port)
-        for port in endpoint.ports
     )

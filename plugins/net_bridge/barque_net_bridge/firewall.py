@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from barque.spi.errors import FailedPrecondition
 from barque_net_bridge import nfnetlink, ruleset
 from barque_net_bridge.netlink import NETLINK_NETFILTER, NetlinkSocket
 from barque_net_bridge.nft import Nft, NftError, open_nft
-from barque_net_bridge.ruleset import NetworkRules, PortRule
+from barque_net_bridge.ruleset import GuardRule, NetworkRules, PortRule
 
 __all__ = ["Firewall"]
 
@@ -22,13 +22,15 @@ __all__ = ["Firewall"]
 class Firewall:
     """The driver's table. Thread-safe. Acts in the network namespace of the thread that first uses it."""
 
-    def __init__(self, table: str) -> None:
+    def __init__(self, table: str, *, antispoof: bool) -> None:
         self.table = table
+        self._antispoof = antispoof
         self._lock = threading.Lock()
         self._nft: Nft | None = None
         self._channel: NetlinkSocket | None = None
         self._networks: dict[str, NetworkRules] = {}
         self._ports: dict[str, tuple[PortRule, ...]] = {}
+        self._guards: dict[str, GuardRule] = {}
         self._own: deque[int] = deque(maxlen=256)  # generations that our own transactions made
 
     def add_network(self, id: str, rules: NetworkRules) -> None:
@@ -72,11 +74,33 @@ class Firewall:
                 )
             return ports
 
-    def restore(self, networks: dict[str, NetworkRules], ports: dict[str, tuple[PortRule, ...]]) -> None:
-        """Make these, and no others, what the table holds, in one transaction."""
+    def guard(self, rule: GuardRule) -> None:
+        """Let only these addresses come from a bridge port. Nothing happens unless `antispoof` is on."""
+        if not self._antispoof:
+            return
+        with self._lock:
+            self._guards[rule.host] = rule
+            self._change(ruleset.add_elements(self.table, ruleset.guard_elements((rule,)), "bridge"))
+
+    def unguard(self, hosts: Iterable[str]) -> None:
+        """Undo `guard` for ports that are gone. Idempotent."""
+        with self._lock:
+            gone = [self._guards.pop(host) for host in hosts if host in self._guards]
+            if gone:
+                self._change(ruleset.delete_elements(self.table, ruleset.guard_elements(gone), "bridge"))
+
+    def restore(
+        self,
+        networks: Mapping[str, NetworkRules],
+        ports: Mapping[str, tuple[PortRule, ...]],
+        guards: Iterable[GuardRule],
+    ) -> None:
+        """Make these, and no others but the guards of this process, what the table holds, in one transaction."""
         with self._lock:
             self._networks = dict(networks)
             self._ports = dict(ports)
+            if self._antispoof:
+                self._guards.update((rule.host, rule) for rule in guards)
             self._transact(self._everything(replace=True))
 
     def reassert(self, *, unless_own: Iterable[int] = ()) -> bool:
@@ -114,7 +138,7 @@ class Firewall:
             ) from error
 
     def _everything(self, *, replace: bool) -> str:
-        parts = [ruleset.table(self.table, replace=replace)]
+        parts = [ruleset.table(self.table, replace=replace, guard=self._antispoof)]
         merged: dict[str, list[str]] = {}
         for rules in self._networks.values():
             for name, items in ruleset.network_elements(rules).items():
@@ -122,6 +146,8 @@ class Firewall:
         parts.append(ruleset.add_elements(self.table, merged))
         every = (port for ports in self._ports.values() for port in ports)
         parts.append(ruleset.add_elements(self.table, ruleset.port_elements(every)))
+        guards = ruleset.guard_elements(self._guards.values())
+        parts.append(ruleset.add_elements(self.table, guards, "bridge"))
         return "".join(parts)
 
     def _run(self, commands: str) -> None:

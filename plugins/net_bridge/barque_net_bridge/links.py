@@ -61,6 +61,7 @@ class HostLinks:
     def _bury_all(self) -> None:
         with self._lock:
             dead, self._dead = self._dead, set()
+        self._networks.firewall.unguard(dead)
         with kernel("removing links"):
             self._delete(dead)
         self._made -= dead

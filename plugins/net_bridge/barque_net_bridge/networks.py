@@ -61,7 +61,7 @@ class Networks:
         self._config = config
         self._default_bridge = interface_name(config.bridge)
         self.group = group_of(config.bridge)
-        self.firewall = Firewall(table_name(config.table))
+        self.firewall = Firewall(table_name(config.table), antispoof=config.antispoof)
         self._lock = threading.Lock()
         self._channel: NetlinkSocket | None = None
         self._known: dict[str, Bridged] = {}
@@ -122,10 +122,9 @@ class Networks:
             self._delete(link)
 
     def forget_others(self, ids: set[str]) -> None:
-        """Remove the networks, and our bridges, that are not among these; many take little longer than one."""
+        """Remove the networks, and our bridges, that are not among these. The firewall's are for its `restore`."""
         with self._lock, kernel("removing stale networks"):
             for id in self._known.keys() - ids:
-                self.firewall.remove_network(id)
                 del self._known[id]
             bridges = {network.rules.bridge for network in self._known.values()}
             stale = {

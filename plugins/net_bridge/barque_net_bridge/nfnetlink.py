@@ -24,7 +24,7 @@ NFTA_GEN_ID = 1
 NFTA_CHAIN_HOOK, NFTA_CHAIN_POLICY = 4, 5
 NFTA_HOOK_HOOKNUM = 1
 NF_INET_FORWARD, NF_DROP = 2, 0
-NFPROTO_INET, NFPROTO_IPV4 = 1, 2
+NFPROTO_INET, NFPROTO_IPV4, NFPROTO_BRIDGE = 1, 2, 7
 
 _GENMSG = struct.Struct("=BBH")  # family, version, resource id
 _BE32 = struct.Struct(">I")
@@ -53,7 +53,7 @@ def event(message: Message) -> Deleted | Generation | None:
         return None
     if kind == NFT_MSG_NEWGEN:
         return Generation(_generation(message))
-    if kind not in _DELETIONS or message.payload[0] != NFPROTO_IPV4:
+    if kind not in _DELETIONS or message.payload[0] not in (NFPROTO_IPV4, NFPROTO_BRIDGE):
         return None
     name = attributes(message.payload[_GENMSG.size :]).get(NFTA_TABLE, memoryview(b""))
     return Deleted(bytes(name).rstrip(b"\0").decode("utf-8", "replace"))

@@ -33,6 +33,8 @@ class BridgeConfig:
     pools: ranges that other networks' subnets are cut from.
     pool_prefix: the prefix length of those subnets.
     mtu: of new networks, in bytes; 0 for that of the interface the default route goes through.
+    antispoof: drop IP and ARP packets in which a container claims another hardware or IP address than its own.
+        Off by default, as with Docker: programs with CAP_NET_RAW may want to.
     warm_slots: prepared sandboxes kept for the default network once it was used. Each costs about 0.1 MiB of
         kernel memory and saves about 2 ms at a start.
     warm_slots_max: how many of them there may be under sustained load; 0 turns them off.
@@ -44,12 +46,18 @@ class BridgeConfig:
     pools: tuple[str, ...] = ("10.89.0.0/16", "10.90.0.0/15", "172.18.0.0/15", "192.168.0.0/16")
     pool_prefix: int = 24
     mtu: int = 0
+    antispoof: bool = False
     warm_slots: int = 4
     warm_slots_max: int = 16
 
 
 class BridgeNetwork(NetworkHooks):
-    """Networks on Linux bridges."""
+    """Networks on Linux bridges.
+
+    Host settings that it changes: net.ipv4.ip_forward is turned on with the first network that is not internal and
+    stays on; each bridge has route_localnet on and IPv6 off. The rules of other tools are never touched: where one of
+    them drops what is forwarded, `network_probe` says so, because no accept of ours can override that.
+    """
 
     Config = BridgeConfig
     capabilities = frozenset({NetworkCapability.OWN_SANDBOX, NetworkCapability.PORTS})

@@ -20,7 +20,7 @@ from barque.spi.network import PortBinding
 from barque_net_bridge.refusals import kernel
 from barque_net_bridge.ruleset import ANY
 
-__all__ = ["HostPorts"]
+__all__ = ["HostPorts", "checked"]
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class HostPorts:
         chosen: list[PortBinding] = []
         try:
             for binding in bindings:
-                taken = _bind(_checked(binding), endpoint)
+                taken = _bind(checked(binding), endpoint)
                 held.append(taken)
                 host_ip, host_port = taken.getsockname()
                 chosen.append(replace(binding, host_ip=host_ip, host_port=host_port))
@@ -84,7 +84,8 @@ class HostPorts:
         _close(held)
 
 
-def _checked(binding: PortBinding) -> PortBinding:
+def checked(binding: PortBinding) -> PortBinding:
+    """The binding with its host address filled in. Errors: InvalidArgument."""
     if binding.protocol not in _KINDS:
         raise InvalidArgument(
             f"invalid protocol {binding.protocol!r} for a published port", hint="use tcp or udp"

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 __all__ = [
+    "GuardRule",
     "NetworkRules",
     "PortRule",
     "add_elements",
     "delete_elements",
+    "guard_elements",
     "network_elements",
     "port_elements",
     "table",
@@ -80,6 +82,25 @@ table ip {table} {{
 #              to a published port of its own network, and for what leaves to the world.
 
 
+_GUARD = """\
+table bridge {table} {{
+  set guarded {{ type ifname; }}
+  set owners {{ type ifname . ether_addr . ipv4_addr; }}
+
+  chain prerouting {{
+    type filter hook prerouting priority -300; policy accept;
+    iifname @guarded jump source
+  }}
+  chain source {{
+    ether type ip iifname . ether saddr . ip saddr @owners accept
+    ether type arp iifname . arp saddr ether . arp saddr ip @owners accept
+    drop
+  }}
+}}
+"""
+# source       what a guarded port sends is IPv4 or ARP, and from the addresses that its endpoint has.
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkRules:
     """A network as the firewall sees it. `icc`: its containers may talk to each other."""
@@ -102,10 +123,24 @@ class PortRule:
     container_port: int
 
 
-def table(name: str, *, replace: bool) -> str:
-    """Commands that assert the table: empty of elements (`replace`), or with the elements it has."""
+@dataclass(frozen=True, slots=True)
+class GuardRule:
+    """The addresses that may come from the bridge port `host`."""
+
+    host: str
+    mac: str
+    address: str
+
+
+def table(name: str, *, replace: bool, guard: bool) -> str:
+    """Commands that assert the table, with `guard` that of family bridge too: empty of elements (`replace`), or
+    with the elements it has."""
     forget = "delete" if replace else "flush"
-    return f"add table ip {name}\n{forget} table ip {name}\n{_TABLE.format(table=name)}"
+    texts = {"ip": _TABLE, "bridge": _GUARD} if guard else {"ip": _TABLE}
+    return "".join(
+        f"add table {family} {name}\n{forget} table {family} {name}\n{text.format(table=name)}"
+        for family, text in texts.items()
+    )
 
 
 def network_elements(rules: NetworkRules) -> Elements:
@@ -134,19 +169,28 @@ def port_elements(ports: Iterable[PortRule], *, keys_only: bool = False) -> Elem
     return elements
 
 
-def add_elements(name: str, elements: Elements) -> str:
+def guard_elements(rules: Iterable[GuardRule]) -> Elements:
+    """The elements of guarded ports, in the table of family bridge."""
+    every = list(rules)
+    return {
+        "guarded": [f'"{rule.host}"' for rule in every],
+        "owners": [f'"{rule.host}" . {rule.mac} . {rule.address}' for rule in every],
+    }
+
+
+def add_elements(name: str, elements: Elements, family: str = "ip") -> str:
     """Commands that add elements to the sets and maps of table `name`."""
-    return _elements("add", name, elements)
+    return _elements("add", family, name, elements)
 
 
-def delete_elements(name: str, elements: Elements) -> str:
+def delete_elements(name: str, elements: Elements, family: str = "ip") -> str:
     """Commands that delete them."""
-    return _elements("delete", name, elements)
+    return _elements("delete", family, name, elements)
 
 
-def _elements(verb: str, name: str, elements: Elements) -> str:
+def _elements(verb: str, family: str, name: str, elements: Elements) -> str:
     return "".join(
-        f"{verb} element ip {name} {container} {{ {', '.join(items)} }}\n"
+        f"{verb} element {family} {name} {container} {{ {', '.join(items)} }}\n"
         for container, items in elements.items()
         if items
     )

@@ -154,6 +154,7 @@ class Directories:
             if not is_whiteout(parent_fd, base):
                 raise
             os.unlink(base, dir_fd=parent_fd)
+            self.made -= 1  # the whiteout's inode, which somebody counted, is the directory's now
             self.make(path, parent_fd, base, opaque=True)
         return self._open(path)
 

@@ -1,5 +1,6 @@
 """An engine in memory: containers whose programs are `echo`, `cat`, `sleep`, `exit N` and `crash`."""
 
+import contextlib
 import os
 import secrets
 import socket
@@ -37,7 +38,7 @@ def make_image(names=("docker.io/library/bb:1",), id=IMAGE_ID, created="2026-01-
     return Image(
         id=id,
         names=names,
-        digests=("docker.io/library/bb@sha256:" + "2" * 64,),
+        digests=tuple(name.rpartition(":")[0] + "@sha256:" + "2" * 64 for name in names),
         manifest_digest="sha256:" + "2" * 64,
         config={
             "created": created,
@@ -187,7 +188,7 @@ class FakeEngine:
         if program == "echo":
             self._output(one, clients, " ".join(one.args).encode() + b"\n")
         elif program == "cat" and clients:
-            request, client, preread = clients[0]
+            _, client, preread = clients[0]
             data = preread
             while data or (data := client.recv(65536)):
                 self._output(one, clients, data)
@@ -327,7 +328,7 @@ class FakeEngine:
         thread.start()
 
     def _run_exec(self, session, client, preread):
-        with client:
+        with client, contextlib.suppress(OSError):  # the client may leave
             data = (
                 preread if session.config.command[0] == "cat" else " ".join(session.config.command).encode()
             )

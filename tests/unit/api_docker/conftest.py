@@ -10,10 +10,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from api_fake_engine import FakeEngine  # noqa: E402
+from api_fake_engine import FakeEngine
 
-from barque.spi.frontend import Listener  # noqa: E402
-from barque_api_docker.plugin import DockerFrontend  # noqa: E402
+from barque.spi.frontend import Listener
+from barque_api_docker.plugin import DockerFrontend
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -97,6 +97,7 @@ def test_docker_py(client, engine):
     stream = web.exec_run(["cat"], stdin=True, socket=True).output
     stream._sock.sendall(b"x")
     assert stream._sock.recv(100) == b"\1\0\0\0\0\0\0\1x"
+    stream._sock.close()
     stream.close()
     assert [one.name for one in client.containers.list(filters={"name": "web"})] == ["web"]
     assert web.logs() == b""

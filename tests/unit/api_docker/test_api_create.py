@@ -257,6 +257,12 @@ def test_no_healthcheck_and_the_images_own_volumes_pass(config, engine):
     assert config(Healthcheck={"Test": ["NONE"]}, Volumes={"/data": {}}).image == "bb:1"
 
 
+def test_volumes_at_the_targets_of_mounts_pass(config):
+    assert config({"Binds": ["/tmp:/t/"]}, Volumes={"/t": {}}).binds == (
+        BindMount("/tmp", "/t", create_source=True),
+    )
+
+
 def test_network_disabled_is_network_none(config):
     assert config(NetworkDisabled=True).network == "none"
 
@@ -335,7 +341,7 @@ def test_content_type_must_be_json(api):
     assert (code, b"unsupported Content-Type header (text/plain)" in data) == (400, True)
 
 
-@pytest.mark.parametrize("name", ["x", "-a", "a/b", "a b", "%C3%A4%C3%A4", "..", "/"])
+@pytest.mark.parametrize("name", ["x", "-a", "a/b", "a%20b", "%C3%A4%C3%A4", "..", "/"])
 def test_invalid_names(api, name):
     assert "only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed" in api.message(
         "POST", f"/containers/create?name={name}", {"Image": "bb:1"}

@@ -30,7 +30,7 @@ def test_list_and_filters(api, engine):
     for filters, expected in [
         ({"dangling": ["true"]}, [[]]),
         ({"dangling": ["false"]}, [["ghcr.io/x/app:2"], ["bb:1"]]),
-        ({"reference": ["bb"]}, [["bb:1"], []]),
+        ({"reference": ["bb"]}, [["bb:1"]]),
         ({"reference": ["b*:1"]}, [["bb:1"]]),
         ({"reference": ["docker.io/library/bb:1"]}, [["bb:1"]]),
         ({"reference": ["ghcr.io/*/app"]}, [["ghcr.io/x/app:2"]]),

@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -25,7 +26,7 @@ class Request:
         self.headers = headers
         self.body = body
 
-    @property
+    @cached_property
     def document(self) -> Any:
         return json.loads(self.body) if self.body else None
 
@@ -99,7 +100,8 @@ class FakeDaemon:
         self._listener.bind(str(path))
         self._listener.listen(64)
         self._spawn(self._accept)
-        self.route("(GET|HEAD) /_ping", lambda _request, answer: answer.send(200, b"OK", Api_Version="1.50"))
+        self.route("GET /_ping", lambda _request, answer: answer.send(200, b"OK", Api_Version="1.50"))
+        self.route("HEAD /_ping", lambda _request, answer: answer.send(200, b"", Api_Version="1.50"))
 
     def route(self, pattern: str, handler: Handler) -> None:
         """`pattern` is `METHOD /path/regex`; the latest route that matches wins."""
@@ -121,6 +123,7 @@ class FakeDaemon:
         return [request for request in self.requests if re.fullmatch(pattern, repr(request))]
 
     def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for connection in self._connections:
             try:

@@ -34,7 +34,7 @@ def test_running_child_and_zombie_are_noticed():
         try:
             found = Census().take(Scope()).found["process"]
             wanted = "zombie" if command == ["true"] else "sleep 60"
-            assert [line for line in found if line.startswith(f"{child.pid}@")][0].endswith(wanted)
+            assert next(line for line in found if line.startswith(f"{child.pid}@")).endswith(wanted)
         finally:
             child.kill()
             child.wait()
@@ -42,8 +42,8 @@ def test_running_child_and_zombie_are_noticed():
 
 def test_child_that_lost_its_parent_is_noticed(monkeypatch):
     monkeypatch.setenv(SESSION_VARIABLE, "unit-test-of-the-census")
-    script = "import os, subprocess; print(subprocess.Popen(['sleep', '60']).pid)"
-    orphan = int(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout)
+    script = "import os, subprocess; print(subprocess.Popen(['sleep', '60'], stdout=2).pid)"
+    orphan = int(subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=True).stdout)
     try:
         assert orphan not in procfs.descendants(os.getpid())
         assert any(line.startswith(f"{orphan}@") for line in Census.take(Scope()).found["process"])

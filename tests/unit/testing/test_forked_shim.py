@@ -41,7 +41,7 @@ def spawn(subject, *args):
 
 def spawn_orphan(subject):
     """A grandchild whose parent ends."""
-    script = "sleep 60 >/dev/null & echo $!"
+    script = "sleep 60 >/dev/null 2>&1 & echo $!"
     return int(subprocess.run(["sh", "-c", script], capture_output=True, check=True).stdout)
 
 
@@ -73,12 +73,12 @@ def test_it_adopts_orphans_and_reaps_them(shim):
 
 
 def test_exit_code_of_a_child(shim):
-    pid = shim.call(spawn, "/bin/sh", "sh", "-c", "exit 9")
+    pid = shim.call(spawn, "/bin/sh", "-c", "exit 9")
     assert shim.call(wait_child, pid) == 9
 
 
 def test_close_ends_what_is_left_and_tells(shim):
-    pid = shim.call(spawn, "/bin/sleep", "sleep", "60")
+    pid = shim.call(spawn, "/bin/sleep", "60")
     assert shim.close() == [pid]
     assert procfs.has_ended(pid)
     assert shim.close() == []

@@ -27,6 +27,8 @@ def container_config(engine: Engine, body: Fields, platform: Platform | None) ->
     refused.check(engine, body, host)
     command, entrypoint = _process(body)
     network, mac, ipv4 = _network(body, host)
+    binds, tmpfs = mounts.bind_mounts(host), mounts.tmpfs_mounts(host)
+    refused.check_volumes(engine, body, {*(bind.target for bind in binds), *tmpfs})
     log = host.part("LogConfig")
     no_new_privileges, seccomp = security_options(host)
     return ContainerConfig(
@@ -50,8 +52,8 @@ def container_config(engine: Engine, body: Fields, platform: Platform | None) ->
         publish_all=host.flag("PublishAllPorts"),
         mac_address=mac,
         ipv4_address=ipv4,
-        binds=mounts.bind_mounts(host),
-        tmpfs=mounts.tmpfs_mounts(host),
+        binds=binds,
+        tmpfs=tmpfs,
         shm_size=_not_negative(host, "ShmSize"),
         auto_remove=host.flag("AutoRemove"),
         privileged=host.flag("Privileged"),

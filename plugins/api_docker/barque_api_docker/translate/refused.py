@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import posixpath
+from collections.abc import Collection
 from typing import Any
 
 from barque.spi.errors import InvalidArgument, NotImplemented
 from barque.spi.frontend import Engine
 from barque_api_docker.fields import Fields
 
-__all__ = ["check"]
+__all__ = ["check", "check_volumes"]
 
 _SHOWN = 80
 
@@ -56,7 +58,6 @@ def check(engine: Engine, config: Fields, host: Fields) -> None:
     _check_table(config, _CONFIG)
     _check_table(host, _HOST)
     _check_restart(host.part("RestartPolicy"))
-    _check_volumes(engine, config)
     _check_namespaces(engine, host)
     for name in config.part("NetworkingConfig").mapping("EndpointsConfig"):
         endpoint = config.part("NetworkingConfig").part("EndpointsConfig").part(name)
@@ -89,9 +90,10 @@ def _check_restart(policy: Fields) -> None:
         )
 
 
-def _check_volumes(engine: Engine, config: Fields) -> None:
-    """Volumes the image itself declares are the engine's business, also when a client repeats them."""
-    wanted = config.mapping("Volumes")
+def check_volumes(engine: Engine, config: Fields, mounted: Collection[str]) -> None:
+    """Anonymous volumes. Two kinds ask for nothing: those at a mount's target (docker-py names them all), and those
+    the image itself declares, which are the engine's business."""
+    wanted = [target for target in config.mapping("Volumes") if posixpath.normpath(target) not in mounted]
     if not wanted:
         return
     image = engine.image_get(config.text("Image"))

@@ -1,0 +1,104 @@
+"""SIGKILL of the daemon in the middle of an operation: the next daemon finds it done or undone (row R3)."""
+
+import http.client
+import sqlite3
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from registry_image import IMAGE
+
+from barque.testing.daemon import Daemon
+
+pytestmark = pytest.mark.root
+
+BODY = {
+    "Image": IMAGE,
+    "Cmd": ["sleep", "1000"],
+    "HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "18095"}]}},
+}
+
+
+@pytest.fixture
+def base(workspace):
+    return Path(tempfile.mkdtemp(dir=workspace))
+
+
+def attempt(daemon, method, path, body=None):
+    """A request that the daemon may not survive."""
+    try:
+        return daemon.request(method, path, body)[0]
+    except (OSError, http.client.HTTPException):
+        return None
+
+
+def leftovers(daemon):
+    """What belongs to containers, anywhere."""
+    root, run = daemon.base / "root", daemon.base / "run"
+    places = [root / "containers", root / "storage" / "overlay" / "snapshots", run / "containers"]
+    found = [str(p) for place in places for p in place.glob("*")]
+    found += [str(p) for p in Path("/sys/fs/cgroup").glob("*/barque/*") if p.is_dir()]
+    with sqlite3.connect(root / "barque.db") as database:
+        found += [f"row {id}" for (id,) in database.execute("SELECT id FROM containers")]
+    database.close()
+    return found
+
+
+def restart(daemon, failpoint=None):
+    daemon.stop() if failpoint else None
+    daemon.environment = {"BARQUE_FAILPOINT": f"{failpoint}:kill"} if failpoint else {}
+    return daemon.start()
+
+
+@pytest.mark.row("R3")
+@pytest.mark.parametrize(
+    "failpoint",
+    ["create.directory", "create.snapshot", "start.network", "start.launch", "start.started", "exit.record",
+     "remove.begin", "remove.row-gone"],
+)  # fmt: skip
+def test_a_container_is_made_or_not_and_can_be_removed(lab, registry, base, failpoint):
+    daemon = Daemon(base, lab)
+    try:
+        daemon.start()
+        assert daemon.docker("pull", "-q", IMAGE).returncode == 0
+        assert leftovers(daemon) == []
+        restart(daemon, failpoint)
+        attempt(daemon, "POST", "/containers/create?name=half", BODY)
+        attempt(daemon, "POST", "/containers/half/start")
+        attempt(daemon, "DELETE", "/containers/half?force=1")
+        assert daemon.process.wait(10) == -9, "the failpoint was not reached"
+        assert restart(daemon) < 4.0  # 2 s on an idle machine
+        for container in daemon.json("GET", "/containers/json?all=1"):
+            assert container["State"] in ("created", "running", "exited")
+            daemon.json("DELETE", f"/containers/{container['Id']}?force=1")
+        deadline = time.monotonic() + 5
+        while leftovers(daemon) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert leftovers(daemon) == []
+        created = daemon.json("POST", "/containers/create?name=half", BODY)["Id"]
+        daemon.json("POST", f"/containers/{created}/start")  # the port and the name are free again
+    finally:
+        if not daemon.answers():
+            restart(daemon)
+        daemon.close()
+
+
+@pytest.mark.row("R3")
+@pytest.mark.parametrize("failpoint", ["pull.unpack", "pull.record"])
+def test_a_pull_is_done_or_not(lab, registry, base, failpoint):
+    daemon = Daemon(base, lab, environment={"BARQUE_FAILPOINT": f"{failpoint}:kill"})
+    try:
+        daemon.start()
+        daemon.docker("pull", "-q", IMAGE)
+        assert daemon.process.wait(10) == -9
+        restart(daemon)
+        assert daemon.json("GET", "/images/json") == []
+        assert daemon.docker("run", "--rm", IMAGE, "echo", "again").stdout == "again\n"
+        assert daemon.docker("rmi", IMAGE).returncode == 0
+        assert list((base / "root" / "content" / "blobs" / "sha256").iterdir()) == []
+        assert [p for p in (base / "root" / "storage" / "overlay" / "layers").iterdir() if p.is_dir()] == []
+    finally:
+        if not daemon.answers():
+            restart(daemon)
+        daemon.close()

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from barque.spi.errors import InvalidArgument
+from barque.spi.network import Endpoint, PortBinding
+from barque_net_bridge.records import address_of, guard_rule, port_rules, sound
+from barque_net_bridge.ruleset import GuardRule, PortRule
+
+GOOD = Endpoint(
+    id="a" * 64, network_id="n", container_id="c", interface="eth0", host_interface="bqv1", mac="02:42:ac:11:00:02",
+    ipv4="172.17.0.2/16", ports=(PortBinding(80, "tcp", "0.0.0.0", 8080),),
+)  # fmt: skip
+OTHER = replace(GOOD, id="b" * 64, host_interface="bqv2", ipv4="172.17.0.3/16", ports=())
+
+
+def test_a_record_says_what_the_rules_are() -> None:
+    assert str(address_of(GOOD)) == "172.17.0.2"
+    assert port_rules(GOOD) == (PortRule("tcp", "0.0.0.0", 8080, "172.17.0.2", 80),)
+    assert guard_rule(GOOD) == GuardRule("bqv1", "02:42:ac:11:00:02", "172.17.0.2")
+    assert port_rules(OTHER) == ()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"ipv4": ""},
+        {"ipv4": "172.17.0.2 }; flush ruleset"},
+        {"mac": "02:42"},
+        {"host_interface": 'x" } flush'},
+        {"host_interface": ""},
+        {"ports": (PortBinding(80, "tcp } ; flush ruleset", "", 8080),)},
+        {"ports": (PortBinding(80, "tcp", "0.0.0.0 }", 8080),)},
+        {"ports": (PortBinding(80, "tcp", "", 99999),)},
+    ],
+    ids=str,
+)
+def test_a_damaged_record_is_left_out_and_told(
+    damage: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged = replace(GOOD, **damage)  # type: ignore[arg-type]
+    assert sound([damaged, OTHER]) == [OTHER]
+    assert "endpoint aaaaaaaaaaaa is not restored" in caplog.text
+
+
+def test_what_two_claim_is_the_firsts(caplog: pytest.LogCaptureFixture) -> None:
+    assert sound([GOOD, replace(OTHER, ipv4=GOOD.ipv4)]) == [GOOD]
+    assert sound([GOOD, replace(OTHER, ports=GOOD.ports)]) == [GOOD]
+    assert "belongs to endpoint aaaaaaaaaaaa" in caplog.text
+    elsewhere = replace(OTHER, network_id="m", ipv4=GOOD.ipv4)
+    assert sound([GOOD, elsewhere]) == [GOOD, elsewhere]
+
+
+def test_no_address_is_an_error_of_the_request() -> None:
+    with pytest.raises(InvalidArgument, match="has no IPv4 address"):
+        address_of(replace(GOOD, ipv4="x"))

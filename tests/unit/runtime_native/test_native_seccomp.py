@@ -1,0 +1,161 @@
+"""Seccomp: actions, argument rules, the compiler and its cache."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from barque.spi.errors import InvalidArgument, NotImplemented
+from barque_runtime_native import seccomp, seccomp_cache
+from barque_runtime_native.seccomp import ALLOW, ERRNO, KILL_PROCESS, argument_groups, compile_filter, read_action
+from barque_runtime_native.spec import Section
+
+ARCH_X86_64, ARCH_I386 = 0xC000003E, 0x40000003
+
+
+def section(**values):
+    return Section({"defaultAction": "SCMP_ACT_ERRNO", **values}, "linux.seccomp")
+
+
+def verdict(program, number, *arguments, arch=ARCH_X86_64):
+    """An interpreter for classic BPF over `struct seccomp_data`."""
+    data = struct.pack("=iIQ6Q", number, arch, 0, *arguments, *[0] * (6 - len(arguments)))
+    instructions = list(struct.iter_unpack("=HBBI", program))
+    accumulator = position = 0
+    while True:
+        code, true, false, value = instructions[position]
+        position += 1
+        if code == 0x20:
+            accumulator = struct.unpack_from("=I", data, value)[0]
+        elif code == 0x06:
+            return value
+        elif code == 0x05:
+            position += value
+        elif code == 0x54:
+            accumulator &= value
+        else:
+            test = {0x15: accumulator == value, 0x25: accumulator > value, 0x35: accumulator >= value, 0x45: bool(accumulator & value)}
+            position += true if test[code] else false
+
+
+def compiled(*rules, **values):
+    return compile_filter(section(architectures=["SCMP_ARCH_X86_64"], syscalls=list(rules), **values)).program
+
+
+def test_default_and_allowed_calls():
+    program = compiled({"names": ["read", "write"], "action": "SCMP_ACT_ALLOW"})
+    assert verdict(program, 0) == ALLOW
+    assert verdict(program, 1) == ALLOW
+    assert verdict(program, 2) == ERRNO | 1
+
+
+def test_errno_of_default_and_of_a_rule():
+    program = compiled({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}, defaultErrnoRet=13)
+    assert verdict(program, 435) == ERRNO | 38
+    assert verdict(program, 0) == ERRNO | 13
+
+
+def test_foreign_architecture_is_killed():
+    program = compiled({"names": ["read"], "action": "SCMP_ACT_ALLOW"})
+    assert verdict(program, 0, arch=ARCH_I386) in (0, KILL_PROCESS)
+
+
+def test_masked_argument_as_in_dockers_clone_rule():
+    program = compiled(
+        {"names": ["clone"], "action": "SCMP_ACT_ALLOW",
+         "args": [{"index": 0, "value": 0x7E020000, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]}
+    )  # fmt: skip
+    assert verdict(program, 56, 17) == ALLOW
+    for bit in (0x00020000, 0x02000000, 0x10000000, 0x40000000):
+        assert verdict(program, 56, 17 | bit) == ERRNO | 1
+
+
+def test_two_values_of_one_argument_are_alternatives():
+    rule = {"names": ["personality"], "action": "SCMP_ACT_ALLOW",
+            "args": [{"index": 0, "value": value, "op": "SCMP_CMP_EQ"} for value in (0, 8)]}  # fmt: skip
+    program = compiled(rule)
+    assert [verdict(program, 135, value) for value in (0, 8, 9)] == [ALLOW, ALLOW, ERRNO | 1]
+
+
+def test_conditions_on_two_arguments_must_both_hold():
+    args = [{"index": index, "value": 5, "op": "SCMP_CMP_EQ"} for index in (0, 1)]
+    program = compiled({"names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": args})
+    assert verdict(program, 41, 5, 5) == ALLOW
+    assert verdict(program, 41, 5, 4) == ERRNO | 1
+    assert len(argument_groups([Section(each, "a") for each in args])) == 1
+
+
+def test_call_that_the_library_does_not_know_is_skipped():
+    program = compiled({"names": ["no_such_call", "read"], "action": "SCMP_ACT_ALLOW"})
+    assert verdict(program, 0) == ALLOW
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "field"),
+    [
+        ({"defaultAction": "SCMP_ACT_NONSENSE"}, InvalidArgument, "linux.seccomp.defaultAction"),
+        ({"defaultAction": ""}, InvalidArgument, "linux.seccomp.defaultAction"),
+        ({"defaultErrnoRet": 5000}, InvalidArgument, "linux.seccomp.defaultErrnoRet"),
+        ({"architectures": ["SCMP_ARCH_PDP11"]}, InvalidArgument, "linux.seccomp.architectures"),
+        ({"flags": ["SECCOMP_FILTER_FLAG_NEW_LISTENER"]}, InvalidArgument, "linux.seccomp.flags"),
+        ({"syscalls": [{"names": ["read"], "action": "SCMP_ACT_NOTIFY"}]}, NotImplemented, r"linux.seccomp.syscalls\[0\]"),
+        ({"syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 6, "value": 0, "op": "SCMP_CMP_EQ"}]}]},
+         InvalidArgument, r"linux.seccomp.syscalls\[0\].args\[0\].index"),
+        ({"syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW", "args": [{"index": 0}]}]},
+         InvalidArgument, r"linux.seccomp.syscalls\[0\].args\[0\]"),
+    ],
+)  # fmt: skip
+def test_wrong_value_is_refused_by_name(values, error, field):
+    with pytest.raises(error, match=field):
+        compile_filter(section(**values))
+
+
+def test_action_without_data_takes_none():
+    with pytest.raises(InvalidArgument, match="errnoRet"):
+        read_action(Section({"action": "SCMP_ACT_ALLOW", "errnoRet": 3}, "r"), "action", "errnoRet")
+
+
+@pytest.fixture
+def empty_cache(monkeypatch):
+    monkeypatch.setattr(seccomp_cache, "_kept", {})
+
+
+PROFILE = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["reboot"], "action": "SCMP_ACT_ERRNO"}]}
+
+
+def test_compiled_once_a_process_and_once_a_disk(tmp_path, empty_cache, monkeypatch):
+    first = seccomp_cache.filter_for(Section(PROFILE, "s"), str(tmp_path))
+    monkeypatch.setattr(seccomp_cache, "compile_filter", lambda section: pytest.fail("compiled again"))
+    assert seccomp_cache.filter_for(Section(dict(reversed(PROFILE.items())), "s"), str(tmp_path)) is first
+    seccomp_cache._kept.clear()
+    again = seccomp_cache.filter_for(Section(PROFILE, "s"), str(tmp_path))
+    assert (again.program, again.flags) == (first.program, first.flags)
+
+
+@pytest.mark.parametrize("damage", ["mode", "key", "empty", "odd", "link"])
+def test_file_that_cannot_be_trusted_is_not_used(tmp_path, empty_cache, damage):
+    right = seccomp_cache.filter_for(Section(PROFILE, "s"), str(tmp_path)).program
+    [path] = (tmp_path / seccomp_cache.DIRECTORY).iterdir()
+    data = path.read_bytes()
+    if damage == "mode":
+        path.write_bytes(data[: -len(right)] + bytes(len(right)))
+        path.chmod(0o622)
+    elif damage == "key":
+        path.write_bytes(data.replace(b"reboot", b"remoot")[: -len(right)] + bytes(8))
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "odd":
+        path.write_bytes(data + b"x")
+    else:
+        other = tmp_path / "other"
+        other.write_bytes(data[: -len(right)] + bytes(8))
+        other.chmod(0o600)
+        path.unlink()
+        path.symlink_to(other)
+    seccomp_cache._kept.clear()
+    assert seccomp_cache.filter_for(Section(PROFILE, "s"), str(tmp_path)).program == right
+
+
+def test_library_is_loaded_once():
+    assert seccomp.load_library() is seccomp.load_library()
