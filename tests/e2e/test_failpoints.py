@@ -1,23 +1,32 @@
 """SIGKILL of the daemon in the middle of an operation: the next daemon finds it done or undone (row R3)."""
 
 import http.client
+import os
 import sqlite3
 import tempfile
 import time
 from pathlib import Path
 
 import pytest
+from cgroup_parents import cgroups_below, remove_cgroups
 from registry_image import IMAGE
 
 from barque.testing.daemon import Daemon
 
 pytestmark = pytest.mark.root
 
+PARENT = f"/bq-failpoints-{os.getpid()}"
 BODY = {
     "Image": IMAGE,
     "Cmd": ["sleep", "1000"],
-    "HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "18095"}]}},
+    "HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "18095"}]}, "CgroupParent": PARENT},
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cgroup_parent():
+    yield
+    remove_cgroups(PARENT)
 
 
 @pytest.fixture
@@ -38,7 +47,7 @@ def leftovers(daemon):
     root, run = daemon.base / "root", daemon.base / "run"
     places = [root / "containers", root / "storage" / "overlay" / "snapshots", run / "containers"]
     found = [str(p) for place in places for p in place.glob("*")]
-    found += [str(p) for p in Path("/sys/fs/cgroup").glob("*/barque/*") if p.is_dir()]
+    found += [str(p) for p in cgroups_below(PARENT)]
     with sqlite3.connect(root / "barque.db") as database:
         found += [f"row {id}" for (id,) in database.execute("SELECT id FROM containers")]
     database.close()

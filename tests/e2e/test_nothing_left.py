@@ -2,12 +2,15 @@
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from cgroup_parents import cgroups_below, remove_cgroups
 from registry_image import IMAGE
 
 pytestmark = pytest.mark.root
+PARENT = f"/bq-nothing-left-{os.getpid()}"
 
 
 def census(daemon, lab):
@@ -15,29 +18,26 @@ def census(daemon, lab):
     found = []
     for path in Path("/proc").iterdir():
         if path.name.isdigit():
-            try:
+            with suppress(OSError):
                 command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                state = (path / "stat").read_text().rpartition(")")[2].split()[0]
-            except OSError:
-                continue
-            if "barque-shim" in command:
-                found.append(f"process {command}")
-            elif state == "Z":
-                found.append(f"zombie of {(path / 'stat').read_text().rpartition(')')[2].split()[1]}")
+                state, parent = (path / "stat").read_text().rpartition(")")[2].split()[:2]
+                if "barque-shim" in command and os.readlink(path / "ns/net") == os.readlink(
+                    f"/proc/{daemon.process.pid}/ns/net"
+                ):
+                    found.append(f"process {command}")
+                elif state == "Z" and int(parent) == daemon.process.pid:
+                    found.append("zombie of the daemon")
     found += [
         f"mount {line.split()[1]}"
         for line in Path("/proc/mounts").read_text().splitlines()
         if str(daemon.base) in line
     ]
-    found += [f"cgroup {p}" for p in Path("/sys/fs/cgroup").glob("*/barque/*") if p.is_dir()]
+    found += [f"cgroup {p}" for p in cgroups_below(PARENT)]
     links = lab.run("ip", "-o", "link").stdout.decode().splitlines()
     # prepared endpoints come and go under names of their own: their number is what counts
     found += sorted(f"link {line.split()[1].partition('@')[0][:3]}" for line in links)
-    elements = (
-        lab.run("nft", "-s", "list", "table", "inet", "barque").stdout.decode()
-        or lab.run("nft", "-s", "list", "ruleset").stdout.decode()
-    )
-    found += [f"nft {line.strip()}" for line in elements.splitlines()]
+    rules = lab.run("nft", "-s", "list", "ruleset").stdout.decode().splitlines()
+    found += [f"nft {line.strip()}" for line in rules]
     roots = [
         daemon.base / "root" / "containers",
         daemon.base / "run" / "containers",
@@ -56,7 +56,7 @@ def descriptors(daemon):
 @pytest.mark.timeout(300)
 def test_two_hundred_runs_leave_nothing(own_daemon, lab):
     daemon = own_daemon
-    arguments = ("run", "--rm", "-p", "18090:80", IMAGE, "echo", "hi")
+    arguments = ("run", "--rm", "--cgroup-parent", PARENT, "-p", "18090:80", IMAGE, "echo", "hi")
     for _ in range(20):
         assert daemon.docker(*arguments).stdout == "hi\n"
     time.sleep(2)
@@ -69,3 +69,4 @@ def test_two_hundred_runs_leave_nothing(own_daemon, lab):
         time.sleep(0.2)
     assert after == before
     assert descriptors(daemon) <= open_before + 5
+    remove_cgroups(PARENT)

@@ -39,7 +39,7 @@ FREE = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"}
 
 def normal(line):
     """A mount line less what may differ by nature: the device behind a mask, flags beyond ro and rw of a read-only bind."""
-    target, _, rest = line.partition(" ")
+    target = line.partition(" ")[0]
     if target in MASKED:
         return f"{target} masked"
     if target in FREE:

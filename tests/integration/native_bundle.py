@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +55,8 @@ def seccomp_profile() -> dict[str, Any]:
             CAPABILITIES
         ):
             continue
-        if (
-            includes.get("arches")
-            and "amd64" not in includes["arches"]
-            or "amd64" in excludes.get("arches", ())
+        if (includes.get("arches") and "amd64" not in includes["arches"]) or "amd64" in excludes.get(
+            "arches", ()
         ):
             continue
         rules.append(
@@ -81,7 +81,7 @@ def docker_config(rootfs: Path, *args: str, cgroup: str = "/barque-test-native")
             "args": list(args),
             "cwd": "/",
             "env": ["PATH=/usr/local/bin:/bin"],
-            "capabilities": {name: CAPABILITIES for name in ("bounding", "effective", "permitted")},
+            "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), CAPABILITIES),
             "oomScoreAdj": 0,
         },
         "root": {"path": str(rootfs)},
@@ -135,3 +135,83 @@ def write_config(bundle: Path, config: dict[str, Any]) -> Path:
 def import_paths() -> str:
     """PYTHONPATH for a process that runs the runtime from the checkout."""
     return os.pathsep.join((str(REPOSITORY / "core"), str(REPOSITORY / "plugins/runtime_native")))
+
+
+COMMAND = [sys.executable, "-c", "from barque_runtime_native.command import main; main()"]
+
+
+class Box:
+    """One container at a time, through the command `barque-runtime`."""
+
+    def __init__(self, directory: Path, rootfs: Path) -> None:
+        self.directory = directory
+        self.rootfs = rootfs
+        self.root = directory / "state"
+        self.bundle = directory / "bundle"
+        self.cgroup = f"/barque-test-native-{os.getpid()}"
+
+    def config(self, *args: str) -> dict[str, Any]:
+        """Docker's default for `args`."""
+        return docker_config(self.rootfs, *args, cgroup=f"{self.cgroup}/box")
+
+    def call(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """One command."""
+        return subprocess.run(
+            [*COMMAND, "--root", str(self.root), *words],
+            stdin=options.pop("stdin", subprocess.DEVNULL),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, "PYTHONPATH": import_paths()},
+            **options,
+        )
+
+    def run(self, config: dict[str, Any], *options: str) -> subprocess.CompletedProcess[str]:
+        """`run` to the end."""
+        write_config(self.bundle, config)
+        return self.call("run", "--bundle", str(self.bundle), *options, "box")
+
+    def sh(self, script: str, **changes: Any) -> str:
+        """The output of a shell script under the default profile; `changes` go into the process."""
+        config = self.config("sh", "-c", script)
+        config["process"].update(changes)
+        result = self.run(config)
+        assert result.returncode == 0, result
+        return result.stdout
+
+    def start(self, *args: str, config: dict[str, Any] | None = None, id: str = "box") -> int:
+        """Start it, detached, output thrown away; its pid."""
+        write_config(self.bundle, config or self.config(*args))
+        pid_file = self.directory / "pid"
+        result = subprocess.run(
+            [*COMMAND, "--root", str(self.root), "run", "-d", "-b", str(self.bundle), "--pid-file", str(pid_file), id],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=60,
+            env={**os.environ, "PYTHONPATH": import_paths()},
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        return int(pid_file.read_text())
+
+    def state(self) -> dict[str, Any]:
+        """The state."""
+        result = self.call("state", "box")
+        assert result.returncode == 0, result.stderr
+        found: dict[str, Any] = json.loads(result.stdout)
+        return found
+
+    def cgroup_file(self, controller: str, file: str) -> str:
+        """A control file of the box."""
+        return Path(f"/sys/fs/cgroup/{controller}{self.cgroup}/box/{file}").read_text().strip()
+
+    def close(self) -> None:
+        """Delete it, and see that nothing is left."""
+        for path in self.root.iterdir() if self.root.exists() else ():
+            if not path.name.startswith("."):
+                self.call("delete", "--force", path.name)
+        left = [path for path in Path("/sys/fs/cgroup").glob(f"*{self.cgroup}/*") if path.is_dir()]
+        for path in Path("/sys/fs/cgroup").glob(f"*{self.cgroup}"):
+            path.rmdir()
+        assert left == []
+        states = [path.name for path in self.root.iterdir()] if self.root.exists() else []
+        assert set(states) <= {".seccomp"}
+        assert str(self.directory) not in Path("/proc/self/mounts").read_text()

@@ -59,6 +59,13 @@ def test_a_layer_that_occurs_twice(driver, tmp_path):
         assert (root.read("a"), root.read("b")) == (b"1", b"1")
 
 
+def test_an_opaque_root_hides_all_layers_below(driver, tmp_path):
+    low, middle, high = LayerTar().file("low"), LayerTar().opaque(".").file("middle"), LayerTar().file("high")
+    driver.storage_prepare("c1", apply(driver, tmp_path, low, middle, high))
+    with MountedSnapshot(driver.storage_mounts("c1"), tmp_path / "mnt") as root:
+        assert set(root.tree()) == {"middle", "high"}
+
+
 def test_options(driver, tmp_path):
     low, high = apply(driver, tmp_path, LayerTar().file("a"), LayerTar().file("b"))
     driver.storage_prepare("c1", (low, high))

@@ -22,7 +22,12 @@ pytestmark = [pytest.mark.root, pytest.mark.row("S18"), pytest.mark.row("R41")]
 
 PARTS = ("a", "b", "c", ".wh.a", ".wh.b", ".wh..wh..opq", "..", ".", "")
 NAMES = st.lists(st.sampled_from(PARTS), min_size=1, max_size=4).map("/".join)
-TARGETS = st.one_of(NAMES, st.sampled_from(["/", "..", "../..", "@", "@/etc", "@/etc/passwd", "../@/etc", "a/../../@/bin", "/proc/self/root/@"]))
+TARGETS = st.one_of(
+    NAMES,
+    st.sampled_from(
+        ["/", "..", "../..", "@", "@/etc", "@/etc/passwd", "../@/etc", "a/../../@/bin", "/proc/self/root/@"]
+    ),
+)
 KINDS = st.sampled_from(["file", "directory", "symlink", "hardlink", "fifo", "device"])
 ENTRIES = st.lists(st.tuples(KINDS, NAMES, TARGETS, st.sampled_from([0o644, 0o777, 0o6711, 0])), max_size=12)
 
@@ -59,7 +64,11 @@ def test_any_sequence_stays_inside(tmp_path_factory, entries):
     try:
         usage = unpack_here(tar_of(entries, base / "canary").store(directory), directory / "layer")
         assert usage == tree.measure(str(directory / "layer/fs"))
-        assert all(stat.S_IMODE(path.lstat().st_mode) != 0o700 for path in (directory / "layer/fs").rglob("*") if path.is_dir() and not path.is_symlink())
+        assert all(
+            stat.S_IMODE(path.lstat().st_mode) != 0o700
+            for path in (directory / "layer/fs").rglob("*")
+            if path.is_dir() and not path.is_symlink()
+        )
     except InvalidArgument:
         pass
     finally:

@@ -115,6 +115,16 @@ def test_range_that_was_not_asked_for_starts_again(registry, driver):
 
 
 @pytest.mark.row("R29")
+def test_range_that_cannot_be_satisfied_starts_again(registry, driver):
+    registry.add_image("app", "1", [LAYER])
+    image = resolve(driver, registry)
+    registry.inject(Fault("status", "/blobs/", status=416, times=1))
+    sink = fetch(driver, image, MemorySink(LAYER[:100]))
+    assert sink.data == LAYER
+    assert sink.restarts == 1
+
+
+@pytest.mark.row("R29")
 def test_blob_longer_than_it_can_be_starts_again(registry, driver):
     registry.add_image("app", "1", [b"short"])
     image = resolve(driver, registry)

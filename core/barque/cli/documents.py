@@ -11,6 +11,8 @@ __all__ = ["indent", "print_documents"]
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 _STEP = "    "
+# Docker's exit code for a template of `inspect` that does not parse.
+_BAD_TEMPLATE = 64
 
 
 def indent(text: str) -> str:
@@ -38,12 +40,25 @@ def indent(text: str) -> str:
 
 def print_documents(documents: Sequence[bytes], template: str) -> None:
     """Write the documents as one JSON list, or each by the template on a line of its own."""
-    if not template:
+    if template in ("", "json"):
         joined = "[" + ",".join(document.decode("utf-8", "replace") for document in documents) + "]"
-        sys.stdout.write(indent(joined) + "\n")
+        sys.stdout.write(("".join(_TOKEN.findall(joined)) if template else indent(joined)) + "\n")
         return
-    from barque.cli.gotemplate import Template
-
-    parsed = Template("{{json .}}" if template == "json" else template)
     for document in documents:
-        sys.stdout.write(parsed.render(json.loads(document)) + "\n")
+        sys.stdout.write(_render(template, document) + "\n")
+
+
+def _render(template: str, document: bytes) -> str:
+    from barque.cli.gotemplate import Template, TemplateError
+
+    try:
+        parsed = Template(template)
+    except TemplateError as error:
+        error.exit_code = _BAD_TEMPLATE
+        raise
+    try:
+        return parsed.render(json.loads(document))
+    except TemplateError:
+        # Docker ends the line that it could not write.
+        sys.stdout.write("\n")
+        raise

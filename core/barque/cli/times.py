@@ -50,12 +50,17 @@ def _zone(zone: str) -> timezone:
     return moment
 
 
-def go_time(nanoseconds: int) -> str:
-    """As Go prints a time in UTC: `2026-11-21 22:51:20.93 +0000 UTC`, no fraction when there is none."""
+def go_time(nanoseconds: int, zone: str = "") -> str:
+    """As Go prints a time: `2026-11-21 22:51:20.93 +0000 UTC`, no fraction when there is none.
+
+    `zone` is an offset (`+01:00`), empty or `Z` for UTC.
+    """
     seconds, fraction = divmod(nanoseconds, 1_000_000_000)
-    text = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
+    shift = _zone(zone).utcoffset(None).total_seconds() if zone not in ("", "Z") else 0
+    text = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds + shift))
     digits = f".{fraction:09d}".rstrip("0") if fraction else ""
-    return f"{text}{digits} +0000 UTC"
+    offset = zone.replace(":", "")
+    return f"{text}{digits} {f'{offset} {offset}' if shift else '+0000 UTC'}"
 
 
 def event_time(nanoseconds: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from barque_api_docker.version import API_VERSION
 __all__ = ["Call", "Handler", "Stream", "error_response", "json_response"]
 
 _MAX_PARAMETERS = 200
+_HEAD_SECONDS = 0.02
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE)
 _NUMBER = re.compile(r"[+-]?\d{1,19}")
 _TIMESTAMP = re.compile(r"(-?\d{1,11})(?:\.(\d{1,9}))?")
 _FALSE = frozenset({"", "0", "no", "false", "none"})
@@ -42,6 +45,8 @@ def error_response(error: Exception) -> Response:
         return json_response({"message": told(error), **({"hint": hint} if hint else {})}, error.status)
     if isinstance(error, ProtocolError):
         return json_response({"message": error.message}, error.status)
+    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+        return json_response({"message": f"the daemon has reached a limit: {error.strerror}; retry"}, 503)
     return json_response({"message": f"{type(error).__name__}: {error}"}, 500)
 
 
@@ -170,6 +175,8 @@ def _accept(connection: Connection, head: bytes) -> Callable[[], None]:
         connection.answered = connection.switched = True
         try:
             connection.send(head)
+            # docker-py reads the head through a buffer and the stream past it: what comes in one piece with the head, it loses.
+            connection.await_read(_HEAD_SECONDS)
         except Disconnected:
             return  # the client left: the engine finds the stream at its end, as if it had left a moment later
 

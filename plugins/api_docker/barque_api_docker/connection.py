@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import select
 import socket
 import struct
+import termios
 import time
 
 from barque_api_docker.http import (
@@ -122,6 +124,18 @@ class Connection(Source):
         head = status_line(response.status, common, kind, extra)
         self.answered = True
         self.send(head if head_only else head + response.body)
+
+    def await_read(self, seconds: float) -> None:
+        """Give a local client up to `seconds` to take from the socket what was sent so far."""
+        if (
+            self._socket.family != socket.AF_UNIX
+        ):  # elsewhere the kernel knows what arrived, not what was read
+            return
+        deadline = time.monotonic() + seconds
+        while fcntl.ioctl(self._socket, termios.TIOCOUTQ, b"\0\0\0\0") != b"\0\0\0\0":
+            if time.monotonic() > deadline or self.gone():
+                return
+            time.sleep(0.0001)
 
     def set_write_timeout(self, seconds: float) -> None:
         """How long the client may leave what we send unread; 0: for ever."""

@@ -99,7 +99,7 @@ def logs(call: Call) -> Response | None:
     try:
         for entry in entries:
             output.write(entry)
-    except BarqueError as error:
+    except (BarqueError, OSError) as error:
         output.fail(error)
     output.close()
     return None
@@ -144,7 +144,7 @@ class _LogOutput:
         self._flush()
         return self._call.gone()
 
-    def fail(self, error: BarqueError) -> None:
+    def fail(self, error: Exception) -> None:
         """Tell an error within the stream, in dockerd's way."""
         message = f"Error grabbing logs: {error}\n".encode()
         self._pending += message if self._tty else frame("stderr", message)

@@ -20,6 +20,7 @@ __all__ = ["Dispatcher"]
 _logger = logging.getLogger(__name__)
 _VERSION = re.compile(r"/v(\d{1,4})\.(\d{1,4})(/.*)", re.DOTALL)
 _DRAIN = 64 << 10
+_SHOWN = 200
 
 
 class Dispatcher:
@@ -83,7 +84,7 @@ class Dispatcher:
         except (Disconnected, ProtocolError):
             raise
         except Exception as error:
-            _logger.exception("%s %s", call.request.method, call.request.path)
+            _logger.exception("%s %s", call.request.method, call.request.path[:_SHOWN])
             return error_response(error)
 
     def _unversioned(self, call: Call) -> str:

@@ -6,7 +6,6 @@ An empty dpkg status makes every dependency count as missing, so the answer is c
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import time
@@ -125,16 +124,9 @@ class Apt:
             )
         return tuple(sorted(found, key=lambda archive: archive.file))
 
-    def download(self, packages: tuple[str, ...], watch: Callable[[int], None]) -> None:
-        """Fetch the archives of `packages` and their dependencies into `archives`; `watch` gets the bytes there now and then."""
-        result = self._run(
-            "install",
-            "--download-only",
-            "-qq",
-            "-y",
-            *packages,
-            watch=lambda: watch(_bytes_in(self.archives)),
-        )
+    def download(self, packages: tuple[str, ...], watch: Callable[[], None]) -> None:
+        """Fetch the archives of `packages` and their dependencies into `archives`, calling `watch` now and then. Resumes."""
+        result = self._run("install", "--download-only", "-qq", "-y", *packages, watch=watch)
         if result.code:
             raise Unavailable(
                 f"downloading packages: {_last_error(result)}",
@@ -202,15 +194,3 @@ def _last_error(result: Finished) -> str:
         if found:
             return found[-1]
     return f"exit status {result.code}"
-
-
-def _bytes_in(directory: Path) -> int:
-    total = 0
-    for base in (directory, directory / "partial"):
-        with os.scandir(base) as entries:
-            for entry in entries:
-                try:
-                    total += entry.stat().st_size if entry.name.endswith(".deb") else 0
-                except FileNotFoundError:  # apt renamed it meanwhile
-                    continue
-    return total

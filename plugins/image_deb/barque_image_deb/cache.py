@@ -73,8 +73,8 @@ def prune(directories: Iterable[Path], limit: int, keep: frozenset[Path]) -> Non
     for path, status in files:
         total += status.st_size
         if total > limit and path not in keep:
-            with suppress(FileNotFoundError):
-                path.unlink()
+            path.unlink(missing_ok=True)
+            path.with_suffix(".json").unlink(missing_ok=True)
 
 
 def _files(directories: Iterable[Path]) -> Iterator[tuple[Path, os.stat_result]]:

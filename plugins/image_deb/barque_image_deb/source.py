@@ -120,14 +120,14 @@ class Resolver:
         debian = architecture(request.platform)
         state = self._root / "apt" / f"{suite.replace('/', '_')}-{debian}"
         apt = Apt(state, debian, self.sources(suite), request.cancelled)
-        with _locked(state, request.cancelled):
-            _refresh(apt, self._settings.lists_max_age, request)
-            archives, codename = _resolved(apt, state, wanted, suite, request)
-            key = self._layers.key(debian, archives)
-            try:
+        try:
+            with _locked(state, request.cancelled):
+                _refresh(apt, self._settings.lists_max_age, request)
+                archives, codename = _resolved(apt, state, wanted, suite, request)
+                key = self._layers.key(debian, archives)
                 layer = self._layers.get(key) or self._build(apt, state, key, archives, wanted, request)
-            except OSError as error:
-                raise _disk_error(error) from error
+        except OSError as error:
+            raise _disk_error(error) from error
         versions = {archive.package: archive.version for archive in archives}
         return Resolution(tuple((name, versions[name]) for name in wanted.packages), codename, layer)
 
@@ -140,13 +140,14 @@ class Resolver:
         wanted: PackageSet,
         request: ImageRequest,
     ) -> CachedLayer:
+        def report() -> None:
+            have = _complete_bytes(apt.archives, archives)
+            request.progress(Progress("", f"Downloading {len(archives)} packages", have, total))
+
         total = sum(archive.size for archive in archives)
-        have = _complete_bytes(apt.archives, archives)
-        request.progress(Progress("", f"Downloading {len(archives)} packages", have, total))
-        if have < total:
-            apt.download(
-                wanted.packages, lambda _: request.progress(_downloaded(apt.archives, archives, total))
-            )
+        report()
+        if _complete_bytes(apt.archives, archives) < total:
+            apt.download(wanted.packages, report)
         request.progress(Progress("", f"Unpacking {len(archives)} packages"))
         work = empty(state / "work")
         built = build_layer(
@@ -189,10 +190,6 @@ def _resolved(
     temporary.write_text(json.dumps(answer))
     os.rename(temporary, memory)
     return archives, codename
-
-
-def _downloaded(directory: Path, archives: tuple[Archive, ...], total: int) -> Progress:
-    return Progress("", f"Downloading {len(archives)} packages", _complete_bytes(directory, archives), total)
 
 
 def _complete_bytes(directory: Path, archives: tuple[Archive, ...]) -> int:

@@ -13,7 +13,6 @@ from typing import ClassVar
 
 from barque.spi import Probe, hookimpl
 from barque.spi.log import LogCapability, LogEntry, LogQuery, LogSpec, LogWriter
-
 from barque_log_jsonfile.options import Limits, validated
 from barque_log_jsonfile.paths import LogPaths
 from barque_log_jsonfile.writer import JsonFileWriter

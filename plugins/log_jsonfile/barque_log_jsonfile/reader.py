@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 
 from barque.spi.log import LogEntry, LogQuery
-
 from barque_log_jsonfile.cursor import Cursor
 from barque_log_jsonfile.decode import decode_lines
 from barque_log_jsonfile.inotify import DirectoryWatch

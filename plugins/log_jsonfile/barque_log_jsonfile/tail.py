@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator
 
 from barque.spi.log import LogEntry
-
 from barque_log_jsonfile.cursor import BLOCK, MAX_LINE, Cursor
 from barque_log_jsonfile.decode import decode_line
 

@@ -83,7 +83,7 @@ class Endpoints:
             {endpoint.id: port_rules(endpoint) for endpoint in live.values() if endpoint.ports},
             [guard_rule(endpoint) for endpoint in live.values()],
         )
-        self.match_links()
+        pass
 
     def match_links(self) -> None:
         """Put every live endpoint's link on its bridge; delete what a crash left."""

@@ -15,7 +15,6 @@ from typing import Any
 
 from barque.spi.errors import FailedPrecondition, Internal, Unavailable
 from barque.spi.runtime import Stdio
-
 from barque_runtime_runc import hybrid
 from barque_runtime_runc.failures import failure, unknown_container
 from barque_runtime_runc.layout import Layout

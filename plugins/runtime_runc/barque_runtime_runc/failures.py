@@ -35,7 +35,11 @@ def failure(log: bytes, output: bytes, status: int, verb: str, id: str, program:
     if not message:
         how = f"signal {status - 128}" if status > 128 else f"exit code {status}"
         return Internal(f"the OCI runtime ended in {verb} with {how} and no message")
-    return _program_failure(message, program) or _state_failure(message, verb, id) or _host_failure(message, verb)
+    return (
+        _program_failure(message, program)
+        or _state_failure(message, verb, id)
+        or _host_failure(message, verb)
+    )
 
 
 def _errors(log: bytes) -> str:
@@ -118,7 +122,8 @@ _DYING = re.compile(r"container init still running|container .* is still running
 _RAISES = re.compile(r"rlimit|oom_score_adj", re.IGNORECASE)
 _DENIED = re.compile(r"permission denied|operation not permitted", re.IGNORECASE)
 _BAD_SPEC = re.compile(
-    r"chdir to cwd|error mounting|^mount `|invalid|unknown|not supported|unsupported|malformed|cannot unmarshal", re.IGNORECASE
+    r"chdir to cwd|error mounting|^mount `|invalid|unknown|not supported|unsupported|malformed|cannot unmarshal",
+    re.IGNORECASE,
 )
 
 

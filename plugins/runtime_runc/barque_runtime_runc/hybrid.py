@@ -9,7 +9,6 @@ import ctypes
 import os
 
 from barque.spi.errors import FailedPrecondition
-
 from barque_runtime_runc.mountinfo import cgroup_mounts
 
 __all__ = ["hide_unified"]

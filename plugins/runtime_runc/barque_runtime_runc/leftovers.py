@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from barque.spi.errors import Conflict, ResourceExhausted
-
 from barque_runtime_runc.layout import Layout
 from barque_runtime_runc.mountinfo import cgroup_mounts
 

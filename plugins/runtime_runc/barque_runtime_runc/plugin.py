@@ -18,7 +18,6 @@ from barque.spi.runtime import (
     RuntimeTask,
     Stdio,
 )
-
 from barque_runtime_runc import document, leftovers, oom
 from barque_runtime_runc.command import RuntimeCommand
 from barque_runtime_runc.console import ConsoleSocket
@@ -126,7 +125,9 @@ class RuncRuntime:
         try:
             self._command(layout).run(["kill", *(["--all"] if all else []), id, str(signal)])
         except NotFound:
-            if not (all and layout.has_state()):  # a container that is known and not found is one that has stopped
+            if not (
+                all and layout.has_state()
+            ):  # a container that is known and not found is one that has stopped
                 raise
 
     @hookimpl

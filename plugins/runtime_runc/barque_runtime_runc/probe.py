@@ -7,7 +7,6 @@ import os
 from barque.spi import Probe, Problem
 from barque.spi.errors import FailedPrecondition
 from barque.spi.runtime import Stdio
-
 from barque_runtime_runc.command import find_program, spawn
 
 __all__ = ["probe"]

@@ -15,7 +15,7 @@ from barque_storage_overlay import xattrs
 from barque_storage_overlay.header import Entry
 from barque_storage_overlay.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV, openat2
 
-__all__ = ["Directories"]
+__all__ = ["Directories", "is_whiteout"]
 
 _RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
 _OPEN_DIRECTORY = os.O_PATH | os.O_DIRECTORY

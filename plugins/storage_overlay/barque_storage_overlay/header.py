@@ -15,6 +15,7 @@ __all__ = [
     "BLOCK",
     "ZERO_BLOCK",
     "Entry",
+    "finish_header",
     "malformed",
     "parse_header",
     "parse_number",

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 from barque.spi.errors import InvalidArgument, NotFound
 from barque.spi.storage import LayerApply, Usage
-from barque_storage_overlay import tree
+from barque_storage_overlay import tree, xattrs
 from barque_storage_overlay.failures import reported
 from barque_storage_overlay.layout import Layout, check_diff_id
 from barque_storage_overlay.pool import WorkerPool
@@ -19,7 +19,7 @@ from barque_storage_overlay.syscalls import syncfs
 from barque_storage_overlay.trash import Trash
 from barque_storage_overlay.worker import Job
 
-__all__ = ["LayerStore", "in_user_namespace"]
+__all__ = ["LayerStore"]
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_RECORD = 4096
@@ -36,7 +36,8 @@ class LayerStore:
         self._pool = pool
         self._max_entries = max_entries
         self._max_bytes = max_bytes
-        self._user_namespace = in_user_namespace()
+        self._user_namespace = xattrs.in_user_namespace()
+        self._opaque = xattrs.opaque_attribute(self._user_namespace)
         self._locks = _KeyedLocks()
 
     def apply(self, request: LayerApply) -> Usage:
@@ -84,6 +85,13 @@ class LayerStore:
         with suppress(FileExistsError):
             os.symlink(f"../layers/{digest}/fs", path)
         return short
+
+    def hides_lower(self, short: str) -> bool:
+        """True when the layer's root itself is opaque. overlayfs does not look for that mark on a lower root."""
+        try:
+            return os.getxattr(os.path.join(self._layout.links, short).encode(), self._opaque) == b"y"
+        except OSError:
+            return False
 
     def _unpack(self, request: LayerApply, digest: str) -> Usage:
         with self._layout.scratch() as scratch:
@@ -152,12 +160,6 @@ class _KeyedLocks:
                     self._locks[name] = (lock, users)
                 else:
                     del self._locks[name]
-
-
-def in_user_namespace() -> bool:
-    """True unless all user ids map to themselves: then overlayfs reads `user.overlay.*` (overlayfs.rst, "userxattr")."""
-    with open("/proc/self/uid_map", "rb") as file:
-        return file.read(4096).split() != [b"0", b"0", b"4294967295"]
 
 
 def _write_record(scratch: str, diff_id: str, usage: Usage) -> None:

@@ -47,11 +47,6 @@ class WorkerPool:
             raise outcome
         return outcome
 
-    def pids(self) -> tuple[int, ...]:
-        """The workers that wait for a job."""
-        with self._changed:
-            return tuple(worker.pid for _since, worker in self._idle)
-
     def _take(self) -> _Worker:
         with self._changed:
             if self._idle:
@@ -104,7 +99,6 @@ class _Worker:
                     f"cannot start a process to unpack a layer: {error.strerror}"
                 ) from error
         self._socket = ours
-        self.pid = self._process.pid
 
     def unpack(self, job: Job, descriptors: Sequence[int]) -> Usage | BarqueError:
         """Do one job; an error that is returned came from a worker in good order. Errors: Internal."""

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from barque.spi.common import Mount
 from barque.spi.errors import AlreadyExists, InvalidArgument, NotFound
 from barque.spi.storage import Usage
-from barque_storage_overlay import tree
+from barque_storage_overlay import tree, xattrs
 from barque_storage_overlay.failures import disk_error, reported
-from barque_storage_overlay.layers import LayerStore, in_user_namespace
+from barque_storage_overlay.layers import LayerStore
 from barque_storage_overlay.layout import Layout, check_diff_id, check_key
 from barque_storage_overlay.trash import Trash
 
@@ -34,7 +34,7 @@ class SnapshotStore:
         self._layout = layout
         self._trash = trash
         self._layers = layers
-        self._extra = ("index=off", "userxattr") if in_user_namespace() else ("index=off",)
+        self._extra = ("index=off", "userxattr") if xattrs.in_user_namespace() else ("index=off",)
 
     def prepare(self, key: str, layers: Sequence[str]) -> None:
         """See `storage_prepare`."""
@@ -85,9 +85,12 @@ class SnapshotStore:
 
     def _lower(self, layers: Sequence[str]) -> str:
         """The layers as overlayfs wants them, top first, relative to the root. Of a layer that occurs twice the upper
-        one counts: it hides all the lower one had, and the kernel refuses a directory given twice."""
+        one counts: it hides all the lower one had, and the kernel refuses a directory given twice. Below a layer whose
+        root is opaque nothing shows."""
         digests = dict.fromkeys(check_diff_id(layer) for layer in reversed(layers))
-        return ":".join(f"l/{self._layers.link(digest)}" for digest in digests) or _EMPTY
+        names = [self._layers.link(digest) for digest in digests]
+        visible = next((count for count, name in enumerate(names, 1) if self._layers.hides_lower(name)), None)
+        return ":".join(f"l/{name}" for name in names[:visible]) or _EMPTY
 
     def _make(self, key: str, lower: str) -> None:
         with self._layout.scratch() as scratch:

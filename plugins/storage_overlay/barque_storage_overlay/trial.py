@@ -6,9 +6,8 @@ import os
 import stat
 import sys
 
-from barque_storage_overlay.layers import in_user_namespace
 from barque_storage_overlay.syscalls import CLONE_NEWNS, MS_PRIVATE, MS_REC, mount, unshare
-from barque_storage_overlay.xattrs import opaque_attribute
+from barque_storage_overlay.xattrs import in_user_namespace, opaque_attribute
 
 __all__ = ["main"]
 

@@ -9,12 +9,18 @@ from collections.abc import Mapping
 from barque.spi.errors import FailedPrecondition
 from barque_storage_overlay.header import malformed
 
-__all__ = ["filtered", "opaque_attribute", "set_all"]
+__all__ = ["filtered", "in_user_namespace", "opaque_attribute", "set_all"]
 
 _CAPABILITY = b"security.capability"
 _KEPT = frozenset({_CAPABILITY, b"system.posix_acl_access", b"system.posix_acl_default"})
 _OVERLAY = b"user.overlay."
 _MAX_NAME = 255
+
+
+def in_user_namespace() -> bool:
+    """True unless all user ids map to themselves: then overlayfs reads `user.overlay.*` (overlayfs.rst, "userxattr")."""
+    with open("/proc/self/uid_map", "rb") as file:
+        return file.read(4096).split() != [b"0", b"0", b"4294967295"]
 
 
 def opaque_attribute(user_namespace: bool) -> bytes:

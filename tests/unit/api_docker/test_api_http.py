@@ -315,6 +315,8 @@ def test_defect_is_a_500_with_class_and_message_and_the_connection_goes_on(api, 
     engine.fail["container_stop"] = ZeroDivisionError("boom")
     assert api.message("POST", "/containers/x/stop", status=500) == "ZeroDivisionError: boom"
     assert "boom" in caplog.text
+    engine.fail["container_stop"] = OSError(24, "Too many open files")
+    assert "Too many open files" in api.message("POST", "/containers/x/stop", status=503)
     assert api.call("GET", "/_ping")[0] == 200
 
 

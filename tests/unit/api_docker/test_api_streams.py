@@ -160,6 +160,22 @@ def test_exec_stdin_follows_the_body(api, engine):
         assert b"".join(data for _, data in frames(read_all(sock))) == b"abcd"
 
 
+def test_output_does_not_come_in_one_piece_with_the_head(api, engine):
+    exec_id = create_exec(api, "run", "me")
+    with api.connect() as sock:
+        sock.sendall(post(f"/exec/{exec_id}/start", UPGRADE, "{}"))
+        time.sleep(0.005)
+        assert sock.recv(65536).endswith(b"Upgrade: tcp\r\n\r\n")
+        assert frames(read_all(sock)) == [(1, b"run me")]
+
+
+def test_client_that_never_reads_does_not_hold_an_exec_up(api, engine):
+    exec_id = create_exec(api, "run", "me")
+    with api.connect() as sock:
+        sock.sendall(post(f"/exec/{exec_id}/start", UPGRADE, "{}"))
+        wait_for(lambda: engine.execs[exec_id].exit_code == 0, 2)
+
+
 @pytest.mark.parametrize("program", ["early", "late"])
 def test_program_that_cannot_be_executed_is_told_in_the_stream(api, engine, program):
     for tty in (False, True):

@@ -100,8 +100,12 @@ class FakeDaemon:
         self._listener.bind(str(path))
         self._listener.listen(64)
         self._spawn(self._accept)
-        self.route("GET /_ping", lambda _request, answer: answer.send(200, b"OK", Api_Version="1.50"))
-        self.route("HEAD /_ping", lambda _request, answer: answer.send(200, b"", Api_Version="1.50"))
+        self.route(
+            "GET /_ping", lambda _request, answer: answer.send(200, b"OK", Api_Version="1.50", OSType="linux")
+        )
+        self.route(
+            "HEAD /_ping", lambda _request, answer: answer.send(200, b"", Api_Version="1.50", OSType="linux")
+        )
 
     def route(self, pattern: str, handler: Handler) -> None:
         """`pattern` is `METHOD /path/regex`; the latest route that matches wins."""

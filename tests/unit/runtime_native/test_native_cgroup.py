@@ -70,7 +70,13 @@ def test_octal_escapes():
 
 def test_v1_settings():
     resources = {
-        "memory": {"limit": 1 << 20, "swap": 2 << 20, "reservation": 1 << 19, "swappiness": 0, "disableOOMKiller": True},
+        "memory": {
+            "limit": 1 << 20,
+            "swap": 2 << 20,
+            "reservation": 1 << 19,
+            "swappiness": 0,
+            "disableOOMKiller": True,
+        },
         "cpu": {"shares": 512, "quota": -1, "period": 100000, "cpus": "0-1", "mems": "0"},
         "pids": {"limit": 7},
         "blockIO": {"weight": 500, "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1024}]},

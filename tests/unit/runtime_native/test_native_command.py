@@ -44,7 +44,9 @@ def test_wrong_option(words):
         parse(words, COMMANDS["create"], SHORT["create"])
 
 
-@pytest.mark.parametrize(("text", "number"), [("9", 9), ("KILL", 9), ("SIGTERM", 15), ("sigusr1", 10), ("RTMIN+1", 35), ("0", 0)])
+@pytest.mark.parametrize(
+    ("text", "number"), [("9", 9), ("KILL", 9), ("SIGTERM", 15), ("sigusr1", 10), ("RTMIN+1", 35), ("0", 0)]
+)
 def test_signals(text, number):
     assert signal_number(text) == number
 
@@ -57,7 +59,9 @@ def test_unknown_signal(text):
 
 def test_exec_takes_the_containers_process_and_changes_it():
     own = {"args": ["sh"], "env": ["A=1"], "cwd": "/", "user": {"uid": 5, "gid": 6}, "terminal": True}
-    given = parse(["-u", "7:8", "-e", "B=2", "--cwd", "/x", "-g", "9", "c", "ls", "-l"], COMMANDS["exec"], SHORT["exec"])
+    given = parse(
+        ["-u", "7:8", "-e", "B=2", "--cwd", "/x", "-g", "9", "c", "ls", "-l"], COMMANDS["exec"], SHORT["exec"]
+    )
     assert process_of(own, given) == {
         "args": ["ls", "-l"],
         "env": ["A=1", "B=2"],

@@ -50,7 +50,11 @@ def test_recursive_attributes_are_kept_apart():
 
 @pytest.mark.parametrize(
     ("word", "expected"),
-    [("rprivate", (sys_.MS_PRIVATE, True)), ("shared", (sys_.MS_SHARED, False)), ("rslave", (sys_.MS_SLAVE, True))],
+    [
+        ("rprivate", (sys_.MS_PRIVATE, True)),
+        ("shared", (sys_.MS_SHARED, False)),
+        ("rslave", (sys_.MS_SLAVE, True)),
+    ],
 )
 def test_propagation(word, expected):
     assert options("bind", word).propagation == [expected]
@@ -68,7 +72,9 @@ def test_data_for_a_bind_mount_is_refused():
 
 
 def test_plan_of_a_bind_with_relative_source_is_below_the_bundle():
-    step = plan_mount(Section({"destination": "/a", "source": "b", "options": ["bind"]}, "mounts[0]"), "/bundle")
+    step = plan_mount(
+        Section({"destination": "/a", "source": "b", "options": ["bind"]}, "mounts[0]"), "/bundle"
+    )
     assert isinstance(step, BindMount)
     assert step.source == "/bundle/b"
     assert step.describe() == "bind /bundle/b to /a"
@@ -80,7 +86,9 @@ def test_type_bind_without_options_is_a_bind():
 
 
 def test_plan_of_a_file_system():
-    step = plan_mount(Section({"destination": "/a", "type": "tmpfs", "source": "tmpfs"}, "mounts[0]"), "/bundle")
+    step = plan_mount(
+        Section({"destination": "/a", "type": "tmpfs", "source": "tmpfs"}, "mounts[0]"), "/bundle"
+    )
     assert isinstance(step, FilesystemMount)
     assert step.describe() == "mount tmpfs on /a"
 
@@ -91,7 +99,10 @@ def test_plan_of_a_file_system():
         ({"type": "tmpfs"}, r"mounts\[0\]\.destination"),
         ({"destination": "/a"}, r"mounts\[0\]\.type"),
         ({"destination": "/a", "type": "bind"}, r"mounts\[0\]\.source"),
-        ({"destination": "/a", "type": "bind", "source": "/b", "uidMappings": [{"size": 1}]}, r"mounts\[0\]\.uidMappings"),
+        (
+            {"destination": "/a", "type": "bind", "source": "/b", "uidMappings": [{"size": 1}]},
+            r"mounts\[0\]\.uidMappings",
+        ),
         ({"destination": "/a", "type": "proc", "options": ["tmpcopyup"]}, "tmpcopyup"),
     ],
 )
@@ -101,4 +112,7 @@ def test_wrong_mount_is_refused_by_name(document, field):
 
 
 def test_mount_of_cgroup_is_planned_elsewhere():
-    assert plan_mount(Section({"destination": "/sys/fs/cgroup", "type": "cgroup"}, "mounts[0]"), "/bundle") is None
+    assert (
+        plan_mount(Section({"destination": "/sys/fs/cgroup", "type": "cgroup"}, "mounts[0]"), "/bundle")
+        is None
+    )

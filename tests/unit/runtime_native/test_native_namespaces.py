@@ -14,7 +14,9 @@ from barque_runtime_native.sysctl import Sysctl, path_of
 
 
 def plan(*kinds, **linux):
-    namespaces = [{"type": kind} if isinstance(kind, str) else {"type": kind[0], "path": kind[1]} for kind in kinds]
+    namespaces = [
+        {"type": kind} if isinstance(kind, str) else {"type": kind[0], "path": kind[1]} for kind in kinds
+    ]
     return NamespacePlan(Section({"namespaces": namespaces, **linux}, "linux"))
 
 
@@ -97,7 +99,10 @@ def test_parameter_of_the_whole_machine_is_refused(name):
 
 
 @pytest.mark.row("S15")
-@pytest.mark.parametrize(("name", "kind"), [("net.core.somaxconn", "network"), ("kernel.shmmax", "ipc"), ("fs.mqueue.msg_max", "ipc")])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("net.core.somaxconn", "network"), ("kernel.shmmax", "ipc"), ("fs.mqueue.msg_max", "ipc")],
+)
 def test_parameter_of_a_shared_namespace_is_refused(name, kind):
     with pytest.raises(InvalidArgument, match=f"{kind} namespace"):
         Sysctl(name, "1", plan("mount"))

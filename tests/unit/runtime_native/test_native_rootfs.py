@@ -41,7 +41,8 @@ def real(fd):
 
 @pytest.mark.row("S5")
 @pytest.mark.parametrize(
-    "target", ["../outside", "../../../../../../../../tmp", "/outside", "/../outside", "loop", "deep/../../outside"]
+    "target",
+    ["../outside", "../../../../../../../../tmp", "/outside", "/../outside", "loop", "deep/../../outside"],
 )
 @pytest.mark.parametrize("below", ["", "/etc/resolv.conf"])
 def test_links_stay_inside(root, tree, target, below):
@@ -123,7 +124,9 @@ def test_random_links_stay_inside(root, tree):
     parts = ["a", "b", "c", "..", "."]
     for _ in range(200):
         name = "".join(chance.choice("abc") for _ in range(2))
-        target = chance.choice(["", "/"]) + "/".join(chance.choice(parts) for _ in range(chance.randrange(1, 5)))
+        target = chance.choice(["", "/"]) + "/".join(
+            chance.choice(parts) for _ in range(chance.randrange(1, 5))
+        )
         if not os.path.lexists(tree / name):
             (tree / name).symlink_to(target)
         wanted = "/".join(chance.choice([name, *parts]) for _ in range(chance.randrange(1, 5)))

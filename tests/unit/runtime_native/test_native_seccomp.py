@@ -8,7 +8,14 @@ import pytest
 
 from barque.spi.errors import InvalidArgument, NotImplemented
 from barque_runtime_native import seccomp, seccomp_cache
-from barque_runtime_native.seccomp import ALLOW, ERRNO, KILL_PROCESS, argument_groups, compile_filter, read_action
+from barque_runtime_native.seccomp import (
+    ALLOW,
+    ERRNO,
+    KILL_PROCESS,
+    argument_groups,
+    compile_filter,
+    read_action,
+)
 from barque_runtime_native.spec import Section
 
 ARCH_X86_64, ARCH_I386 = 0xC000003E, 0x40000003
@@ -35,7 +42,12 @@ def verdict(program, number, *arguments, arch=ARCH_X86_64):
         elif code == 0x54:
             accumulator &= value
         else:
-            test = {0x15: accumulator == value, 0x25: accumulator > value, 0x35: accumulator >= value, 0x45: bool(accumulator & value)}
+            test = {
+                0x15: accumulator == value,
+                0x25: accumulator > value,
+                0x35: accumulator >= value,
+                0x45: bool(accumulator & value),
+            }
             position += true if test[code] else false
 
 

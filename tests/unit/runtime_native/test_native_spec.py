@@ -85,7 +85,9 @@ def test_field_that_is_not_honoured_is_refused_by_name(path):
 
 @pytest.mark.parametrize("empty", [None, "", {}, []])
 def test_empty_field_is_not_refused(empty):
-    refuse_unsupported(Section({"windows": empty, "linux": {"intelRdt": empty}, "process": {"user": {"username": empty}}}))
+    refuse_unsupported(
+        Section({"windows": empty, "linux": {"intelRdt": empty}, "process": {"user": {"username": empty}}})
+    )
 
 
 @pytest.mark.parametrize("version", ["", "2.0.0", "0.9", None])

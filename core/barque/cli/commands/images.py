@@ -23,7 +23,7 @@ def images(context: Context, values: Values) -> int:
     """List images, one row a name."""
     filters = values.all("filter") + [f"reference={name}" for name in values.arguments]
     template = values.text("format")
-    digests = values.flag("digests") or ".Digest" in template
+    digests = values.flag("digests")
     query = {"all": values.flag("all"), "filters": filters_parameter(filters), "digests": digests}
     found = context.client.get("/images/json", query)
     rows = [row for image in found for row in _rows(image, digests=digests)]
@@ -49,7 +49,7 @@ def _rows(image: Any, *, digests: bool) -> list[dict[str, Any]]:
         for tag in known:
             rows += [_row(image, repository, tag, digest) for digest in (own if digests and own else [_NONE])]
     for repository, own in hashes.items():
-        rows += [_row(image, repository, _NONE, digest) for digest in (own if digests else [_NONE])]
+        rows += [_row(image, repository, _NONE, digest) for digest in (own if digests else [""])]
     return rows or [_row(image, _NONE, _NONE, _NONE)]
 
 

@@ -65,7 +65,11 @@ def _boolean(value: object) -> str:
 def _created(row: Any) -> str:
     from barque.cli.times import go_time, parse_rfc3339
 
-    return go_time(parse_rfc3339(row["Created"])) if row.get("Created") else ""
+    created = str(row.get("Created") or "")
+    if not created:
+        return ""
+    zone = created[-6:] if created[-6] in "+-" else ""
+    return go_time(parse_rfc3339(created), zone)
 
 
 def inspect(context: Context, values: Values) -> int:
