@@ -157,7 +157,7 @@ class Box:
     def call(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """One command."""
         return subprocess.run(
-            [*COMMAND, "--root", str(self.root), *words],
+            [*options.pop("before", ()), *COMMAND, "--root", str(self.root), *words],
             stdin=options.pop("stdin", subprocess.DEVNULL),
             capture_output=True,
             text=True,
@@ -183,13 +183,15 @@ class Box:
     def start(self, *args: str, config: dict[str, Any] | None = None, id: str = "box") -> int:
         """Start it, detached, output thrown away; its pid."""
         write_config(self.bundle, config or self.config(*args))
-        pid_file = self.directory / "pid"
-        result = subprocess.run(
-            [*COMMAND, "--root", str(self.root), "run", "-d", "-b", str(self.bundle), "--pid-file", str(pid_file), id],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=60,
-            env={**os.environ, "PYTHONPATH": import_paths()},
-        )  # fmt: skip
-        assert result.returncode == 0, result.stderr
+        pid_file, log = self.directory / "pid", self.directory / "stderr"
+        # Not a pipe: the container keeps its standard error open.
+        with log.open("wb") as stderr:
+            result = subprocess.run(
+                [*COMMAND, "--root", str(self.root), "run", "-d", "-b", str(self.bundle), "--pid-file", str(pid_file), id],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, timeout=60, check=False,
+                env={**os.environ, "PYTHONPATH": import_paths()},
+            )  # fmt: skip
+        assert result.returncode == 0, log.read_text()
         return int(pid_file.read_text())
 
     def state(self) -> dict[str, Any]:

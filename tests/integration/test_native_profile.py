@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from native_bundle import CAPABILITIES, Box, make_rootfs, mount
+from native_bundle import CAPABILITIES, Box, make_rootfs, mount, write_config
 
 pytestmark = pytest.mark.root
 
@@ -262,19 +262,13 @@ def test_program_has_three_descriptors(box):
     assert box.sh("ls /proc/self/fd").split() == ["0", "1", "2", "3"]  # 3 is the listing itself
 
 
-def test_preserved_descriptors(box):
-    reader, writer = os.pipe()
-    try:
-        os.write(writer, b"through\n")
-        os.close(writer)
-        os.dup2(reader, 3, inheritable=True) if reader != 3 else os.set_inheritable(3, True)
-        from native_bundle import write_config
-
-        write_config(box.bundle, box.config("sh", "-c", "cat <&3; ls /proc/self/fd"))
-        result = box.call("run", "-b", str(box.bundle), "--preserve-fds", "1", "box", pass_fds=(3,))
-        assert result.stdout.split() == ["through", "0", "1", "2", "3", "4"]
-    finally:
-        os.close(3)
+def test_preserved_descriptors(box, tmp_path):
+    write_config(box.bundle, box.config("sh", "-c", "cat <&3; ls /proc/self/fd"))
+    (tmp_path / "input").write_text("through\n")
+    with (tmp_path / "input").open() as file:
+        words = ["run", "-b", str(box.bundle), "--preserve-fds", "1", "box"]
+        result = box.call(*words, before=["sh", "-c", f'exec 3<&{file.fileno()}; exec "$@"', "sh"], pass_fds=(file.fileno(),))
+    assert result.stdout.split() == ["through", "0", "1", "2", "3", "4"], result
 
 
 def test_signals_are_at_their_defaults(box):

@@ -22,6 +22,12 @@ from barque_storage_overlay.plugin import OverlayStorage
 pytestmark = pytest.mark.root
 
 
+@pytest.fixture(autouse=True)
+def _alone():
+    """The workers of earlier tests end before a test counts its own."""
+    eventually(lambda: not workers_of(os.getpid()))
+
+
 @pytest.fixture
 def driver(tmp_path):
     return OverlayStorage(
@@ -72,7 +78,7 @@ def test_killed_worker_is_an_error_with_its_cause_and_leaves_nothing(driver, tmp
     os.kill(worker, signal.SIGKILL)
     thread.join(10)
     assert len(errors) == 1
-    assert "SIGKILL" in errors[0].message
+    assert "killed by signal 9" in errors[0].message
     assert request.diff_id in errors[0].message
     assert driver.storage_list().layers == ()
     eventually(
@@ -109,6 +115,14 @@ def test_idle_workers_are_reused_and_end(driver, tmp_path):
     driver.storage_apply(LayerTar().file("b").store(tmp_path))
     assert workers_of(os.getpid()) == first
     eventually(lambda: not workers_of(os.getpid()))
+
+
+def test_worker_killed_while_idle_is_replaced(driver, tmp_path):
+    driver.storage_apply(LayerTar().file("a").store(tmp_path))
+    (worker,) = workers_of(os.getpid())
+    os.kill(worker, signal.SIGKILL)
+    eventually(lambda: not is_worker(worker))
+    driver.storage_apply(LayerTar().file("b").store(tmp_path))
 
 
 def test_worker_has_an_empty_root_and_few_descriptors(driver, tmp_path):

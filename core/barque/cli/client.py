@@ -42,6 +42,7 @@ class Client:
         self._host = host
         self._idle: Connection | None = None
         self._idle_since = 0.0
+        self._open_ones: set[Connection] = set()
 
     def get(self, path: str, query: Query = ()) -> Any:
         """The JSON document at `path`."""
@@ -83,10 +84,11 @@ class Client:
         return response.take_over()
 
     def close(self) -> None:
-        """Close the kept connection. Idempotent."""
-        if self._idle is not None:
-            self._idle.close()
-            self._idle = None
+        """Close every connection. Idempotent."""
+        self._idle = None
+        for connection in self._open_ones:
+            connection.close()
+        self._open_ones.clear()
 
     def _whole(self, method: str, path: str, query: Query, body: object = None) -> tuple[Response, bytes]:
         headers = {} if body is None else {"Content-Type": "application/json"}
@@ -97,16 +99,22 @@ class Client:
         if response.reusable:
             self._idle, self._idle_since = connection, time.monotonic()
         else:
-            connection.close()
+            self._drop(connection)
         return response, raw
 
     def _open(self) -> Connection:
-        return Connection(self._dial(), self._host)
+        connection = Connection(self._dial(), self._host)
+        self._open_ones.add(connection)
+        return connection
+
+    def _drop(self, connection: Connection) -> None:
+        connection.close()
+        self._open_ones.discard(connection)
 
     def _kept(self) -> Connection | None:
         connection, self._idle = self._idle, None
         if connection is not None and time.monotonic() - self._idle_since > _IDLE:
-            connection.close()
+            self._drop(connection)
             return None
         return connection
 

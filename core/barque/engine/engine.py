@@ -76,7 +76,7 @@ class BarqueEngine:
     def close(self) -> None:
         """Stop; containers go on. Idempotent."""
         self._core.monitor.close()
-        self._core.networks.close()
+        self._core.networks.close(in_use=any(record.running for record in self._containers.records()))
         self._core.launcher().close()
         self._core.database.close()
 

@@ -69,11 +69,15 @@ class NetworkService:
             specs = tuple(self._networks[id].spec for id in ids)
             self._drivers.network(name).restore(specs, tuple(e for e in endpoints if e.network_id in ids))
 
-    def close(self) -> None:
-        """Stop the drivers that were used, drop prepared sandboxes."""
+    def close(self, in_use: bool) -> None:
+        """Stop the drivers that were used, drop prepared sandboxes. With no container left that needs them, also undo the
+        networks on the host (the next daemon makes them again): a daemon that was stopped leaves a clean machine."""
         self._sandboxes.close()
         for id in tuple(self._realised):
-            self._driver(self._networks[id]).close()
+            network = self._networks[id]
+            if not in_use:
+                self._driver(network).remove(network.spec)
+            self._driver(network).close()
 
     def default_name(self) -> str:
         """The network a container gets when it asks for none."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+from ipaddress import IPv4Network
+from typing import Any
+
 import pytest
 
-from barque.spi.errors import Conflict, InvalidArgument
+from barque.spi.errors import BarqueError, Conflict, InvalidArgument
 from barque.spi.network import NetworkCapability, NetworkSpec, PortBinding
 from barque.testing.lan import ask, serve, unreachable
 from barque.testing.network_lab import NetworkLab
@@ -57,6 +61,16 @@ class NetworkPorts:
         assert lab.links_soon(before) == before
         lab.detach(taken)
         assert lab.attach(bridged, ports=wanted).endpoint.ports
+
+    @pytest.mark.needs(NetworkCapability.PORTS)
+    def test_port_and_address_are_free_after_an_attach_that_failed(
+        self, lab: NetworkLab, bridged: NetworkSpec
+    ) -> None:
+        subnet = IPv4Network(bridged.subnets[0].cidr)
+        wanted: dict[str, Any] = {"ipv4": str(subnet[99]), "ports": (PortBinding(80, host_port=8080),)}
+        with socket.socket() as no_namespace, pytest.raises(BarqueError):
+            lab.attach(bridged, no_namespace.fileno(), **wanted)
+        assert lab.attach(bridged, **wanted).endpoint.ports
 
     @pytest.mark.needs(NetworkCapability.PORTS)
     def test_port_that_a_program_of_the_host_has(self, lab: NetworkLab, bridged: NetworkSpec) -> None:

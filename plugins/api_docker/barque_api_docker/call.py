@@ -17,7 +17,7 @@ from barque_api_docker.http import ProtocolError, Request, Response, status_line
 from barque_api_docker.limits import Limits
 from barque_api_docker.version import API_VERSION
 
-__all__ = ["Call", "Handler", "Stream", "error_response", "json_response"]
+__all__ = ["Call", "Handler", "Stream", "error_response", "json_response", "told"]
 
 _MAX_PARAMETERS = 200
 _HEAD_SECONDS = 0.02

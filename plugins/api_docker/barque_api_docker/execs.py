@@ -7,7 +7,7 @@ from typing import Any
 
 from barque.spi.errors import BarqueError, InvalidArgument
 from barque.spi.frontend import ClientStream, Exec, ExecConfig
-from barque_api_docker.call import Call, json_response
+from barque_api_docker.call import Call, json_response, told
 from barque_api_docker.container_streams import frame, stream_type
 from barque_api_docker.containers import terminal_size
 from barque_api_docker.fields import Fields
@@ -75,7 +75,7 @@ def _tell(call: Call, session: Exec, stream: ClientStream, error: BarqueError) -
     """A program that cannot be executed is output of the session, not an HTTP error: clients then ask for its exit code."""
     if not call.connection.switched:
         stream.accept()
-    message = f"{error}\r\n".encode()
+    message = f"{told(error)}\r\n".encode()
     call.connection.send(message if session.config.tty else frame("stderr", message))
 
 

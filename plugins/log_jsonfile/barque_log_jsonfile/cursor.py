@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from barque_log_jsonfile.paths import LogPaths
+from barque_log_jsonfile.paths import identity
 
 __all__ = ["BLOCK", "MAX_LINE", "Cursor"]
 
@@ -18,9 +18,8 @@ class Cursor:
     __slots__ = ("_end", "fd", "file", "offset")
 
     def __init__(self, fd: int) -> None:
-        status = os.fstat(fd)
         self.fd = fd
-        self.file = (status.st_dev, status.st_ino)
+        self.file = identity(fd)
         self.offset = 0
         self._end: int | None = None
 
@@ -35,14 +34,6 @@ class Cursor:
     def stop_at_present_end(self) -> None:
         """Do not read what is written from now on, or a busy writer would never let the reader end."""
         self._end = self.size()
-
-    def is_rotated(self, paths: LogPaths) -> bool:
-        """True when another file (or none) is the current one."""
-        try:
-            status = os.stat(paths.path(0), follow_symlinks=False)
-        except FileNotFoundError:
-            return True
-        return (status.st_dev, status.st_ino) != self.file
 
     def read_lines(self) -> bytes:
         """The next whole lines, empty at the end. A torn last line is left for the next call."""

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from barque.spi.errors import InvalidArgument
 
-__all__ = ["LogPaths", "close_all"]
+__all__ = ["FileIdentity", "LogPaths", "close_all", "identity"]
+
+FileIdentity = tuple[int, int]
 
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -35,25 +37,54 @@ class LogPaths:
         return os.open(self.path(0), os.O_RDWR | os.O_APPEND | os.O_CREAT | _SAFE, 0o640)
 
     def open_all(self) -> list[int]:
-        """Every file that exists, the oldest first; the caller closes them.
-
-        Opened from the newest to the oldest: a rotation meanwhile makes files older, so that one may be met
-        twice (and is kept once) but none is missed.
-        """
-        found: dict[tuple[int, int], int] = {}
+        """Every file that exists, the oldest first; the caller closes them."""
+        fds: list[int] = []
         try:
-            for age in range(self.max_files):
-                fd = _open_if_there(self.path(age))
-                if fd < 0:
-                    continue
-                status = os.fstat(fd)
-                other = found.setdefault((status.st_dev, status.st_ino), fd)
-                if other != fd:
-                    os.close(fd)
+            fd = self._open_newest()
+            while fd >= 0:
+                fds.append(fd)
+                fd = self._open_neighbour(identity(fd), +1)
         except OSError:
-            close_all(found.values())
+            close_all(fds)
             raise
-        return list(reversed(found.values()))
+        return fds[::-1]
+
+    def open_successor(self, file: FileIdentity | None) -> int:
+        """The file that was written after `file`; -1 when there is none yet. The oldest when `file` is dropped or None."""
+        fd = -1 if file is None else self._open_neighbour(file, -1)
+        if fd >= 0 or (file is not None and self._age(file) >= 0):
+            return fd
+        oldest, *newer = self.open_all() or [-1]
+        close_all(newer)
+        return oldest
+
+    def is_current(self, file: FileIdentity) -> bool:
+        """Whether `file` is the one that is written."""
+        return _identity_at(self.path(0)) == file
+
+    def _open_newest(self) -> int:
+        fds = (_open_if_there(self.path(age)) for age in range(self.max_files))
+        return next((fd for fd in fds if fd >= 0), -1)
+
+    def _open_neighbour(self, file: FileIdentity, step: int) -> int:
+        """The next older (`step` 1) or newer (-1) file; -1 when there is none, or `file` is dropped.
+
+        While `file` is at one age, its neighbours stay where they are, but for the one place that a rotation under
+        way leaves free between them. So what was opened is right when `file` has not moved meanwhile.
+        """
+        while (age := self._age(file)) >= 0:
+            places = [place for place in (age + step, age + 2 * step) if 0 <= place < self.max_files]
+            fds = (_open_if_there(self.path(place)) for place in places)
+            fd = next((fd for fd in fds if fd >= 0), -1)
+            if _identity_at(self.path(age)) == file:
+                return fd
+            if fd >= 0:
+                os.close(fd)
+        return -1
+
+    def _age(self, file: FileIdentity) -> int:
+        """Which `path` it has; -1 when it has none. Files only get older, so a search upwards does not miss it."""
+        return next((age for age in range(self.max_files) if _identity_at(self.path(age)) == file), -1)
 
     def rotate(self) -> None:
         """Make the current file `path(1)`; the oldest goes when every place is taken. There is no current file then.
@@ -80,10 +111,24 @@ class LogPaths:
                 _unlink_if_there(f"{self.directory}/{name}")
 
 
+def identity(fd: int) -> FileIdentity:
+    """Device and inode of an open file, which no other file has while it is open."""
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
+
+
 def close_all(fds: Iterable[int]) -> None:
     """Close several descriptors."""
     for fd in fds:
         os.close(fd)
+
+
+def _identity_at(path: str) -> FileIdentity | None:
+    try:
+        status = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _open_if_there(path: str) -> int:

@@ -73,7 +73,7 @@ def _follow(
         finished = query.finished() or 0 < query.until_ns < time.time_ns()
         more = True
         while more and not query.stopped():
-            rotated = not cursors or cursors[0].is_rotated(paths)
+            rotated = not cursors or not paths.is_current(cursors[0].file)
             if cursors:
                 yield from _decode(cursors[0], query, wanted)
             more = rotated and _go_on_to_next(paths, cursors)
@@ -84,15 +84,11 @@ def _follow(
 
 def _go_on_to_next(paths: LogPaths, cursors: list[Cursor]) -> bool:
     """Put the cursor on the file that was written after the present one. False while there is none."""
-    chain = [Cursor(fd) for fd in paths.open_all()]
-    here = [index for index, cursor in enumerate(chain) if cursors and cursor.file == cursors[0].file]
-    start = here[0] + 1 if here else 0  # not there any more: what came directly after it may be gone too
-    following = chain[start] if start < len(chain) else None
-    close_all(cursor.fd for cursor in chain if cursor is not following)
-    if following is None:
+    fd = paths.open_successor(cursors[0].file if cursors else None)
+    if fd < 0:
         return False
     close_all(cursor.fd for cursor in cursors)
-    cursors[:] = [following]
+    cursors[:] = [Cursor(fd)]
     return True
 
 

@@ -83,7 +83,7 @@ class Endpoints:
             {endpoint.id: port_rules(endpoint) for endpoint in live.values() if endpoint.ports},
             [guard_rule(endpoint) for endpoint in live.values()],
         )
-        pass
+        self.match_links()
 
     def match_links(self) -> None:
         """Put every live endpoint's link on its bridge; delete what a crash left."""
@@ -113,9 +113,7 @@ class Endpoints:
     def _claim(self, spec: EndpointSpec, undo: ExitStack) -> None:
         interface_name(spec.interface)
         if spec.ipv6:
-            raise errors.NotImplemented(
-                "the bridge driver has no IPv6 yet", hint="leave the IPv6 address away"
-            )
+            raise errors.NotImplemented("the bridge driver has IPv4 only", hint="leave the IPv6 address away")
         with self._lock:
             if spec.id in self._live:
                 raise AlreadyExists(f"endpoint {spec.id[:12]} already exists")

@@ -48,10 +48,12 @@ class Firewall:
                 self._change(self._everything(replace=False))
 
     def remove_network(self, id: str) -> None:
-        """Undo `add_network`. Idempotent."""
+        """Undo `add_network`; the last network takes the table with it. Idempotent."""
         with self._lock:
             rules = self._networks.pop(id, None)
-            if rules is not None:
+            if rules is not None and not self._networks:
+                self._transact(ruleset.no_table(self.table, guard=self._antispoof))
+            elif rules is not None:
                 self._change(ruleset.delete_elements(self.table, ruleset.network_elements(rules)))
 
     def publish(self, endpoint: str, ports: tuple[PortRule, ...]) -> None:

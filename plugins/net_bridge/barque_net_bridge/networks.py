@@ -90,7 +90,7 @@ class Networks:
         """Realise a network, or assert one that exists again. On error a new bridge is removed again."""
         if spec.ipv6:
             raise errors.NotImplemented(
-                "the bridge driver has no IPv6 yet", hint="create the network without --ipv6"
+                "the bridge driver has IPv4 only", hint="create the network without --ipv6"
             )
         options = options_of(spec)
         with self._lock, kernel(f"making network {spec.name}"):

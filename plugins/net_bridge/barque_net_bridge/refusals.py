@@ -10,7 +10,7 @@ from barque.spi.errors import BarqueError, Conflict, FailedPrecondition, Interna
 
 __all__ = ["kernel"]
 
-_DENIED = {errno.EPERM, errno.EACCES}
+_DENIED = {errno.EPERM, errno.EACCES, errno.EROFS}
 _FULL = {errno.ENOBUFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EAGAIN}
 _UNSUPPORTED = {errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT, errno.ENOSYS}
 
@@ -27,7 +27,9 @@ def kernel(action: str) -> Iterator[None]:
 def _translated(action: str, error: OSError) -> BarqueError:
     message = f"{action}: {error.strerror or error}"
     if error.errno in _DENIED:
-        return FailedPrecondition(message, hint="the daemon needs CAP_NET_ADMIN and CAP_SYS_ADMIN")
+        return FailedPrecondition(
+            message, hint="the daemon needs CAP_NET_ADMIN, CAP_SYS_ADMIN and a writable /proc/sys/net"
+        )
     if error.errno in _FULL:
         return ResourceExhausted(message)
     if error.errno == errno.EEXIST:

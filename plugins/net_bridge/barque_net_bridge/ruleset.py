@@ -143,6 +143,12 @@ def table(name: str, *, replace: bool, guard: bool) -> str:
     )
 
 
+def no_table(name: str, *, guard: bool) -> str:
+    """Commands that remove the table; adding it first lets them succeed where there is none."""
+    families = ("ip", "bridge") if guard else ("ip",)
+    return "".join(f"add table {family} {name}\ndelete table {family} {name}\n" for family in families)
+
+
 def network_elements(rules: NetworkRules) -> Elements:
     """The elements of a network, by set."""
     bridge = f'"{rules.bridge}"'

@@ -12,15 +12,15 @@ __all__ = ["command"]
 
 _PACKAGES = ("barque", "barque_storage_overlay", "isal", "zstandard")
 _BOOT = (
-    "import sys; sys.path[:0] = sys.argv[3:]; from importlib import import_module; "
-    "import_module(sys.argv[1]).main(sys.argv[2])"
+    "import sys; sys.path[:0] = sys.argv[2:-1]; from importlib import import_module; "
+    "import_module(sys.argv[1]).main(sys.argv[-1])"
 )
 
 
-def command(module: str, argument: str) -> list[str]:
-    """The argv that calls `module.main(argument)`. Isolated (-I -S -E): no environment variable, user directory or
+def command(module: str) -> list[str]:
+    """The argv that, with an argument appended, calls `module.main(argument)`. Isolated (-I -S -E): no environment variable, user directory or
     current directory decides what is imported, only where this process found the packages."""
-    return [sys.executable, "-I", "-S", "-E", "-c", _BOOT, module, argument, *_search_path()]
+    return [sys.executable, "-I", "-S", "-E", "-c", _BOOT, module, *_search_path()]
 
 
 def _search_path() -> list[str]:

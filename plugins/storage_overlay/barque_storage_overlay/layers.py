@@ -82,7 +82,7 @@ class LayerStore:
             return short
         if not os.path.isdir(self._layout.layer(digest)):
             raise NotFound(f"no such layer: sha256:{digest}", hint="pull the image again")
-        with suppress(FileExistsError):
+        with reported("naming a layer", self._layout.root), suppress(FileExistsError):
             os.symlink(f"../layers/{digest}/fs", path)
         return short
 

@@ -29,7 +29,7 @@ class WorkerPool:
         self._free = threading.BoundedSemaphore(size)
         self._idle_seconds = idle_seconds
         self._jail = jail
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._idle: list[tuple[float, _Worker]] = []
         self._reaping = False
 
@@ -48,13 +48,16 @@ class WorkerPool:
         return outcome
 
     def _take(self) -> _Worker:
-        with self._changed:
-            if self._idle:
-                return self._idle.pop()[1]
+        with self._lock:
+            worker = self._idle.pop()[1] if self._idle else None
+        if worker is not None and worker.alive():
+            return worker
+        if worker is not None:
+            worker.kill()
         return _Worker(self._jail)
 
     def _give_back(self, worker: _Worker) -> None:
-        with self._changed:
+        with self._lock:
             self._idle.append((time.monotonic(), worker))
             if not self._reaping:
                 self._reaping = True
@@ -63,7 +66,7 @@ class WorkerPool:
     def _reap(self) -> None:
         """End workers that have been idle for long enough; return when none is idle."""
         while True:
-            with self._changed:
+            with self._lock:
                 deadline = time.monotonic() - self._idle_seconds
                 expired = [worker for since, worker in self._idle if since <= deadline]
                 self._idle = [(since, worker) for since, worker in self._idle if since > deadline]
@@ -81,11 +84,12 @@ class _Worker:
     """One worker process and the socket to it."""
 
     def __init__(self, jail: str) -> None:
+        command = interpreter.command("barque_storage_overlay.worker")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
                 self._process = subprocess.Popen(
-                    interpreter.command("barque_storage_overlay.worker", str(theirs.fileno())),
+                    [*command, str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -114,6 +118,10 @@ class _Worker:
             return from_wire(reply["error"])
         return Usage(reply["bytes"], reply["inodes"])
 
+    def alive(self) -> bool:
+        """False when the process has ended while it was idle."""
+        return self._process.poll() is None
+
     def kill(self) -> None:
         """End the process, whatever it does. Idempotent."""
         self._socket.close()
@@ -125,4 +133,4 @@ class _Worker:
         code = self._process.wait()
         if code >= 0:
             return f"ended with status {code}"
-        return f"was killed by signal {-code} ({signal.Signals(-code).name})"
+        return f"was killed by signal {-code} ({signal.strsignal(-code)})"

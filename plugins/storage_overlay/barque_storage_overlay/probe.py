@@ -55,7 +55,7 @@ def probe(layout: Layout, trash: Trash) -> Probe:
 def _try_overlay(scratch: str) -> str:
     """Why an overlay in `scratch` does not work, empty when it does. Does not wait for a hung mount."""
     with subprocess.Popen(
-        interpreter.command("barque_storage_overlay.trial", scratch),
+        [*interpreter.command("barque_storage_overlay.trial"), scratch],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

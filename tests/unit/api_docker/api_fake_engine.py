@@ -196,7 +196,7 @@ class FakeEngine:
         elif program == "exit":
             code = int(one.args[0])
         elif program == "sleep":
-            while self.container_get(one.id).state.status == "running":
+            while (now := self.containers.get(one.id)) and now.state.status == "running":
                 time.sleep(0.005)
             self._close(clients)
             return

@@ -1,14 +1,20 @@
 """Create requests: what Docker clients send to what the engine is asked for."""
 
+import contextlib
 import json
 
 import pytest
+from api_fake_engine import FakeEngine, make_image
 from conftest import Client
+from hypothesis import given
+from hypothesis import strategies as st
 
 from barque.spi.common import Platform
-from barque.spi.errors import Conflict
+from barque.spi.errors import BarqueError, Conflict, Unavailable
 from barque.spi.frontend import BindMount, ContainerConfig, Resources, Ulimit
 from barque.spi.network import PortBinding
+from barque_api_docker.fields import Fields
+from barque_api_docker.translate.create import container_config
 
 # What docker CLI 28 sends for `docker run bb:1 echo hi`: every default, spelled out.
 CLI_BODY = json.loads(
@@ -251,8 +257,6 @@ def test_config_that_cannot_be_honoured(refused):
 
 
 def test_no_healthcheck_and_the_images_own_volumes_pass(config, engine):
-    from api_fake_engine import make_image
-
     engine.images = {"x": make_image(Volumes={"/data": {}})}
     assert config(Healthcheck={"Test": ["NONE"]}, Volumes={"/data": {}}).image == "bb:1"
 
@@ -351,8 +355,40 @@ def test_invalid_names(api, name):
 def test_errors_of_the_engine_keep_their_status(api, engine):
     assert api.message("POST", "/containers/create", {"Image": "no"}, 404) == "No such image: no"
     engine.fail["container_create"] = Conflict("in use", hint="take another")
-    assert api.message("POST", "/containers/create", {"Image": "bb:1"}, 409) == "in use (take another)"
+    answer = api.json("POST", "/containers/create", {"Image": "bb:1"}, 409)
+    assert answer == {"message": "in use", "hint": "take another"}
+    engine.fail["container_create"] = Unavailable("no space", hint="make some")
+    answer = api.json("POST", "/containers/create", {"Image": "bb:1"}, 503)
+    assert answer == {"message": "no space (make some)"}
 
 
 def test_unknown_fields_are_ignored(config):
     assert config({"Whatever": 1}, Later=[]).image == "bb:1"
+
+
+_LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
+_JSON = st.recursive(
+    _LEAVES, lambda one: st.lists(one, max_size=3) | st.dictionaries(st.text(max_size=5), one, max_size=3)
+)
+_HOST_NAMES = st.sampled_from([*CLI_BODY["HostConfig"], "Mounts", "Tmpfs", "Sysctls", "Annotations", "Init"])
+_MOUNT_NAMES = st.sampled_from(["Type", "Source", "Target", "BindOptions", "TmpfsOptions"])
+_MOUNTS = st.lists(
+    st.dictionaries(_MOUNT_NAMES, _JSON | st.sampled_from(["bind", "tmpfs", "/a"])), max_size=3
+)
+_BINDING = st.dictionaries(st.sampled_from(["HostIp", "HostPort"]), _JSON)
+_PORTS = st.dictionaries(st.sampled_from(["80", "80/tcp", "1-3/udp", "x"]), _JSON | st.lists(_BINDING))
+
+
+@pytest.mark.row("R41")
+@given(
+    config=st.dictionaries(st.sampled_from(sorted(CLI_BODY)), _JSON, max_size=4),
+    host=st.dictionaries(_HOST_NAMES, _JSON, max_size=5),
+    mounts=_MOUNTS,
+    bindings=_PORTS,
+)
+def test_any_json_is_a_config_or_an_error_of_ours(config, host, mounts, bindings):
+    body = {"HostConfig": {"Mounts": mounts, "PortBindings": bindings, **host}, "Image": "bb:1", **config}
+    with contextlib.suppress(BarqueError):
+        got = container_config(FakeEngine(), Fields(json.loads(json.dumps(body))), None)
+        json.dumps(got.document).encode()
+        "".join((*(got.command or ()), *got.env, got.user, *got.labels.values())).encode()

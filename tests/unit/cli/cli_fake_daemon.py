@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -130,10 +131,8 @@ class FakeDaemon:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for connection in self._connections:
-            try:
+            with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
             connection.close()
         for thread in self._threads:
             thread.join(5)
@@ -163,9 +162,9 @@ class FakeDaemon:
                 request, rest = read
                 self.requests.append(request)
                 self._handler(request)(request, Exchange(connection, rest))
-        except (ConnectionError, OSError):
+        except OSError:
             pass
-        except Exception as error:
+        except (AssertionError, LookupError, TypeError, ValueError) as error:
             self.failures.append(error)
         finally:
             connection.close()

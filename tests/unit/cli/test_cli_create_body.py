@@ -106,9 +106,10 @@ def test_create_sends_what_docker_sends(cli: Any, docker: Any, daemon: FakeDaemo
     )
     mine, real = daemon.seen("POST /containers/create")
     assert mine.query == real.query
-    # The order of variables and limits means nothing.
+    # The order of variables, limits and binds means nothing.
     for document in (mine.document, real.document):
         document["Env"] = sorted(document.get("Env") or [])
+        document["HostConfig"]["Binds"] = sorted(document["HostConfig"].get("Binds") or [])
         document["HostConfig"]["Ulimits"] = sorted(document["HostConfig"].get("Ulimits") or [], key=str)
     differences = _subset(mine.document, real.document)
     assert not differences

@@ -13,6 +13,7 @@ from barque_net_bridge.refusals import kernel
     [
         (errno.EPERM, FailedPrecondition),
         (errno.EACCES, FailedPrecondition),
+        (errno.EROFS, FailedPrecondition),
         (errno.EEXIST, Conflict),
         (errno.EMFILE, ResourceExhausted),
         (errno.ENOBUFS, ResourceExhausted),

@@ -26,13 +26,17 @@ def images(context: Context, values: Values) -> int:
     digests = values.flag("digests")
     query = {"all": values.flag("all"), "filters": filters_parameter(filters), "digests": digests}
     found = context.client.get("/images/json", query)
-    rows = [row for image in found for row in _rows(image, digests=digests)]
+    wanted = digests or "{{.Digest}}" in template
+    rows = [row for image in found for row in _rows(image, tagged=wanted, untagged=digests)]
     print_listing(_listing(values), rows, template, quiet=values.flag("quiet"))
     return 0
 
 
-def _rows(image: Any, *, digests: bool) -> list[dict[str, Any]]:
-    """A row for each repository and tag, and with digests for each of these."""
+def _rows(image: Any, *, tagged: bool, untagged: bool) -> list[dict[str, Any]]:
+    """A row for each repository and tag, and for each digest of these when `tagged` (or `untagged`) rows show it.
+
+    Docker shows the digest of a repository without a tag for the flag only, not for a template that asks for it.
+    """
     tags: dict[str, list[str]] = {}
     for name in image.get("RepoTags") or []:
         repository, _, tag = name.rpartition(":")
@@ -47,9 +51,9 @@ def _rows(image: Any, *, digests: bool) -> list[dict[str, Any]]:
     for repository, known in tags.items():
         own = hashes.pop(repository, [])
         for tag in known:
-            rows += [_row(image, repository, tag, digest) for digest in (own if digests and own else [_NONE])]
+            rows += [_row(image, repository, tag, digest) for digest in (own if tagged and own else [_NONE])]
     for repository, own in hashes.items():
-        rows += [_row(image, repository, _NONE, digest) for digest in (own if digests else [""])]
+        rows += [_row(image, repository, _NONE, digest) for digest in (own if untagged else [""])]
     return rows or [_row(image, _NONE, _NONE, _NONE)]
 
 
