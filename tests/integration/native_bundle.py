@@ -32,6 +32,7 @@ def make_rootfs(path: Path) -> Path:
     """A root file system with busybox under all its names."""
     for name in ("bin", "proc", "sys", "dev", "etc", "tmp", "root"):
         (path / name).mkdir(parents=True)
+    path.chmod(0o755)
     shutil.copy(BUSYBOX, path / "bin/busybox")
     applets = "sh cat ls id true false mount umount ps echo hostname grep ip tty stat kill mkdir mknod env pwd sleep dd touch head unshare wc readlink od sha256sum chroot".split()
     for applet in applets:
@@ -193,6 +194,14 @@ class Box:
             )  # fmt: skip
         assert result.returncode == 0, log.read_text()
         return int(pid_file.read_text())
+
+    def exec_detached(self, *words: str) -> None:
+        """`exec -d`, output thrown away: a pipe would be held open by the program."""
+        subprocess.run(
+            [*COMMAND, "--root", str(self.root), "exec", "-d", "box", *words],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60, check=True,
+            env={**os.environ, "PYTHONPATH": import_paths()},
+        )  # fmt: skip
 
     def state(self) -> dict[str, Any]:
         """The state."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -267,12 +268,12 @@ def test_preserved_descriptors(box, tmp_path):
     (tmp_path / "input").write_text("through\n")
     with (tmp_path / "input").open() as file:
         words = ["run", "-b", str(box.bundle), "--preserve-fds", "1", "box"]
-        result = box.call(*words, before=["sh", "-c", f'exec 3<&{file.fileno()}; exec "$@"', "sh"], pass_fds=(file.fileno(),))
+        result = box.call(*words, before=["bash", "-c", f'exec 3<&{file.fileno()}; exec "$@"', "bash"], pass_fds=(file.fileno(),))
     assert result.stdout.split() == ["through", "0", "1", "2", "3", "4"], result
 
 
 def test_signals_are_at_their_defaults(box):
-    found = fields(box.sh("cat /proc/self/status"))
+    found = fields(box.run(box.config("cat", "/proc/self/status")).stdout)
     assert int(found["SigIgn"], 16) == int(found["SigBlk"], 16) == 0
 
 
@@ -313,7 +314,7 @@ def test_cgroup_limits(box):
     assert box.cgroup_file("pids", "pids.max") == "200"
     assert box.cgroup_file("devices", "devices.list").splitlines()[0] == "c *:* m"
     assert box.cgroup_file("freezer", "cgroup.procs") == str(pid)
-    box.call("exec", "-d", "box", "sleep", "1000")
+    box.exec_detached("sleep", "1000")
     assert len(box.cgroup_file("memory", "cgroup.procs").split()) == 2
 
 
@@ -347,7 +348,9 @@ def test_scheduler_and_io_priority(box):
     assert columns[38] == "3"
 
 
-def test_session_keyring_is_the_containers_own(box):
-    config = box.config("sh", "-c", "cat /proc/self/status >/dev/null")
-    assert box.run(config).returncode == 0
-    assert "_ses.box" not in Path("/proc/keys").read_text()
+@pytest.mark.parametrize("options", [(), ("--no-new-keyring",)])
+def test_session_keyring(box, options):
+    name = f"box-{os.getpid()}-{len(options)}"
+    write_config(box.bundle, box.config("true"))
+    assert box.call("create", "-b", str(box.bundle), *options, name, stdout=subprocess.DEVNULL).returncode == 0
+    assert (f"_ses.{name}" in Path("/proc/keys").read_text()) is not options

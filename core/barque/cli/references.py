@@ -10,6 +10,8 @@ _NAME = re.compile(
     r"(?:(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)(?:\.[A-Za-z0-9-]+)*(?::[0-9]+)?/|\[[0-9a-fA-F:]+\](?::[0-9]+)?/)?"
     r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
 )
+# Image sources that are no registries: what stands before the colon.
+_OTHER_SOURCES = frozenset(("deb", "docker-archive", "oci"))
 _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 _DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,}")
 
@@ -19,6 +21,8 @@ def split(reference: str) -> tuple[str, str, str] | None:
 
     Names of other image sources (`deb:bash,coreutils@bookworm`, `oci:/path`) are the daemon's to understand.
     """
+    if reference.partition(":")[0] in _OTHER_SOURCES:
+        return None
     name, _, digest = reference.partition("@")
     tag = ""
     colon = name.rfind(":")

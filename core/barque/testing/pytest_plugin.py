@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 
 import pytest
 
@@ -53,16 +53,16 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("root"):
         need.root()
-    excused = getattr(getattr(item, "cls", None), "excused", {})
-    reason = excused.get(getattr(item, "originalname", item.name))
-    if reason:
+    if reason := _excuse(item):
         pytest.skip(f"excused: {reason}")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.when == "call" or (report.when == "setup" and not report.passed) or report.failed:
+    # A test of a kit that a driver need not pass says nothing about the row.
+    passed_over = report.skipped and (item.get_closest_marker("needs") or _excuse(item))
+    if not passed_over and (report.when == "call" or not report.passed):
         for marker in item.iter_markers("row"):
             for row in marker.args:
                 item.config.stash[_ROWS].add(row, report.outcome)
@@ -88,3 +88,9 @@ def leak_check(
     scope = Scope(mounts_below=[tmp_path_factory.getbasetemp()], links=whole_host, everything=whole_host)
     with no_leaks(scope) as before:
         yield before
+
+
+def _excuse(item: pytest.Item) -> str:
+    """Why the class of the test excuses it (`barque.testing.kit`); empty when it does not."""
+    excused: Mapping[str, str] = getattr(getattr(item, "cls", None), "excused", {})
+    return excused.get(getattr(item, "originalname", item.name), "")

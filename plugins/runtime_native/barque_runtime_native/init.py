@@ -76,9 +76,11 @@ class Init:
         self.doing = "process.oomScoreAdj"
         set_oom_score(self.own.procfs, process.oom_score_adj)
         label = open_label(self.own.procfs, process)
+        self.doing = plan.root.describe()
+        place = plan.root.reach()
         self._enter_user_namespace()
         self._set_up_namespaces()
-        root = self._set_up_root()
+        root = self._set_up_root(place)
         if self.stdio:
             place_stdio(self.stdio)
         self.doing = "entering the root file system"
@@ -120,11 +122,11 @@ class Init:
         if self.keyring:
             join_keyring(plan.id)
 
-    def _set_up_root(self) -> Root:
+    def _set_up_root(self, place: int) -> Root:
         plan = self.plan
         os.umask(0)
         self.doing = plan.root.describe()
-        root = plan.root.open()
+        root = plan.root.open(place)
         for step in plan.steps:
             self.doing = step.describe()
             step.execute(root)

@@ -53,7 +53,7 @@ class FilesystemMount:
         mount = -1
         try:
             if any(value is not None and len(os.fsencode(value)) > MAX_VALUE for _, value in self.options.data):
-                self._mount_by_path(target)
+                self._mount_by_path(root, target)
                 return
             mount = self._make()
             if self.options.copy_up:
@@ -95,15 +95,17 @@ class FilesystemMount:
         finally:
             os.close(context)
 
-    def _mount_by_path(self, target: int) -> None:
-        """mount(2), for option strings that fsconfig(2) does not take; then the attributes, on what is there now."""
+    def _mount_by_path(self, root: Root, target: int) -> None:
+        """mount(2), for option strings that fsconfig(2) does not take."""
         data = ",".join(key if value is None else f"{key}={value}" for key, value in self.options.data)
-        syscalls.mount(self.source or self.fstype, f"/proc/self/fd/{target}", self.fstype, 0, data)
-        mount = os.open(f"/proc/self/fd/{target}/.", os.O_PATH | os.O_CLOEXEC)
-        try:
-            apply_options(mount, self.options, attributes=True)
-        finally:
-            os.close(mount)
+        source, flags = self.source or self.fstype, mount_flags(self.options.set)
+        syscalls.mount(source, f"/proc/self/fd/{target}", self.fstype, flags, data)
+        if self.options.propagation or self.options.tree_set or self.options.tree_clear:
+            mount = root.open(self.destination)
+            try:
+                apply_options(mount, self.options, attributes=False)
+            finally:
+                os.close(mount)
 
     def _copy_up(self, root: Root, mount: int) -> None:
         source = root.open(self.destination, os.O_RDONLY | os.O_DIRECTORY)
@@ -175,6 +177,20 @@ def apply_options(mount: int, options: MountOptions, *, attributes: bool) -> Non
         syscalls.mount_setattr(mount, set_=options.tree_set, clear=clear, recursive=True)
     for propagation, recursive in options.propagation:
         syscalls.mount_setattr(mount, propagation=propagation, recursive=recursive)
+
+
+def mount_flags(attributes: int) -> int:
+    """MOUNT_ATTR_* as the MS_* of mount(2): the lowest four bits are the same."""
+    flags = attributes & 0xF
+    for attribute, flag in (
+        (syscalls.MOUNT_ATTR_NOATIME, 0x400),
+        (syscalls.MOUNT_ATTR_NODIRATIME, 0x800),
+        (syscalls.MOUNT_ATTR_STRICTATIME, 0x1000000),
+        (syscalls.MOUNT_ATTR_NOSYMFOLLOW, 0x100),
+    ):
+        if attributes & attribute:
+            flags |= flag
+    return flags
 
 
 def clear_mask(set_: int, clear: int) -> int:

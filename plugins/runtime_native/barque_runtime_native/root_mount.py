@@ -37,11 +37,14 @@ class RootMount:
         """One line for people."""
         return f"root {self.path}{' read-only' if self.read_only else ''}"
 
-    def open(self) -> Root:
-        """Cut propagation to the host and attach a private clone of the root's tree on itself."""
-        set_tree_propagation("/", self.propagation or syscalls.MS_SLAVE)
-        place = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    def reach(self) -> int:
+        """The directory (O_PATH), opened while this process is still who may walk there."""
+        return os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def open(self, place: int) -> Root:
+        """Cut propagation to the host and attach a private clone of the root's tree on itself; closes `place`."""
         try:
+            set_tree_propagation("/", self.propagation or syscalls.MS_SLAVE)
             if self.propagation == syscalls.MS_SHARED:
                 make_private(place)
             flags = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE | syscalls.AT_EMPTY_PATH

@@ -44,7 +44,9 @@ class Container:
 
     def attach(self, request: Request, answer: Exchange) -> None:
         self.steps.append("attach")
-        answer.upgrade("application/vnd.docker.raw-stream" if self.tty else "application/vnd.docker.multiplexed-stream")
+        answer.upgrade(
+            "application/vnd.docker.raw-stream" if self.tty else "application/vnd.docker.multiplexed-stream"
+        )
         assert self.started.wait(20)
         self.code = self.process(answer)
         answer.hang_up()
@@ -78,7 +80,9 @@ def _until(condition: Callable[[], bool], seconds: float = 10) -> None:
         time.sleep(0.01)
 
 
-def test_output_goes_to_the_right_descriptor_and_the_code_is_the_containers(cli: Any, daemon: FakeDaemon) -> None:
+def test_output_goes_to_the_right_descriptor_and_the_code_is_the_containers(
+    cli: Any, daemon: FakeDaemon
+) -> None:
     def process(stream: Exchange) -> int:
         stream.frame(1, b"out\n")
         stream.frame(2, b"err\n")
@@ -291,7 +295,9 @@ def test_exec(cli: Any, daemon: FakeDaemon) -> None:
         return 9
 
     _exec_routes(daemon, process)
-    done = cli("exec", "-i", "-e", "A=1", "-u", "nobody", "-w", "/tmp", "web", "sh", "-c", "x", stdin=b"hello")
+    done = cli(
+        "exec", "-i", "-e", "A=1", "-u", "nobody", "-w", "/tmp", "web", "sh", "-c", "x", stdin=b"hello"
+    )
     assert (done.returncode, done.stdout, done.stderr) == (9, b"in: hello", b"oops")
     asked = daemon.seen("POST /containers/web/exec")[0].document
     assert asked["Cmd"] == ["sh", "-c", "x"]
@@ -312,7 +318,10 @@ def test_exec_of_what_cannot_start(cli: Any, daemon: FakeDaemon) -> None:
     assert cli("exec", "web", "nope").returncode == 127
     daemon.refuse("POST /containers/web/exec", 409, "container web is not running")
     done = cli("exec", "web", "ls")
-    assert (done.returncode, done.stderr) == (1, b"Error response from daemon: container web is not running\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        b"Error response from daemon: container web is not running\n",
+    )
 
 
 def test_start_attached_and_attach(cli: Any, daemon: FakeDaemon) -> None:
@@ -322,7 +331,9 @@ def test_start_attached_and_attach(cli: Any, daemon: FakeDaemon) -> None:
 
     container = Container(daemon, process)
     state = {"Running": True}
-    daemon.answer("GET /containers/web/json", {"Id": ID, "Config": {"Tty": False, "OpenStdin": False}, "State": state})
+    daemon.answer(
+        "GET /containers/web/json", {"Id": ID, "Config": {"Tty": False, "OpenStdin": False}, "State": state}
+    )
     done = cli("start", "-a", "web")
     assert (done.returncode, done.stdout) == (4, b"hi\n")
     assert container.steps == ["attach", "wait next-exit", "start"]
@@ -448,11 +459,14 @@ def test_the_terminal_is_restored_when_a_signal_ends_the_command(terminal: Any, 
     assert session.restored()
 
 
-def test_attach_makes_the_program_redraw_and_detaches_with_an_error(terminal: Any, daemon: FakeDaemon) -> None:
+def test_attach_makes_the_program_redraw_and_detaches_with_an_error(
+    terminal: Any, daemon: FakeDaemon
+) -> None:
     container = Container(daemon, _echo, tty=True)
     container.started.set()
     daemon.answer(
-        "GET /containers/web/json", {"Id": ID, "Config": {"Tty": True, "OpenStdin": True}, "State": {"Running": True}}
+        "GET /containers/web/json",
+        {"Id": ID, "Config": {"Tty": True, "OpenStdin": True}, "State": {"Running": True}},
     )
     session = terminal("attach", "web", rows=40, columns=100)
     session.read_until(b"ready\r\n")

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from barque.spi.log import LogQuery, LogSpec
+from barque_log_jsonfile import paths
 from barque_log_jsonfile.cursor import MAX_LINE
 from barque_log_jsonfile.paths import LogPaths
 from barque_log_jsonfile.plugin import JsonFileLog
@@ -269,3 +270,33 @@ def test_follow_without_inotify(driver, tmp_path, monkeypatch):
     write(driver, spec, b"b\n")
     assert next(entries).data == b"b\n"
     entries.close()
+
+
+@pytest.mark.parametrize("rotations", [1, 2, 3, 5])
+@pytest.mark.parametrize("function", ["_open_if_there", "_identity_at"])
+def test_files_are_found_in_order_while_a_writer_rotates(driver, tmp_path, monkeypatch, rotations, function):
+    """Before each look at a file the writer rotates several times, as it does when the reader is preempted."""
+    spec = spec_of(tmp_path, max_size=100, max_file=400)
+    writer = driver.log_open(spec)
+    numbers = iter(range(1000))
+    left = [6]
+    original = getattr(paths, function)
+
+    def rotating(path):
+        if left[0]:
+            left[0] -= 1
+            for _ in range(rotations):
+                writer.write("stdout", b"%d\n" % next(numbers), T)
+        return original(path)
+
+    for _ in range(10):
+        writer.write("stdout", b"%d\n" % next(numbers), T)
+    monkeypatch.setattr(paths, function, rotating)
+    found = [int(line) for line in read(driver, spec).split()]
+    assert found == list(range(found[-1] + 1))
+    left[0] = 30
+    done = []
+    query = LogQuery(follow=True, finished=lambda: bool(done) or (not left[0] and not done.append(1)))
+    found = [int(entry.data) for entry in driver.log_read(spec, query)]
+    writer.close()
+    assert found == list(range(next(numbers)))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VERSION"]
 
-_API_VERSION = "1.50"
+_API_VERSION = "1.51"
 
 
 def version(context: Context, values: Values) -> int:
