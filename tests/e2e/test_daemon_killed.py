@@ -212,3 +212,27 @@ def test_a_second_daemon_on_the_same_root_is_refused(own_daemon):
     assert second.returncode == 1
     assert "another barqued uses the data root" in second.stderr
     assert daemon.answers()
+
+
+@pytest.mark.row("R25")
+def test_one_bad_record_is_listed_as_dead_and_the_rest_goes_on(own_daemon):
+    import sqlite3
+
+    daemon = own_daemon
+    daemon.docker("run", "-d", "--name", "good", IMAGE, "sleep", "1000")
+    daemon.docker("create", "--name", "bad", IMAGE, "true")
+    daemon.kill()
+    with sqlite3.connect(daemon.base / "root" / "barque.db") as database:
+        database.execute(
+            'UPDATE containers SET document = \'{"name": "bad", "nonsense"\' WHERE document LIKE \'%"bad"%\''
+        )
+    database.close()
+    daemon.start()
+    states = {c["Names"][0]: c["State"] for c in daemon.json("GET", "/containers/json?all=1")}
+    assert states["/good"] == "running"
+    assert "dead" in states.values()
+    dead = next(c["Id"] for c in daemon.json("GET", "/containers/json?all=1") if c["State"] == "dead")
+    assert daemon.docker("inspect", dead).returncode == 0
+    assert daemon.docker("start", dead).returncode == 1
+    assert daemon.docker("rm", dead).returncode == 0
+    assert daemon.docker("ps", "-aq").stdout.count("\n") == 1

@@ -82,7 +82,7 @@ def docker_config(rootfs: Path, *args: str, cgroup: str = "/barque-test-native")
             "args": list(args),
             "cwd": "/",
             "env": ["PATH=/usr/local/bin:/bin"],
-            "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), CAPABILITIES),
+            "capabilities": {name: [*CAPABILITIES] for name in ("bounding", "effective", "permitted")},
             "oomScoreAdj": 0,
         },
         "root": {"path": str(rootfs)},

@@ -287,6 +287,7 @@ def test_user_namespace_and_exec(box, rootfs):
     mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
     config["linux"].update(uidMappings=mapping, gidMappings=mapping)
     config["linux"]["namespaces"].append({"type": "user"})
+    config["linux"]["sysctl"] = {}
     os.chown(rootfs, 100000, 100000)
     for path in rootfs.rglob("*"):
         os.chown(path, 100000, 100000, follow_symlinks=False)

@@ -154,11 +154,8 @@ def test_masked_and_readonly_paths(box):
         "for p in /proc/acpi /proc/scsi /sys/firmware; do [ -e $p ] && ls -A $p | wc -l; done; true"
     )
     assert set(out.split()) == {"0"}
-    out = box.sh(
-        "for p in /proc/sys/kernel/hostname /proc/sysrq-trigger /sys/kernel/notes; do (echo x > $p) 2>&1; done; true"
-    )
-    assert out.count("Read-only") + out.count("denied") == out.count("\n")
-    assert out.count("Read-only") >= 2
+    out = box.sh("for p in /proc/sys/kernel/hostname /sys/kernel/notes; do (echo x > $p) 2>&1; done; true")
+    assert out.count("Read-only") == 2
 
 
 @pytest.mark.row("S17")
@@ -181,7 +178,7 @@ def test_mounts_of_the_default_profile(box):
 @pytest.mark.row("S17")
 def test_devices_and_links(box):
     lines = box.sh(
-        "cd /dev; stat -c '%n %a %t:%T %F' null zero full random urandom tty; readlink fd stdin stdout stderr ptmx"
+        "cd /dev; stat -c '%n %a %t:%T %F' null zero full random urandom tty; for n in fd stdin stdout stderr ptmx; do readlink $n; done"
     ).splitlines()
     assert lines[:6] == [
         f"{name} 666 {major:x}:{minor:x} character special file"

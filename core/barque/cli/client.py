@@ -28,7 +28,11 @@ _IDLE = 1.0
 def query_string(query: Query) -> str:
     """`?a=1&b=x`; true is `1`, None, false and empty values are left out of mappings. Pairs are sent as they are."""
     if isinstance(query, Mapping):
-        pairs = [(k, "1" if v is True else str(v)) for k, v in query.items() if v not in (None, False, "")]
+        pairs = [
+            (k, "1" if v is True else str(v))
+            for k, v in query.items()
+            if v is not None and v is not False and v != ""
+        ]
     else:
         pairs = list(query)
     return "?" + "&".join(f"{quote(name)}={quote(value)}" for name, value in pairs) if pairs else ""

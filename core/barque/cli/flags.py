@@ -1,8 +1,7 @@
-"""The one declaration of a command's flags, and the parser of the command line.
+"""The one declaration of a command's flags, and what a command line said of them.
 
-A `Command` is data: `parse` reads argv by it in microseconds, and `barque.cli.help` makes typer's help and completion
-from the same data. The grammar is that of Go's pflag, as Docker's users know it: `--name value`, `--name=value`,
-`-e value`, `-evalue`, `-e=value`, `-it` together, booleans that may say `=false`, `--` ends the flags.
+A `Command` is data: `barque.cli.parsing` reads argv by it in microseconds, and `barque.cli.help` makes typer's help and
+completion from the same data.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from barque.cli.context import Context
 
-__all__ = ["Command", "Option", "Values", "flag", "number", "parse", "repeated", "text"]
+__all__ = ["Command", "Option", "Values", "flag", "number", "repeated", "text"]
 
 Scalar = str | int | bool | None
 
@@ -229,72 +228,3 @@ class Values:
         if self._options[name].kind != "list":
             raise KeyError(name)
         return self._lists.get(name, [])
-
-
-def parse(command: Command, argv: Sequence[str], path: str = "") -> Values:
-    """Read `argv` (what follows the command's name) by `command`.
-
-    Raises UsageError. `Values.help` is set, and the rest not read, when `--help` is met.
-    """
-    values = Values(command.options, path)
-    rest = list(argv)
-    while rest:
-        word = rest.pop(0)
-        if word == "--":
-            values.arguments += rest
-            break
-        if word.startswith("--"):
-            _long(command, values, word, rest)
-        elif word.startswith("-") and len(word) > 1:
-            _shorts(command, values, word, rest)
-        else:
-            values.arguments.append(word)
-            if not command.interspersed:
-                values.arguments += rest
-                break
-        if values.help:
-            return values
-    command.check_arguments(path, len(values.arguments))
-    return values
-
-
-def _long(command: Command, values: Values, word: str, rest: list[str]) -> None:
-    name, equals, value = word.partition("=")
-    option = command.by_name.get(name)
-    if option is None:
-        if name == "--help":
-            values.help = True
-            return
-        raise UsageError(f"unknown flag: {name}")
-    if option.kind == "bool":
-        values.store(option, value if equals else "true")
-    elif equals:
-        values.store(option, value)
-    elif rest:
-        values.store(option, rest.pop(0))
-    else:
-        raise UsageError(f"flag needs an argument: {name}")
-
-
-def _shorts(command: Command, values: Values, word: str, rest: list[str]) -> None:
-    letters = word[1:]
-    while letters:
-        letter, letters = letters[0], letters[1:]
-        option = command.by_name.get(f"-{letter}")
-        if option is None:
-            if letter == "h":
-                values.help = True
-                return
-            raise UsageError(f"unknown shorthand flag: '{letter}' in {word}")
-        if option.kind == "bool":
-            if letters.startswith("="):
-                values.store(option, letters[1:])
-                return
-            values.store(option, "true")
-        elif letters:
-            values.store(option, letters.removeprefix("="))
-            return
-        elif rest:
-            values.store(option, rest.pop(0))
-        else:
-            raise UsageError(f"flag needs an argument: '{letter}' in {word}")

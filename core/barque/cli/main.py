@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from barque.cli import tree
 from barque.cli.context import Context
 from barque.cli.errors import CliError, Exit, UsageError
-from barque.cli.flags import Command, Values, parse
+from barque.cli.flags import Command, Values
 from barque.cli.global_flags import GLOBAL_OPTIONS
+from barque.cli.parsing import parse
 
 __all__ = ["main", "run"]
 

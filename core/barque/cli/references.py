@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["familiar", "registry", "split", "strip_digest"]
+__all__ = ["complaint", "familiar", "registry", "split", "strip_digest"]
 
 _NAME = re.compile(
     r"(?:(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)(?:\.[A-Za-z0-9-]+)*(?::[0-9]+)?/|\[[0-9a-fA-F:]+\](?::[0-9]+)?/)?"
@@ -47,6 +47,15 @@ def strip_digest(reference: str) -> str:
     """The name without a digest, unless that is all it has besides the repository."""
     parts = split(reference)
     return f"{parts[0]}:{parts[1]}" if parts and parts[1] and parts[2] else reference
+
+
+def complaint(reference: str) -> str:
+    """Why `split` does not take the reference, in Docker's words."""
+    name, _, _ = reference.partition(":")
+    if split(reference.lower()) is None:
+        return "invalid reference format"
+    path = name if "/" in name else f"library/{name}"
+    return f"invalid reference format: repository name ({path}) must be lowercase"
 
 
 def registry(name: str) -> str:

@@ -98,7 +98,7 @@ def suggest(words: str) -> str:
     import difflib
 
     group = words.partition(" ")[0]
-    candidates = [*COMMANDS, *ALIASES] if " " in words else [*COMMANDS, *GROUPS]
+    candidates = [*COMMANDS] if " " in words else [*COMMANDS, *GROUPS]
     if " " in words:
         candidates = [path for path in candidates if path.startswith(f"{group} ")]
-    return next(iter(difflib.get_close_matches(words, candidates, n=1, cutoff=0.7)), "")
+    return next(iter(difflib.get_close_matches(words, candidates, n=1, cutoff=0.6)), "")

@@ -93,7 +93,9 @@ def build_engine(root: Path, run: Path, profile_name: str) -> BarqueEngine:
     layout = Layout(root.absolute(), run.absolute())
     layout.make()
     drivers = Drivers(profile, layout)
-    pool = ThreadPoolExecutor(1)  # the launcher loads its drivers in a process of its own, while we do ours here
+    pool = ThreadPoolExecutor(
+        1
+    )  # the launcher loads its drivers in a process of its own, while we do ours here
     launcher = pool.submit(Launcher.spawn, drivers.refs(), sys.path)
     pool.shutdown(wait=False)
     database = Database(layout.database)

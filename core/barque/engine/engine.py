@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from barque.engine.core import Core
 from barque.engine.ending import Ender
 from barque.engine.events import Subscription
 from barque.engine.execs import ExecService
-from barque.engine.records import WaitHandle, decode
+from barque.engine.records import WaitHandle, decode, unreadable
 from barque.engine.starting import Starter
 from barque.engine.validation import signal_number
 from barque.plugins.facades import FrontendDriver
@@ -39,6 +40,8 @@ from barque.spi.log import LogEntry
 
 __all__ = ["BarqueEngine"]
 
+_log = logging.getLogger(__name__)
+
 
 class BarqueEngine:
     """One engine on one data root. Thread-safe. See `barque.spi.frontend.Engine` for the methods."""
@@ -59,8 +62,12 @@ class BarqueEngine:
         core = self._core
         core.images.load()
         core.networks.load()
-        for _, document in core.database.all("containers"):
-            self._containers.add(decode(document))
+        for id, document in core.database.all("containers"):
+            try:
+                self._containers.add(decode(document))
+            except ValueError as error:
+                _log.error("container %s: its record is damaged and it is listed as dead: %s", id[:12], error)
+                self._containers.add(unreadable(id, document))
         self._adopter.adopt_all()
 
     def settle(self) -> None:

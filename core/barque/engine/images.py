@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import threading
 import time
@@ -30,6 +31,7 @@ from barque.store.database import Database
 
 __all__ = ["ImageService", "StoredImage", "StoredLayer"]
 
+_log = logging.getLogger(__name__)
 _PARALLEL_LAYERS = 3
 
 
@@ -74,7 +76,10 @@ class ImageService:
     def load(self) -> None:
         """Read all images from the database."""
         for id, document in self._database.all("images"):
-            self._images[id] = _adapter.validate_json(document)
+            try:
+                self._images[id] = _adapter.validate_json(document)
+            except ValueError as error:
+                _log.error("image %s: its record is damaged and it is left out: %s", id, error)
 
     def all(self) -> tuple[Image, ...]:
         """All images, newest first."""

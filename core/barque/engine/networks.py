@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import threading
@@ -20,6 +21,8 @@ from barque.spi.network import Endpoint, EndpointSpec, NetworkCapability, Networ
 from barque.store.database import Database
 
 __all__ = ["Connection", "NetworkService"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,10 @@ class NetworkService:
     def load(self) -> None:
         """Read what is stored and add the profile's own networks. Cheap: no driver is imported."""
         for id, document in self._database.all("networks"):
-            self._networks[id] = _adapter.validate_json(document)
+            try:
+                self._networks[id] = _adapter.validate_json(document)
+            except ValueError as error:
+                _log.error("network %s: its record is damaged and it is left out: %s", id, error)
         names = {n.spec.name for n in self._networks.values()}
         for name in self._drivers.names("network"):
             if name not in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Mapping
@@ -54,6 +55,20 @@ def encode(stored: StoredContainer) -> str:
 def decode(document: str) -> StoredContainer:
     """The inverse of `encode`. Errors: ValueError (pydantic's)."""
     return _adapter.validate_json(document)
+
+
+def unreadable(id: str, document: str) -> StoredContainer:
+    """What stands for a row that cannot be decoded: a dead container, to be seen and removed (row R25)."""
+    try:
+        found = json.loads(document)
+        name = str(found["name"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        name = id[:12]
+    return StoredContainer(
+        id=id, name=name, created_ns=0, image_id="", config=ContainerConfig("?"), path="?", args=(),
+        platform=Platform(), runtime="", storage="", log_driver="", log_options={}, hostname="",
+        state=ContainerState("dead", error="the container's record is damaged"),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,15 @@ from barque.engine.sandboxes import open_sandbox
 from barque.oci.spec import SpecInputs, runtime_spec
 from barque.shim.client import ShimClient, read_event
 from barque.shim.protocol import ShimConfig
-from barque.spi.errors import BarqueError, Conflict, Internal, InvalidArgument, NotFound, Unavailable, from_wire
+from barque.spi.errors import (
+    BarqueError,
+    Conflict,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+    from_wire,
+)
 from barque.spi.frontend import ContainerState
 from barque.spi.network import PortBinding
 

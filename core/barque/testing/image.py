@@ -38,7 +38,9 @@ _ROUNDS = 5
 class MemorySink:
     """A `BlobSink` that keeps what it gets. `begun` is there from the start; `fail_after` bytes it raises `error`."""
 
-    def __init__(self, begun: bytes | bytearray = b"", fail_after: int = -1, error: BarqueError | None = None) -> None:
+    def __init__(
+        self, begun: bytes | bytearray = b"", fail_after: int = -1, error: BarqueError | None = None
+    ) -> None:
         self.data = bytearray(begun)
         self.restarts = 0
         self.largest_piece = 0

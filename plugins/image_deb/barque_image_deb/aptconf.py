@@ -33,6 +33,8 @@ def configuration(state: Path, architecture: str, host: Iterable[str]) -> str:
         "Dir::State::status": f"{state}/status",
         "Dir::Cache": f"{state}/cache/",
         "Dir::Cache::archives": f"{state}/archives/",
+        # Only of use where the dpkg status changes; ours is empty for ever.
+        "Dir::Cache::srcpkgcache": "",
         "Dir::Etc::main": "/dev/null",
         "Dir::Etc::parts": "/dev/null",
         "Dir::Etc::sourcelist": f"{state}/barque.sources",

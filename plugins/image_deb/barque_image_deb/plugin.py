@@ -41,7 +41,8 @@ class DebConfig:
     keyring: path of the archive's public keys; empty: those the host's sources name.
     components: parts of the archive; empty: those the host's sources name (`main` with `mirror`).
     lists_max_age: seconds after which the package lists are fetched anew.
-    cache_bytes: how much of packages and built layers is kept for the next time.
+    cache_bytes: how much of packages (for each suite) and built layers is kept for the next time. The package lists, about 60 MB a
+        suite, come on top.
     max_size: bytes one package may unpack to.
     """
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 from barque.cli.context import Context
 from barque.cli.filters import filters_parameter
 from barque.cli.flags import Command, Values, flag, number, repeated, text
 from barque.cli.listing import FORMAT_HELP, Listing, print_listing
+from barque.cli.quoting import go_quote
 from barque.cli.units import human_duration, human_size
 
 TYPE_CHECKING = False
@@ -102,7 +102,7 @@ def _image(row: Any, long: bool) -> str:
 
 def _command(row: Any, long: bool) -> str:
     command = row.get("Command") or ""
-    return json.dumps(command if long else ellipsis(command, 20), ensure_ascii=False)
+    return go_quote(command if long else ellipsis(command, 20))
 
 
 def _names(row: Any, long: bool) -> str:

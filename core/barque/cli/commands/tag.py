@@ -12,13 +12,13 @@ __all__ = ["TAG"]
 
 def tag(context: Context, values: Values) -> int:
     """Give an image one more name."""
-    from barque.cli.references import split
+    from barque.cli.references import complaint, split
 
     source, target = values.arguments
     parts = split(target)
     if parts is None:
         raise CliError(
-            f'Error parsing reference: "{target}" is not a valid repository/tag: invalid reference format'
+            f'Error parsing reference: "{target}" is not a valid repository/tag: {complaint(target)}'
         )
     name, label, digest = parts
     if digest:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 
 from barque.cli.gotemplate.values import TemplateError, compare, equal, go_json, go_print
+from barque.cli.quoting import go_quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _verb(letter: str, flags: str, width: str, precision: str | None, value: Any
             f"%{flags.replace('#', '').replace('0', '')}{width}{points if letter == 's' else ''}s" % shown
         )
     if letter == "q":
-        return f"%{flags.replace('0', '')}{width}s" % json.dumps(go_print(value), ensure_ascii=False)
+        return f"%{flags.replace('0', '')}{width}s" % go_quote(go_print(value))
     if letter == "t" and isinstance(value, bool):
         return go_print(value)
     number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,117 @@
+"""Which daemon on this host is this one, when there are several in one network namespace.
+
+Each needs a default bridge, a table and an interface group of its own: what carries them is its, and what a crash left
+of them is its to remove. The first daemon takes the configured names, the next ones number theirs. A lock shows
+which are taken; the number is remembered in the options of the networks that the engine keeps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from barque.spi.errors import FailedPrecondition
+from barque_net_bridge.settings import group_of, interface_name, table_name
+
+__all__ = ["OPTION", "Instance", "claim", "instance", "number_of"]
+
+log = logging.getLogger(__name__)
+
+OPTION = "barque.network.instance"
+_LOCKS = "/run/barque-net"
+_MOST = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An instance's names: default bridge, nftables table, interface group (the next one is for its dead links)."""
+
+    number: int
+    bridge: str
+    table: str
+    group: int
+
+
+def instance(bridge: str, table: str, number: int) -> Instance:
+    """The names of instance `number`: `barque0` and `barque`, then `barque1` and `barque_1`, and so on."""
+    if number > 0:
+        stem, digits = re.fullmatch(r"(.*?)([0-9]*)", bridge).groups()  # type: ignore[union-attr]  # it always matches
+        bridge = f"{stem}{int(digits or 0) + number}"
+        table = f"{table}_{number}"
+    return Instance(number, interface_name(bridge), table_name(table), group_of(bridge))
+
+
+def number_of(options: Mapping[str, str]) -> int:
+    """The number that a stored network remembers."""
+    value = options.get(OPTION, "0")
+    return int(value) if value.isascii() and value.isdecimal() and len(value) < 3 else 0
+
+
+def claim(bridge: str, table: str, stored: int | None) -> tuple[Instance, int]:
+    """Take an instance's names in the calling thread's network namespace, until the returned descriptor is closed.
+
+    `stored` is the number that this daemon had before, None for a new one. Errors: FailedPrecondition.
+    """
+    numbers = range(_MOST) if stored is None else (stored,)
+    for number in numbers:
+        wanted = instance(bridge, table, number)
+        try:
+            return wanted, _lock(wanted.bridge)
+        except BlockingIOError:
+            continue
+    raise FailedPrecondition(
+        f"bridge {instance(bridge, table, numbers[-1]).bridge} belongs to another running daemon on this host",
+        hint="stop that one, or name another bridge and table for one of them in its profile",
+    )
+
+
+def _lock(bridge: str) -> int:
+    """A descriptor that holds the lock. BlockingIOError: a living process has it. Where there can be no lock, none is kept:
+    -1."""
+    try:
+        namespace = os.stat("/proc/thread-self/ns/net").st_ino
+        os.makedirs(_LOCKS, 0o700, exist_ok=True)
+        _prune()
+        path = f"{_LOCKS}/{namespace}-{bridge}"
+        while True:
+            descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _same(descriptor, path):
+                    return descriptor
+            except BlockingIOError:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        log.warning("other daemons on this host cannot be told from this one: %s", error)
+        return -1
+
+
+def _prune() -> None:
+    """Remove the lock files that nobody holds: of daemons that were killed, in namespaces that may be gone."""
+    for name in os.listdir(_LOCKS):
+        path = f"{_LOCKS}/{name}"
+        with contextlib.suppress(OSError):  # it is held, or somebody else was faster
+            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _same(descriptor, path):
+                    os.unlink(path)
+            finally:
+                os.close(descriptor)
+
+
+def _same(descriptor: int, path: str) -> bool:
+    """Whether the file is still the one at its path: somebody may have removed it before it was locked."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False

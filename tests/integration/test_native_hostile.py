@@ -1,0 +1,281 @@
+"""What a hostile image or container tries against the native runtime, row by row of the acceptance list."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from native_bundle import COMMAND, Box, import_paths, make_rootfs, mount, write_config
+
+pytestmark = pytest.mark.root
+
+INTERPRETER = Path(os.path.realpath(sys.executable))
+
+
+@pytest.fixture
+def rootfs(tmp_path):
+    return make_rootfs(tmp_path / "rootfs")
+
+
+@pytest.fixture
+def box(tmp_path, rootfs):
+    box = Box(tmp_path, rootfs)
+    yield box
+    box.close()
+
+
+@pytest.fixture
+def interpreter_unchanged():
+    before = hashlib.sha256(INTERPRETER.read_bytes()).hexdigest()
+    yield
+    assert hashlib.sha256(INTERPRETER.read_bytes()).hexdigest() == before
+
+
+# Every process of the container that is the interpreter could be written to: try it, by the names there are.
+ATTACK = """
+import os
+for name in os.listdir('/proc'):
+    if not name.isdigit():
+        continue
+    try:
+        link = os.readlink(f'/proc/{name}/exe')
+    except OSError as error:
+        print(name, 'readlink', error.strerror)
+        continue
+    for flags in (os.O_WRONLY, os.O_RDWR | os.O_TRUNC):
+        try:
+            fd = os.open(f'/proc/{name}/exe', flags)
+        except OSError as error:
+            print(name, link, error.strerror)
+        else:
+            print(name, link, 'WRITABLE')
+            os.write(fd, b'owned')
+"""
+
+
+@pytest.fixture
+def shared_interpreter(rootfs):
+    """The standard library in the image, so that the interpreter works when the container executes it."""
+    directory = Path(os.__file__).parent
+    target = rootfs / str(directory)[1:]
+    target.parent.mkdir(parents=True)
+    shutil.copytree(directory, target, ignore=shutil.ignore_patterns("test", "dist-packages", "config-*", "__pycache__", "*.a"))
+    for library in re.findall(r"(/\S+) \(0x", subprocess.run(["ldd", INTERPRETER], capture_output=True, text=True, check=True).stdout):
+        place = rootfs / library[1:]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(library, place)
+    (rootfs / "attack.py").write_text(ATTACK)
+
+
+@pytest.mark.row("S1")
+@pytest.mark.parametrize("how", ["path", "shebang"])
+@pytest.mark.parametrize("entry", ["run", "exec"])
+def test_interpreter_cannot_be_written_through_self_exe(box, rootfs, how, entry, shared_interpreter, interpreter_unchanged):
+    (rootfs / "script").write_text("#!/proc/self/exe /attack.py\n")
+    (rootfs / "script").chmod(0o755)
+    words = ["/proc/self/exe", "/attack.py"] if how == "path" else ["/script"]
+    if entry == "run":
+        result = box.run(box.config(*words))
+    else:
+        box.start("sleep", "1000")
+        result = box.call("exec", "box", *words)
+    # Either the kernel refuses to execute it, or what runs is a file on a read-only mount.
+    assert "WRITABLE" not in result.stdout
+    if result.returncode == 0:
+        assert "Read-only file system" in result.stdout, result
+
+
+@pytest.mark.row("S1")
+def test_joining_process_is_not_the_interpreter_of_the_host_even_for_a_tracer(box, interpreter_unchanged):
+    """With CAP_SYS_PTRACE a container can look at a process that joins it: that must be the read-only clone."""
+    config = box.config(
+        "sh", "-c",
+        "while :; do for p in /proc/[0-9]*; do [ $p = /proc/1 ] || [ $p = /proc/$$ ] || "
+        "(: >> $p/exe) 2>>/tmp/tries; done; done",
+    )  # fmt: skip
+    for names in config["process"]["capabilities"].values():
+        names.append("CAP_SYS_PTRACE")
+    config["mounts"].append(mount("/tmp", "tmpfs", "tmpfs"))
+    box.start(config=config)
+    for _ in range(20):
+        assert box.call("exec", "box", "true").returncode == 0
+    tries = box.call("exec", "box", "sh", "-c", "sort /tmp/tries | uniq -c").stdout
+    assert "exe" in tries
+
+
+def trace(box, tmp_path, *words):
+    """The system calls of the runtime that name files, by process."""
+    log = tmp_path / "trace"
+    if not shutil.which("strace"):
+        pytest.skip("needs strace")
+    subprocess.run(
+        ["strace", "-f", "-s", "300", "-e", "trace=%file,openat2,setns,execve", "-o", log, *COMMAND, "--root", str(box.root), *words],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=100, check=False,
+        env={**os.environ, "PYTHONPATH": import_paths()},
+    )  # fmt: skip
+    calls = {}
+    for line in log.read_text().splitlines():
+        pid, _, call = line.partition(" ")
+        calls.setdefault(pid, []).append(call.strip())
+    return calls
+
+
+def after(calls, entry):
+    """What each process that entered the container did between that and its program."""
+    found = []
+    for lines in calls.values():
+        inside = next((i for i, line in enumerate(lines) if re.match(entry, line)), None)
+        if inside is not None:
+            rest = lines[inside + 1 :]
+            end = next((i for i, line in enumerate(rest) if line.startswith("execve(\"/bin")), len(rest))
+            found.append(rest[:end])
+    assert found
+    return [line for lines in found for line in lines]
+
+
+ALLOWED = re.compile(
+    r'(openat\(AT_FDCWD, "/etc/passwd", O_RDONLY\|O_NOCTTY\|O_NONBLOCK\|O_CLOEXEC\)'
+    r'|openat\(AT_FDCWD, "/", O_RDONLY\|O_CLOEXEC\|O_PATH\|O_DIRECTORY\)'
+    r'|chdir\("/"\)|getcwd\(|mount\("", "\.", .*MS_REC\|MS_SLAVE|umount2\("\.", MNT_DETACH\)|chdir\("/tmp"\)'
+    r'|mount_setattr\(\d+, "", AT_EMPTY_PATH'
+    r'|(newfstatat|faccessat2)\(AT_FDCWD, "/(usr/local/bin|bin)/(sh|nothing)"|\+\+\+ |--- |<\.\.\. )'
+)
+
+
+@pytest.fixture
+def canaries(rootfs):
+    """Files that a careless runtime would load from the image."""
+    library = Path(os.__file__).parent
+    for name in ("os.py", "encodings/__init__.py", "traceback.py", "linecache.py", "json/__init__.py", "json/decoder.py"):
+        path = rootfs / str(library / name)[1:]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("open('/dev/canary', 'w')\n")
+    (rootfs / "etc/nsswitch.conf").write_text("passwd: canary\n")
+    (rootfs / "etc/ld.so.preload").write_text("/canary.so\n")
+    (rootfs / "lib/x86_64-linux-gnu").mkdir(parents=True)
+    for name in ("libnss_canary.so.2", "libseccomp.so.2", "libc.so.6"):
+        (rootfs / "lib/x86_64-linux-gnu" / name).write_text("canary")
+
+
+@pytest.mark.row("S2")
+@pytest.mark.parametrize("program", ["sh", "nothing", "bad-directory", "terminal"])
+def test_run_opens_nothing_of_the_image(box, tmp_path, canaries, program):
+    config = box.config(*(["nothing"] if program == "nothing" else ["sh", "-c", "true"]))
+    if program == "bad-directory":
+        config["process"]["cwd"] = "/etc/passwd"
+    config["process"]["terminal"] = program == "terminal"
+    write_config(box.bundle, config)
+    calls = trace(box, tmp_path, "run", "-b", str(box.bundle), "box")
+    strange = [line for line in after(calls, "pivot_root") if not ALLOWED.match(line)]
+    assert strange == []
+
+
+@pytest.mark.row("S2")
+@pytest.mark.parametrize("program", ["sh", "nothing"])
+def test_exec_opens_nothing_of_the_image(box, tmp_path, canaries, program):
+    box.start("sleep", "1000")
+    calls = trace(box, tmp_path, "exec", "box", program, "-c", "true")
+    strange = [line for line in after(calls, r"setns\(\d+, .*CLONE_NEWNS") if not ALLOWED.match(line)]
+    assert strange == []
+
+
+@pytest.mark.row("S3")
+@pytest.mark.parametrize("entry", ["run", "exec"])
+def test_no_descriptor_of_the_host_as_working_directory(box, entry, rootfs):
+    (rootfs / "link").symlink_to("/proc/self/fd/7")
+    if entry == "exec":
+        box.start("sleep", "1000")
+    for cwd in [*(f"/proc/self/fd/{number}" for number in range(24)), "/proc/self/fd/9/../../..", "/proc/1/fd/5", "/proc/self/cwd/../..", "/link"]:
+        if entry == "run":
+            config = box.config("sh", "-c", "ls -id . /")
+            config["process"]["cwd"] = cwd
+            result = box.run(config)
+        else:
+            result = box.call("exec", "--cwd", cwd, "box", "sh", "-c", "ls -id . /")
+        if result.returncode == 0:
+            here, top = (line.split()[0] for line in result.stdout.splitlines())
+            assert here == top, cwd
+        else:
+            assert "process.cwd" in result.stderr, result
+
+
+@pytest.mark.row("S4")
+def test_hostile_init_cannot_look_into_a_joining_process(box):
+    """Pid 1 tries to open the descriptors and the memory of whoever appears."""
+    config = box.config(
+        "sh", "-c",
+        "while :; do for p in /proc/[0-9]*; do case $p in /proc/1|/proc/$$) continue;; esac; "
+        "for f in $p/fd/* $p/mem $p/environ; do (: < $f) 2>/dev/null && readlink $f >> /tmp/got; done; done; done",
+    )  # fmt: skip
+    config["mounts"].append(mount("/tmp", "tmpfs", "tmpfs"))
+    box.start(config=config)
+    for _ in range(20):
+        assert box.call("exec", "-u", "1000:1000", "box", "true").returncode == 0
+    got = box.call("exec", "box", "sh", "-c", "cat /tmp/got 2>/dev/null; true").stdout
+    assert str(box.directory) not in got
+    assert "cgroup" not in got
+    assert "python" not in got
+
+
+@pytest.mark.row("S8")
+def test_console_comes_from_the_master_not_from_a_name(box, rootfs):
+    """/dev/pts is a directory of the image with a file for every number: nothing of it is opened."""
+    config = box.config("sh", "-c", "tty; ls -l /dev/console")
+    config["process"]["terminal"] = True
+    config["mounts"] = [each for each in config["mounts"] if each["destination"] != "/dev/pts"]
+    result = box.run(config)
+    assert result.returncode == 1
+    assert "devpts" in result.stderr
+
+
+@pytest.mark.row("S9")
+def test_writes_to_proc_go_to_the_kernels_own(box, rootfs):
+    """The image brings its own /proc/sys and /proc/self, and no proc is mounted."""
+    for path in ("proc/sys/net/ipv4", "proc/self/attr", "proc/thread-self/attr"):
+        (rootfs / path).mkdir(parents=True)
+    for path in ("proc/sys/net/ipv4/ip_unprivileged_port_start", "proc/self/oom_score_adj", "proc/self/attr/exec"):
+        (rootfs / path).write_text("image")
+    config = box.config("sleep", "1000")
+    config["mounts"] = [each for each in config["mounts"] if each["destination"] != "/proc"]
+    config["process"]["oomScoreAdj"] = 500
+    pid = box.start(config=config)
+    assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "500\n"
+    ports = subprocess.run(
+        ["nsenter", "-t", str(pid), "-n", "cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start"], capture_output=True, text=True, check=True
+    )
+    assert ports.stdout == "0\n"
+    for path in ("proc/sys/net/ipv4/ip_unprivileged_port_start", "proc/self/oom_score_adj", "proc/self/attr/exec"):
+        assert (rootfs / path).read_text() == "image"
+
+
+@pytest.mark.row("S11")
+@pytest.mark.parametrize("kind", ["fifo", "huge", "link", "directory"])
+def test_strange_passwd_takes_no_time(box, rootfs, kind):
+    path = rootfs / "etc/passwd"
+    path.unlink()
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "huge":
+        path.write_bytes(b"x" * 1000)
+        os.truncate(path, 1 << 40)
+    elif kind == "link":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    begin = time.monotonic()
+    assert box.sh("echo $HOME") == "/\n"
+    assert time.monotonic() - begin < 10
+
+
+@pytest.mark.row("S14")
+def test_host_cgroups_cannot_be_seen_or_written(box):
+    out = box.sh("ls /sys/fs/cgroup/memory | grep -c barque; (echo 1 > /sys/fs/cgroup/memory/memory.limit_in_bytes) 2>&1; (echo 0 > /sys/fs/cgroup/memory/tasks) 2>&1; true")
+    assert out.splitlines()[0] == "0"
+    assert out.count("Read-only") == 2
