@@ -182,26 +182,21 @@ class Box:
         return result.stdout
 
     def start(self, *args: str, config: dict[str, Any] | None = None, id: str = "box") -> int:
-        """Start it, detached, output thrown away; its pid."""
+        """Start it, detached; its pid."""
         write_config(self.bundle, config or self.config(*args))
-        pid_file, log = self.directory / "pid", self.directory / "stderr"
-        # Not a pipe: the container keeps its standard error open.
-        with log.open("wb") as stderr:
-            result = subprocess.run(
-                [*COMMAND, "--root", str(self.root), "run", "-d", "-b", str(self.bundle), "--pid-file", str(pid_file), id],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, timeout=60, check=False,
-                env={**os.environ, "PYTHONPATH": import_paths()},
-            )  # fmt: skip
-        assert result.returncode == 0, log.read_text()
+        pid_file = self.directory / "pid"
+        self.detached("run", "-d", "-b", str(self.bundle), "--pid-file", str(pid_file), id)
         return int(pid_file.read_text())
 
-    def exec_detached(self, *words: str) -> None:
-        """`exec -d`, output thrown away: a pipe would be held open by the program."""
-        subprocess.run(
-            [*COMMAND, "--root", str(self.root), "exec", "-d", "box", *words],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60, check=True,
-            env={**os.environ, "PYTHONPATH": import_paths()},
-        )  # fmt: skip
+    def detached(self, *words: str) -> None:
+        """A command whose container lives on. Output goes to files: a pipe would be held open."""
+        log = self.directory / "stderr"
+        with log.open("wb") as stderr, (self.directory / "stdout").open("wb") as stdout:
+            result = subprocess.run(
+                [*COMMAND, "--root", str(self.root), *words], stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr,
+                timeout=60, check=False, env={**os.environ, "PYTHONPATH": import_paths()},
+            )  # fmt: skip
+        assert result.returncode == 0, log.read_text()
 
     def state(self) -> dict[str, Any]:
         """The state."""

@@ -169,20 +169,42 @@ def test_interface_of_that_name_which_is_no_bridge(lab: NetworkLab) -> None:
         lab.run(None, "ip", "link", "delete", "barque0")
 
 
-def test_two_instances_on_one_host_do_not_touch_each_other(lab: NetworkLab) -> None:
+def test_two_daemons_on_one_host_do_not_touch_each_other(lab: NetworkLab) -> None:
     attached = lab.attach(lab.network(), ports=(PortBinding(80, host_port=8080),))
-    second = BridgeNetwork("bridge", BridgeConfig(bridge="barque1", table="barque1"))
-    other = NetworkLab(lab.wire, lambda: second)
+    lab.settled_links()
+    others = lab.links()
+    rules = ruleset(lab)
+    other = NetworkLab(lab.wire, lab.factory)
     try:
-        network = other.network("second")
-        other.driver.network_restore((network,), ())
+        (network,), (one, two) = other.crash(["bridge"], 2, ports=(PortBinding(80),))
+        assert network.subnets != lab.network().subnets
+        for _ in range(2):  # its successor knows that it is the second
+            assert other.driver.network_create(network) == network
+            other.driver.network_restore((network,), (one.endpoint,))
+            assert "barque1" in lab.links()
+            with serve(one.netns, 80):
+                assert ask(lab.wire.peer, lab.wire.host_address, one.endpoint.ports[0].host_port)
+            other.driver.network_close()
+            other.driver = lab.factory()
+        other.driver.network_create(network)
         with pytest.raises(Conflict):
             other.attach(network, ports=(PortBinding(80, host_port=8080),))
-        other.driver.network_restore((), ())
-        with serve(attached.netns, 80):
+        with serve(attached.netns, 80), serve(one.netns, 80):
             assert ask(lab.wire.peer, lab.wire.host_address, 8080)
+            assert unreachable(one.netns, attached.address, 80)
+        lab.run(None, "nft", "flush ruleset")
+        assert eventually(lambda: rules in ruleset(lab) and "barque_1" in ruleset(lab), 5)
     finally:
+        other.driver.network_restore((), ())
         other.close()
+    lab.run(None, "nft", "delete table ip barque_1")
+    assert lab.links_soon(others) == others
+
+
+def test_daemon_whose_names_another_one_took_says_so(lab: NetworkLab) -> None:
+    network = lab.network()
+    with pytest.raises(FailedPrecondition, match="barque0 belongs to another running daemon"):
+        lab.factory().network_create(network)
 
 
 def test_crash_with_many_endpoints_is_cleaned_up_quickly(lab: NetworkLab) -> None:

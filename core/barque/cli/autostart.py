@@ -28,38 +28,39 @@ def start_daemon(address: Address, profile: str) -> socket.socket:
     run_dir = os.path.dirname(address.path)
     try:
         os.makedirs(run_dir, mode=0o700, exist_ok=True)
-        lock = os.open(
-            os.path.join(run_dir, "start.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
+        with (
+            _File(os.path.join(run_dir, "start.lock")) as lock,
+            _File(os.path.join(run_dir, "barqued.log")) as log,
+        ):
+            fcntl.flock(lock.fd, fcntl.LOCK_EX)
+            log.mark()
+            sock = _try(address)
+            return sock if sock is not None else _wait(address, _spawn(run_dir, address, profile, log), log)
     except OSError as error:
         raise DaemonUnavailable(
             f"cannot start the Barque daemon: {error.strerror}: {error.filename or run_dir}",
             hint="start `barqued` yourself, or name a running daemon by --host",
         ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if (sock := _try(address)) is not None:
-            return sock
-        with _Log(os.path.join(run_dir, "barqued.log")) as log:
-            return _wait(address, _spawn(run_dir, address, profile, log), log)
-    finally:
-        os.close(lock)
 
 
-class _Log:
-    """The file that takes the daemon's output, opened for one start of it."""
+class _File:
+    """A file beside the socket, ours alone; never one that a link leads to."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         self.fd = os.open(path, flags, 0o600)
-        self._start = os.fstat(self.fd).st_size
+        self._start = 0
 
-    def __enter__(self) -> _Log:
+    def __enter__(self) -> _File:
         return self
 
     def __exit__(self, *_error: object) -> None:
         os.close(self.fd)
+
+    def mark(self) -> None:
+        """Everything written so far is of no interest to `tail`."""
+        self._start = os.fstat(self.fd).st_size
 
     def tail(self) -> str:
         """The last lines that this daemon wrote, for a message."""
@@ -78,21 +79,18 @@ def _try(address: Address) -> socket.socket | None:
         raise
 
 
-def _spawn(run_dir: str, address: Address, profile: str, log: _Log) -> subprocess.Popen[bytes]:
+def _spawn(run_dir: str, address: Address, profile: str, log: _File) -> subprocess.Popen[bytes]:
     command = [_program(), "--run-dir", run_dir, "--host", address.url]
     if profile:
         command += ["--profile", profile]
-    try:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log.fd,
-            stderr=log.fd,
-            cwd="/",
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise DaemonUnavailable(f"cannot start the Barque daemon: {command[0]}: {error.strerror}") from error
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=log.fd,
+        stderr=log.fd,
+        cwd="/",
+        start_new_session=True,
+    )
 
 
 def _program() -> str:
@@ -110,7 +108,7 @@ def _program() -> str:
     return found
 
 
-def _wait(address: Address, daemon: subprocess.Popen[bytes], log: _Log) -> socket.socket:
+def _wait(address: Address, daemon: subprocess.Popen[bytes], log: _File) -> socket.socket:
     deadline = time.monotonic() + _PATIENCE
     pause = 0.01
     while time.monotonic() < deadline:

@@ -62,12 +62,19 @@ def _tcp(url: str, rest: str) -> Address:
     name = name.removeprefix("[").removesuffix("]")
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise CliError(f"unable to parse docker host `{url}`", hint="use tcp://127.0.0.1:PORT")
-    if name not in _LOOPBACK and not name.startswith("127."):
+    if not _is_loopback(name):
         raise CliError(
             f"TLS is not supported yet, and {url} without it would let the network command this daemon",
             hint="forward the daemon's socket with ssh -L",
         )
     return Address(url, host=name, port=int(port))
+
+
+def _is_loopback(name: str) -> bool:
+    """Literally so: a name that only resolves to loopback today is not enough, and `127.0.0.1.example.com` is a name."""
+    parts = name.split(".")
+    numeric = len(parts) == 4 and all(part.isascii() and part.isdigit() for part in parts)
+    return name in _LOOPBACK or (numeric and parts[0] == "127")
 
 
 def dial(address: Address, timeout: float | None = None) -> socket.socket:

@@ -14,6 +14,7 @@ from barque.engine.images import ImageService
 from barque.engine.layout import Layout
 from barque.engine.monitor import Monitor
 from barque.engine.networks import NetworkService
+from barque.engine.pulling import Puller
 from barque.engine.records import PendingClient, StoredContainer
 from barque.shim.launching import Launcher
 from barque.store.content import ContentStore
@@ -33,6 +34,7 @@ class Core:
     content: ContentStore
     events: EventBus
     images: ImageService
+    puller: Puller
     networks: NetworkService
     monitor: Monitor
     launcher: Callable[[], Launcher]

@@ -26,6 +26,7 @@ from barque.engine.images import ImageService
 from barque.engine.layout import Layout
 from barque.engine.monitor import Monitor
 from barque.engine.networks import NetworkService
+from barque.engine.pulling import Puller
 from barque.engine.sandboxes import SandboxPool
 from barque.profiles.loading import load_profile
 from barque.shim.launching import Launcher
@@ -100,6 +101,7 @@ def build_engine(root: Path, run: Path, profile_name: str) -> BarqueEngine:
     pool.shutdown(wait=False)
     database = Database(layout.database)
     content, events, monitor = ContentStore(layout.content), EventBus(), Monitor()
+    images = ImageService(drivers, database, content, events)
     core = Core(
         layout=layout,
         host=Host.look(),
@@ -107,7 +109,8 @@ def build_engine(root: Path, run: Path, profile_name: str) -> BarqueEngine:
         database=database,
         content=content,
         events=events,
-        images=ImageService(drivers, database, content, events),
+        images=images,
+        puller=Puller(drivers, content, images),
         networks=NetworkService(drivers, database, SandboxPool(monitor.submit)),
         monitor=monitor,
         launcher=launcher.result,

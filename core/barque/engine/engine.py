@@ -75,6 +75,7 @@ class BarqueEngine:
         core = self._core
         core.networks.restore(tuple(e for by in self._containers.endpoints().values() for e in by.values()))
         self._containers.sweep()
+        core.images.collect()
         for record in self._containers.records():
             if record.stored.config.auto_remove and record.stored.state.status == "exited":
                 with contextlib.suppress(NotFound):
@@ -179,10 +180,10 @@ class BarqueEngine:
         progress: ProgressSink,
         cancelled: Callable[[], bool],
     ) -> tuple[Image, bool]:
-        return self._core.images.pull(reference, platform, credentials, progress, cancelled)
+        return self._core.puller.pull(reference, platform, credentials, progress, cancelled)
 
     def image_load(self, path: str, progress: ProgressSink) -> Image:
-        return self._core.images.pull(f"docker-archive:{path}", None, None, progress, lambda: False)[0]
+        return self._core.puller.pull(f"docker-archive:{path}", None, None, progress, lambda: False)[0]
 
     def image_list(self) -> tuple[Image, ...]:
         return self._core.images.all()

@@ -1,38 +1,34 @@
-"""Images: pulling, naming, listing, removing."""
+"""Images: what is stored, under which names. Bringing them in is in `pulling`."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from barque.engine import failpoints
 from barque.engine.drivers import Drivers
 from barque.engine.events import EventBus
 from barque.engine.imagenames import ImageNames, familiar
-from barque.plugins.facades import ImageDriver, StorageDriver
-from barque.spi.common import Descriptor, Platform, Progress, ProgressSink
-from barque.spi.errors import BarqueError, Conflict, InvalidArgument, Unavailable
+from barque.spi.common import Platform
+from barque.spi.errors import Conflict
 from barque.spi.frontend import Image, Removed
-from barque.spi.image import Credentials, ImageRequest, ResolvedImage
-from barque.spi.storage import LayerApply
+from barque.spi.image import ResolvedImage
 from barque.store.content import ContentStore
 from barque.store.database import Database
 
 __all__ = ["ImageService", "StoredImage", "StoredLayer"]
 
 _log = logging.getLogger(__name__)
-_PARALLEL_LAYERS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +67,7 @@ class ImageService:
         self._images: dict[str, StoredImage] = {}
         self._configs: dict[str, Mapping[str, Any]] = {}
         self._leases: Counter[str] = Counter()
-        self._names = ImageNames(drivers.names("image"))
+        self.naming = ImageNames(drivers.names("image"))
 
     def load(self) -> None:
         """Read all images from the database."""
@@ -94,7 +90,7 @@ class ImageService:
     def find(self, ref: str) -> StoredImage:
         """As `get`, the stored value."""
         with self._lock:
-            return self._names.find(ref, self._images)
+            return self.naming.find(ref, self._images)
 
     def config(self, image_id: str) -> Mapping[str, Any]:
         """The parsed image config; {} when the image is gone."""
@@ -103,32 +99,11 @@ class ImageService:
                 self._configs[image_id] = json.loads(self._content.read(image_id))
             return self._configs[image_id]
 
-    def pull(
-        self,
-        reference: str,
-        platform: Platform | None,
-        credentials: Credentials | None,
-        progress: ProgressSink,
-        cancelled: Callable[[], bool],
-    ) -> tuple[Image, bool]:
-        """See `Engine.image_pull`."""
-        scheme, rest = self._names.split_scheme(reference)
-        driver = self._drivers.image(scheme)
-        request = ImageRequest(rest, platform or host_platform(), credentials, progress, cancelled)
-        resolved = driver.resolve(request)
-        layers = self._layers(resolved)
-        with self._leased([layer.diff_id for layer, _ in layers]):
-            self._fetch_layers(driver, resolved, layers, progress, cancelled)
-            failpoints.hit("pull.record")
-            return self._record(
-                resolved, layers, request.platform, self._names.alias(reference, resolved.name)
-            )
-
     def tag(self, ref: str, repository: str, tag: str) -> None:
         """Give an image a further name; the name leaves the image that had it."""
         with self._lock:
             image = self.find(ref)
-            name = self._names.canonical(f"{repository}:{tag or 'latest'}")
+            name = self.naming.canonical(f"{repository}:{tag or 'latest'}")
             self._take_names([name], image.id)
             self._store(replace(self._images[image.id], names=(*self._images[image.id].names, name)))
         self._events.publish("image", "tag", image.id, {"name": familiar(name)})
@@ -138,7 +113,7 @@ class ImageService:
         with self._lock:
             image = self.find(ref)
             using = [(cid, running) for cid, image_id, running in users if image_id == image.id]
-            by_id = self._names.is_id(ref, image.id)
+            by_id = self.naming.is_id(ref, image.id)
             gone = self._names_to_drop(image, ref, by_id, force)
             remaining = [n for n in image.names if n not in gone]
             if using and not remaining:
@@ -159,7 +134,7 @@ class ImageService:
 
     def _names_to_drop(self, image: StoredImage, ref: str, by_id: bool, force: bool) -> list[str]:
         if not by_id:
-            name = self._names.canonical(ref)
+            name = self.naming.canonical(ref)
             return [name] if name in image.names else list(image.names)
         repositories = {n.rpartition(":")[0] for n in image.names}
         if len(repositories) > 1 and not force:
@@ -195,13 +170,18 @@ class ImageService:
         self._configs.pop(image.id, None)
         return (image.id, *self.collect())
 
-    def collect(self) -> tuple[str, ...]:
-        """Free layers and blobs that no image needs and no pull in flight leases. What was freed. Idempotent."""
+    def uses_blob(self, digest: str) -> bool:
+        """Whether an image has a layer of this blob."""
+        with self._lock:
+            return any(layer.digest == digest for image in self._images.values() for layer in image.layers)
+
+    def collect(self, unleased: Iterable[str] = ()) -> tuple[str, ...]:
+        """Free layers and blobs that no image needs and no pull in flight leases, but for the caller's own leases
+        `unleased`. What was freed. Idempotent."""
         storage = self._drivers.storage()
         with self._lock:
-            used_layers = {layer.diff_id for i in self._images.values() for layer in i.layers} | set(
-                self._leases
-            )
+            others = self._leases - Counter(unleased)
+            used_layers = {layer.diff_id for i in self._images.values() for layer in i.layers} | set(others)
             used_blobs = {layer.digest for i in self._images.values() for layer in i.layers}
             used_blobs |= {i.id for i in self._images.values()} | {
                 i.manifest_digest for i in self._images.values()
@@ -214,75 +194,19 @@ class ImageService:
                     self._content.remove(digest)
         return tuple(free)
 
-    def _layers(self, resolved: ResolvedImage) -> list[tuple[StoredLayer, Descriptor]]:
-        diff_ids = _diff_ids(resolved.config)
-        if len(diff_ids) != len(resolved.layers):
-            raise InvalidArgument(
-                f"image {resolved.name}: {len(resolved.layers)} layers in the manifest, {len(diff_ids)} diff ids in the config",
-                hint="the image is broken at its source",
-            )
-        pairs = zip(resolved.layers, diff_ids, strict=True)
-        return [(StoredLayer(d.digest, diff_id, 0), d) for d, diff_id in pairs]
-
-    def _fetch_layers(
-        self,
-        driver: ImageDriver,
-        resolved: ResolvedImage,
-        layers: list[tuple[StoredLayer, Descriptor]],
-        progress: ProgressSink,
-        cancelled: Callable[[], bool],
-    ) -> None:
-        storage = self._drivers.storage()
-        present = set(storage.list().layers)
-        failed = threading.Event()
-        work: dict[str, Future[None]] = {}
-        with ThreadPoolExecutor(_PARALLEL_LAYERS, thread_name_prefix="pull") as pool:
-            for layer, descriptor in layers:
-                short = descriptor.digest[7:19]
-                if layer.diff_id in present:
-                    progress(Progress(short, "Already exists"))
-                elif layer.diff_id not in work:
-                    progress(Progress(short, "Pulling fs layer"))
-                    fetch = _LayerFetch(
-                        driver, resolved, layer, descriptor, progress, lambda: failed.is_set() or cancelled()
-                    )
-                    work[layer.diff_id] = pool.submit(self._fetch_layer, fetch, storage)
-            errors = []
-            for future in work.values():
-                try:
-                    future.result()
-                except BarqueError as error:
-                    failed.set()
-                    errors.append(error)
-        if errors:
-            raise errors[0]
-
-    def _fetch_layer(self, fetch: _LayerFetch, storage: StorageDriver) -> None:
-        digest, size = fetch.descriptor.digest, fetch.descriptor.size
-        with self._content.writing(digest, size, fetch.moved) as writer:
-            if writer is not None:
-                fetch.driver.fetch(fetch.resolved, fetch.descriptor, writer)
-        fetch.say("Verifying Checksum")
-        fetch.say("Download complete")
-        failpoints.hit("pull.unpack")
-        fetch.check_cancelled()
-        fetch.say("Extracting", size, size)
-        path = str(self._content.path(digest))
-        storage.apply(LayerApply(fetch.layer.diff_id, path, fetch.descriptor.media_type))
-        fetch.say("Pull complete")
-
-    def _record(
+    def record(
         self,
         resolved: ResolvedImage,
-        layers: list[tuple[StoredLayer, Descriptor]],
+        layers: Sequence[StoredLayer],
         platform: Platform,
         names: tuple[str, ...],
     ) -> tuple[Image, bool]:
+        """Keep a pulled image, its layers in place: the image, and whether it or a name of it is new."""
         image_id, manifest_digest = _sha256(resolved.config), _sha256(resolved.manifest)
         self._content.put(image_id, resolved.config)
         self._content.put(manifest_digest, resolved.manifest)
         storage = self._drivers.storage()
-        sized = tuple(replace(layer, size=storage.usage(layer.diff_id).bytes) for layer, _ in layers)
+        sized = tuple(replace(layer, size=storage.usage(layer.diff_id).bytes) for layer in layers)
         repository = resolved.name.partition("@")[0]
         repository = repository.rpartition(":")[0] if ":" in repository.rpartition("/")[2] else repository
         digests = (f"{repository}@{resolved.repository_digest}",) if resolved.repository_digest else ()
@@ -317,7 +241,8 @@ class ImageService:
         self._images[image.id] = image
 
     @contextmanager
-    def _leased(self, diff_ids: Iterable[str]) -> Iterator[None]:
+    def leased(self, diff_ids: Iterable[str]) -> Iterator[None]:
+        """Layers a pull in flight needs: `collect` leaves them alone."""
         wanted = list(diff_ids) or [secrets.token_hex(4)]
         with self._lock:
             self._leases.update(wanted)
@@ -342,54 +267,6 @@ class ImageService:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _LayerFetch:
-    """One layer on its way."""
-
-    driver: ImageDriver
-    resolved: ResolvedImage
-    layer: StoredLayer
-    descriptor: Descriptor
-    progress: ProgressSink
-    cancelled: Callable[[], bool]
-
-    def say(self, status: str, current: int = 0, total: int = 0) -> None:
-        self.progress(Progress(self.descriptor.digest[7:19], status, current, total))
-
-    def moved(self, position: int) -> None:
-        self.check_cancelled()
-        self.say("Downloading", position, self.descriptor.size)
-
-    def check_cancelled(self) -> None:
-        if self.cancelled():
-            raise Unavailable("the pull was cancelled")
-
-
-def host_platform() -> Platform:
-    """The platform of this host, in OCI's words."""
-    import platform as facts
-
-    machine = facts.machine()
-    names = {
-        "x86_64": ("amd64", ""),
-        "aarch64": ("arm64", "v8"),
-        "armv7l": ("arm", "v7"),
-        "i686": ("386", ""),
-    }
-    architecture, variant = names.get(machine, (machine, ""))
-    return Platform("linux", architecture, variant)
-
-
-def _diff_ids(config: bytes) -> tuple[str, ...]:
-    try:
-        document = json.loads(config)
-        return tuple(str(d) for d in document["rootfs"]["diff_ids"])
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise InvalidArgument(
-            "the image's config has no rootfs.diff_ids", hint="it is no container image"
-        ) from error
-
-
 def _platform(config: Mapping[str, Any], asked: Platform) -> Platform:
     return Platform(
         str(config.get("os") or asked.os),
@@ -399,8 +276,6 @@ def _platform(config: Mapping[str, Any], asked: Platform) -> Platform:
 
 
 def _sha256(data: bytes) -> str:
-    import hashlib
-
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 

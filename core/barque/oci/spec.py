@@ -265,9 +265,7 @@ def merge_image(config: ContainerConfig, image: Mapping[str, Any]) -> dict[str, 
         entrypoint = _tuple(image.get("Entrypoint"))
     changes["command"], changes["entrypoint"] = command, entrypoint
     own = {entry.partition("=")[0] for entry in config.env}
-    changes["env"] = tuple(
-        [*config.env, *(e for e in image.get("Env") or () if e.partition("=")[0] not in own)]
-    )
+    changes["env"] = (*config.env, *(e for e in image.get("Env") or () if e.partition("=")[0] not in own))
     changes["working_dir"] = config.working_dir or image.get("WorkingDir") or ""
     changes["user"] = config.user or image.get("User") or ""
     changes["labels"] = {**(image.get("Labels") or {}), **config.labels}

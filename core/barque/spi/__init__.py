@@ -20,6 +20,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value: object = getattr(import_module("barque.spi.markers" if name == "hookimpl" else "barque.spi.common"), name)
+    value: object = getattr(
+        import_module("barque.spi.markers" if name == "hookimpl" else "barque.spi.common"), name
+    )
     globals()[name] = value
     return value

@@ -61,7 +61,12 @@ class BarqueError(Exception):
 
     def to_wire(self) -> dict[str, Any]:
         """This error as a JSON object."""
-        return {"class": type(self).__name__, "message": self.message, "hint": self.hint, "exit_code": self.exit_code}
+        return {
+            "class": type(self).__name__,
+            "message": self.message,
+            "hint": self.hint,
+            "exit_code": self.exit_code,
+        }
 
 
 class InvalidArgument(BarqueError):

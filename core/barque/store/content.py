@@ -22,6 +22,7 @@ from barque.store.files import sync_directory, write_atomic
 __all__ = ["BlobWriter", "ContentStore"]
 
 _CHUNK = 1 << 20
+_PATIENCE = 0.5
 
 
 class ContentStore:
@@ -62,15 +63,20 @@ class ContentStore:
             write_atomic(self.path(digest), data)
 
     @contextmanager
-    def writing(self, digest: str, size: int, moved: Callable[[int], None]) -> Iterator[BlobWriter | None]:
+    def writing(
+        self, digest: str, size: int, moved: Callable[[int], None], waiting: Callable[[], None] = lambda: None
+    ) -> Iterator[BlobWriter | None]:
         """A writer for the blob, alone in its work; None when another writer finished it meanwhile.
 
-        `moved(bytes)` is told the position now and then, and may raise to cancel. What an exception leaves
+        `moved(bytes)` is told the position now and then, `waiting()` is asked while another writer is at it; both may
+        raise to cancel. What an exception leaves
         behind is kept for resuming, unless the bytes were wrong. Leaving the block verifies and publishes.
         """
         with self._lock:
             lock = self._writers.setdefault(digest, threading.Lock())
-        with lock:
+        while not lock.acquire(timeout=_PATIENCE):
+            waiting()
+        try:
             if self.has(digest):
                 yield None
                 return
@@ -80,6 +86,8 @@ class ContentStore:
                 writer.publish()
             finally:
                 writer.close()
+        finally:
+            lock.release()
 
     def remove(self, digest: str) -> None:
         """Delete a blob and what was begun of it. Idempotent."""

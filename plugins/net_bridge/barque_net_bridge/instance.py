@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from barque.spi.errors import FailedPrecondition
 from barque_net_bridge.settings import group_of, interface_name, table_name
 
-__all__ = ["OPTION", "Instance", "claim", "instance", "number_of"]
+__all__ = ["OPTION", "Claim", "Instance", "claim", "instance", "number_of"]
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,22 @@ class Instance:
     group: int
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The exclusive right to an instance's names, as long as the process lives or until `release`."""
+
+    instance: Instance
+    path: str
+    descriptor: int
+
+    def release(self) -> None:
+        """Let others have the names. Once."""
+        if self.descriptor >= 0:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)
+            os.close(self.descriptor)
+
+
 def instance(bridge: str, table: str, number: int) -> Instance:
     """The names of instance `number`: `barque0` and `barque`, then `barque1` and `barque_1`, and so on."""
     if number > 0:
@@ -52,47 +68,47 @@ def number_of(options: Mapping[str, str]) -> int:
     return int(value) if value.isascii() and value.isdecimal() and len(value) < 3 else 0
 
 
-def claim(bridge: str, table: str, stored: int | None) -> tuple[Instance, int]:
-    """Take an instance's names in the calling thread's network namespace, until the returned descriptor is closed.
+def claim(bridge: str, table: str, stored: int | None) -> Claim:
+    """Take an instance's names in the calling thread's network namespace.
 
     `stored` is the number that this daemon had before, None for a new one. Errors: FailedPrecondition.
     """
     numbers = range(_MOST) if stored is None else (stored,)
     for number in numbers:
         wanted = instance(bridge, table, number)
+        path = f"{_LOCKS}/{os.stat('/proc/thread-self/ns/net').st_ino}-{wanted.bridge}"
         try:
-            return wanted, _lock(wanted.bridge)
+            return Claim(wanted, path, _lock(path))
         except BlockingIOError:
             continue
+        except OSError as error:
+            log.warning("other daemons on this host cannot be told from this one: %s", error)
+            return Claim(wanted, path, -1)
     raise FailedPrecondition(
         f"bridge {instance(bridge, table, numbers[-1]).bridge} belongs to another running daemon on this host",
         hint="stop that one, or name another bridge and table for one of them in its profile",
     )
 
 
-def _lock(bridge: str) -> int:
-    """A descriptor that holds the lock. BlockingIOError: a living process has it. Where there can be no lock, none is kept:
-    -1."""
+def _lock(path: str) -> int:
+    """A descriptor that holds the lock. Errors: BlockingIOError (a living process has it), other OSError."""
+    os.makedirs(_LOCKS, 0o700, exist_ok=True)
+    _prune()
+    while True:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        if _locked(descriptor, path):
+            return descriptor
+        os.close(descriptor)
+
+
+def _locked(descriptor: int, path: str) -> bool:
+    """Lock the file; False when somebody removed it in between. The descriptor is closed on BlockingIOError."""
     try:
-        namespace = os.stat("/proc/thread-self/ns/net").st_ino
-        os.makedirs(_LOCKS, 0o700, exist_ok=True)
-        _prune()
-        path = f"{_LOCKS}/{namespace}-{bridge}"
-        while True:
-            descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _same(descriptor, path):
-                    return descriptor
-            except BlockingIOError:
-                os.close(descriptor)
-                raise
-            os.close(descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        os.close(descriptor)
         raise
-    except OSError as error:
-        log.warning("other daemons on this host cannot be told from this one: %s", error)
-        return -1
+    return _same(descriptor, path)
 
 
 def _prune() -> None:
@@ -110,7 +126,7 @@ def _prune() -> None:
 
 
 def _same(descriptor: int, path: str) -> bool:
-    """Whether the file is still the one at its path: somebody may have removed it before it was locked."""
+    """Whether the file is still the one at its path."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
     except FileNotFoundError:

@@ -15,6 +15,7 @@ from barque.spi.errors import Conflict, InvalidArgument, NotFound
 from barque.spi.network import NetworkSpec, Subnet
 from barque_net_bridge import rtnetlink
 from barque_net_bridge.firewall import Firewall
+from barque_net_bridge.instance import OPTION, Claim, Instance, claim, instance, number_of
 from barque_net_bridge.ipam import AddressPool, choose_subnet
 from barque_net_bridge.namespaces import read_sysctl, write_sysctl
 from barque_net_bridge.netlink import NETLINK_ROUTE, NetlinkError, NetlinkSocket
@@ -23,12 +24,10 @@ from barque_net_bridge.rtnetlink import Link
 from barque_net_bridge.ruleset import NetworkRules
 from barque_net_bridge.settings import (
     Options,
-    group_of,
     interface_name,
     options_of,
     pools_of,
     subnet_of,
-    table_name,
 )
 
 if TYPE_CHECKING:
@@ -59,12 +58,22 @@ class Networks:
 
     def __init__(self, config: BridgeConfig) -> None:
         self._config = config
-        self._default_bridge = interface_name(config.bridge)
-        self.group = group_of(config.bridge)
-        self.firewall = Firewall(table_name(config.table), antispoof=config.antispoof)
-        self._lock = threading.Lock()
+        first = instance(config.bridge, config.table, 0)
+        self.firewall = Firewall(first.table, antispoof=config.antispoof)
+        self._lock = threading.RLock()
+        self._claim: Claim | None = None
         self._channel: NetlinkSocket | None = None
         self._known: dict[str, Bridged] = {}
+
+    @property
+    def instance(self) -> Instance:
+        """The names that are this daemon's. Errors: FailedPrecondition."""
+        return self._claimed(None)
+
+    @property
+    def group(self) -> int:
+        """The interface group of this daemon's links; the next number is for those that are to be deleted."""
+        return self.instance.group
 
     @property
     def channel(self) -> NetlinkSocket:
@@ -94,6 +103,9 @@ class Networks:
             )
         options = options_of(spec)
         with self._lock, kernel(f"making network {spec.name}"):
+            number = self._claimed(number_of(spec.options) if spec.subnets else None).number
+            if number > 0:
+                spec = replace(spec, options={**spec.options, OPTION: str(number)})
             known = self._known.get(spec.id)
             if known is not None and not spec.subnets:
                 spec = replace(spec, subnets=known.spec.subnets)
@@ -111,6 +123,7 @@ class Networks:
     def remove(self, spec: NetworkSpec) -> None:
         """Undo `create`. Idempotent, also for a network that only a former daemon knew."""
         with self._lock, kernel(f"removing network {spec.name}"):
+            self._claimed(number_of(spec.options))
             self._known.pop(spec.id, None)
             self.firewall.remove_network(spec.id)
             try:
@@ -137,14 +150,26 @@ class Networks:
     def close(self) -> None:
         """Close the sockets; everything in the kernel stays. Idempotent."""
         self.firewall.close()
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
+        with self._lock:
+            channel, self._channel = self._channel, None
+            claim, self._claim = self._claim, None
+        if channel is not None:
+            channel.close()
+        if claim is not None:
+            claim.release()
+
+    def _claimed(self, stored: int | None) -> Instance:
+        """The names of this daemon; at the first call they are taken, under the number it had before if any."""
+        with self._lock:
+            if self._claim is None:
+                self._claim = claim(self._config.bridge, self._config.table, stored)
+                self.firewall.table = self._claim.instance.table
+            return self._claim.instance
 
     def _bridge_name(self, spec: NetworkSpec, options: Options) -> str:
         if options.bridge:
             return options.bridge
-        return self._default_bridge if options.default else interface_name(BRIDGE_PREFIX + spec.id[:12])
+        return self.instance.bridge if options.default else interface_name(BRIDGE_PREFIX + spec.id[:12])
 
     def _rules(self, spec: NetworkSpec, options: Options, pool: AddressPool) -> NetworkRules:
         bridge = self._bridge_name(spec, options)

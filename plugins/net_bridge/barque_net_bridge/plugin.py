@@ -26,9 +26,9 @@ __all__ = ["BridgeConfig", "BridgeNetwork"]
 class BridgeConfig:
     """Configuration of the bridge driver.
 
-    bridge: the default network's bridge (other networks: `bq-` and twelve digits of their id). It also marks
-        the links that belong to this instance: two daemons on one host need two names.
-    table: the nftables table of family ip that holds all rules. Nothing else may be put in it.
+    bridge: the default network's bridge (other networks: `bq-` and twelve digits of their id). A second daemon on
+        the same host, which finds it taken by a running one, calls its own `barque1`, a third `barque2`.
+    table: the nftables table that holds all rules (a second daemon's: `barque_1`). Nothing else may be put in it.
     subnet: the default network's subnet; empty for 172.17.0.0/16, or the next /16 this host does not use.
     pools: ranges that other networks' subnets are cut from.
     pool_prefix: the prefix length of those subnets.
