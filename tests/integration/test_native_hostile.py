@@ -66,8 +66,15 @@ def shared_interpreter(rootfs):
     directory = Path(os.__file__).parent
     target = rootfs / str(directory)[1:]
     target.parent.mkdir(parents=True)
-    shutil.copytree(directory, target, ignore=shutil.ignore_patterns("test", "dist-packages", "config-*", "__pycache__", "*.a"))
-    for library in re.findall(r"(/\S+) \(0x", subprocess.run(["ldd", INTERPRETER], capture_output=True, text=True, check=True).stdout):
+    shutil.copytree(
+        directory,
+        target,
+        ignore=shutil.ignore_patterns("test", "dist-packages", "config-*", "__pycache__", "*.a"),
+    )
+    for library in re.findall(
+        r"(/\S+) \(0x",
+        subprocess.run(["ldd", INTERPRETER], capture_output=True, text=True, check=True).stdout,
+    ):
         place = rootfs / library[1:]
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(library, place)
@@ -77,7 +84,9 @@ def shared_interpreter(rootfs):
 @pytest.mark.row("S1")
 @pytest.mark.parametrize("how", ["path", "shebang"])
 @pytest.mark.parametrize("entry", ["run", "exec"])
-def test_interpreter_cannot_be_written_through_self_exe(box, rootfs, how, entry, shared_interpreter, interpreter_unchanged):
+def test_interpreter_cannot_be_written_through_self_exe(
+    box, rootfs, how, entry, shared_interpreter, interpreter_unchanged
+):
     (rootfs / "script").write_text("#!/proc/self/exe /attack.py\n")
     (rootfs / "script").chmod(0o755)
     words = ["/proc/self/exe", "/attack.py"] if how == "path" else ["/script"]
@@ -134,7 +143,7 @@ def after(calls, entry):
         inside = next((i for i, line in enumerate(lines) if re.match(entry, line)), None)
         if inside is not None:
             rest = lines[inside + 1 :]
-            end = next((i for i, line in enumerate(rest) if line.startswith("execve(\"/bin")), len(rest))
+            end = next((i for i, line in enumerate(rest) if line.startswith('execve("/bin')), len(rest))
             found.append(rest[:end])
     assert found
     return [line for lines in found for line in lines]
@@ -153,7 +162,14 @@ ALLOWED = re.compile(
 def canaries(rootfs):
     """Files that a careless runtime would load from the image."""
     library = Path(os.__file__).parent
-    for name in ("os.py", "encodings/__init__.py", "traceback.py", "linecache.py", "json/__init__.py", "json/decoder.py"):
+    for name in (
+        "os.py",
+        "encodings/__init__.py",
+        "traceback.py",
+        "linecache.py",
+        "json/__init__.py",
+        "json/decoder.py",
+    ):
         path = rootfs / str(library / name)[1:]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("open('/dev/canary', 'w')\n")
@@ -190,7 +206,13 @@ def test_no_descriptor_of_the_host_as_working_directory(box, entry, rootfs):
     (rootfs / "link").symlink_to("/proc/self/fd/7")
     if entry == "exec":
         box.start("sleep", "1000")
-    for cwd in [*(f"/proc/self/fd/{number}" for number in range(24)), "/proc/self/fd/9/../../..", "/proc/1/fd/5", "/proc/self/cwd/../..", "/link"]:
+    for cwd in [
+        *(f"/proc/self/fd/{number}" for number in range(24)),
+        "/proc/self/fd/9/../../..",
+        "/proc/1/fd/5",
+        "/proc/self/cwd/../..",
+        "/link",
+    ]:
         if entry == "run":
             config = box.config("sh", "-c", "ls -id . /")
             config["process"]["cwd"] = cwd
@@ -238,7 +260,11 @@ def test_writes_to_proc_go_to_the_kernels_own(box, rootfs):
     """The image brings its own /proc/sys and /proc/self, and no proc is mounted."""
     for path in ("proc/sys/net/ipv4", "proc/self/attr", "proc/thread-self/attr"):
         (rootfs / path).mkdir(parents=True)
-    for path in ("proc/sys/net/ipv4/ip_unprivileged_port_start", "proc/self/oom_score_adj", "proc/self/attr/exec"):
+    for path in (
+        "proc/sys/net/ipv4/ip_unprivileged_port_start",
+        "proc/self/oom_score_adj",
+        "proc/self/attr/exec",
+    ):
         (rootfs / path).write_text("image")
     config = box.config("sleep", "1000")
     config["mounts"] = [each for each in config["mounts"] if each["destination"] != "/proc"]
@@ -246,10 +272,17 @@ def test_writes_to_proc_go_to_the_kernels_own(box, rootfs):
     pid = box.start(config=config)
     assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "500\n"
     ports = subprocess.run(
-        ["nsenter", "-t", str(pid), "-n", "cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start"], capture_output=True, text=True, check=True
+        ["nsenter", "-t", str(pid), "-n", "cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert ports.stdout == "0\n"
-    for path in ("proc/sys/net/ipv4/ip_unprivileged_port_start", "proc/self/oom_score_adj", "proc/self/attr/exec"):
+    for path in (
+        "proc/sys/net/ipv4/ip_unprivileged_port_start",
+        "proc/self/oom_score_adj",
+        "proc/self/attr/exec",
+    ):
         assert (rootfs / path).read_text() == "image"
 
 
@@ -274,6 +307,8 @@ def test_strange_passwd_takes_no_time(box, rootfs, kind):
 
 @pytest.mark.row("S14")
 def test_host_cgroups_cannot_be_seen_or_written(box):
-    out = box.sh("ls /sys/fs/cgroup/memory | grep -c barque; (echo 1 > /sys/fs/cgroup/memory/memory.limit_in_bytes) 2>&1; (echo 0 > /sys/fs/cgroup/memory/tasks) 2>&1; true")
+    out = box.sh(
+        "ls /sys/fs/cgroup/memory | grep -c barque; (echo 1 > /sys/fs/cgroup/memory/memory.limit_in_bytes) 2>&1; (echo 0 > /sys/fs/cgroup/memory/tasks) 2>&1; true"
+    )
     assert out.splitlines()[0] == "0"
     assert out.count("Read-only") == 2

@@ -264,7 +264,11 @@ def test_preserved_descriptors(box, tmp_path):
     (tmp_path / "input").write_text("through\n")
     with (tmp_path / "input").open() as file:
         words = ["run", "-b", str(box.bundle), "--preserve-fds", "1", "box"]
-        result = box.call(*words, before=["bash", "-c", f'exec 3<&{file.fileno()}; exec "$@"', "bash"], pass_fds=(file.fileno(),))
+        result = box.call(
+            *words,
+            before=["bash", "-c", f'exec 3<&{file.fileno()}; exec "$@"', "bash"],
+            pass_fds=(file.fileno(),),
+        )
     assert result.stdout.split() == ["through", "0", "1", "2", "3", "4"], result
 
 

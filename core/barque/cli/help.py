@@ -15,7 +15,7 @@ from barque.cli import tree
 from barque.cli.flags import Command, Option
 from barque.cli.global_flags import GLOBAL_OPTIONS
 
-__all__ = ["application", "complete", "show"]
+__all__ = ["application", "complete", "install_completion", "show"]
 
 _ANNOTATIONS: dict[str, Any] = {
     "bool": bool,
@@ -31,6 +31,12 @@ def show(path: str) -> None:
     application()([*words, "--help"], prog_name="barque", standalone_mode=False)
 
 
+def install_completion(flag: str) -> int:
+    """Do what `--install-completion` or `--show-completion` asks, for the shell this runs in."""
+    application()([flag], prog_name="barque", standalone_mode=False)
+    return 0
+
+
 def complete(variable: str) -> int:
     """Answer a shell's completion request, or print the script that makes one (typer's protocol, in `variable`)."""
     application()(prog_name="barque", complete_var=variable)
@@ -39,7 +45,7 @@ def complete(variable: str) -> int:
 
 def application() -> typer.Typer:
     """The whole command line as a typer application."""
-    app = _group("Docker's commands for Barque, a container engine in Python.")
+    app = _group("Docker's commands for Barque, a container engine in Python.", add_completion=True)
     app.callback()(_function(GLOBAL_OPTIONS))
     for name, summary in tree.GROUPS.items():
         below = _group(summary)
@@ -51,10 +57,10 @@ def application() -> typer.Typer:
     return app
 
 
-def _group(summary: str) -> typer.Typer:
+def _group(summary: str, *, add_completion: bool = False) -> typer.Typer:
     return typer.Typer(
         help=summary,
-        add_completion=False,
+        add_completion=add_completion,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",

@@ -41,6 +41,10 @@ def run(argv: Sequence[str]) -> int:
         from barque.cli.help import complete
 
         return complete(_COMPLETION_VARIABLE)
+    if argv and argv[0] in ("--install-completion", "--show-completion"):
+        from barque.cli.help import install_completion
+
+        return install_completion(argv[0])
     root = Command(
         summary="", usage="[OPTIONS] COMMAND [ARG...]", run=_nothing, arguments=(0, None),
         options=GLOBAL_OPTIONS, interspersed=False,

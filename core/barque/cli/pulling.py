@@ -9,7 +9,7 @@ from barque.cli.client import documents
 from barque.cli.context import Context
 from barque.cli.credentials import registry_auth
 from barque.cli.errors import CliError
-from barque.cli.references import split
+from barque.cli.references import repository, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def pull_image(context: Context, reference: str, *, platform: str, quiet: bool, 
     headers: dict[str, str] = {}
     if parts is not None:
         name, tag, digest = parts
-        query |= {"fromImage": name, "tag": digest or tag or "latest"}
+        query |= {"fromImage": repository(name), "tag": digest or tag or "latest"}
         headers = registry_auth(name, context.environ)
     output.flush()
     response = context.client.stream("POST", "/images/create", query, headers)
@@ -45,15 +45,9 @@ def canonical(reference: str) -> str:
     parts = split(reference)
     if parts is None:
         return reference
-    from barque.cli.references import registry
-
     name, tag, digest = parts
-    host = registry(name)
-    path = name.removeprefix(f"{host}/")
-    if host == "docker.io" and "/" not in path:
-        path = f"library/{path}"
     suffix = (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
-    return f"{host}/{path}{suffix or ':latest'}"
+    return f"{repository(name)}{suffix or ':latest'}"
 
 
 @contextlib.contextmanager

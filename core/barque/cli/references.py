@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["complaint", "familiar", "registry", "split", "strip_digest"]
+__all__ = ["complaint", "familiar", "registry", "repository", "split", "strip_digest"]
 
 _NAME = re.compile(
     r"(?:(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)(?:\.[A-Za-z0-9-]+)*(?::[0-9]+)?/|\[[0-9a-fA-F:]+\](?::[0-9]+)?/)?"
@@ -56,6 +56,13 @@ def complaint(reference: str) -> str:
         return "invalid reference format"
     path = name if "/" in name else f"library/{name}"
     return f"invalid reference format: repository name ({path}) must be lowercase"
+
+
+def repository(name: str) -> str:
+    """The full name of a repository: `busybox` is `docker.io/library/busybox`."""
+    host = registry(name)
+    path = name.removeprefix(f"{host}/")
+    return f"docker.io/library/{path}" if host == "docker.io" and "/" not in path else f"{host}/{path}"
 
 
 def registry(name: str) -> str:

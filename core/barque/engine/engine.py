@@ -183,7 +183,8 @@ class BarqueEngine:
         return self._core.puller.pull(reference, platform, credentials, progress, cancelled)
 
     def image_load(self, path: str, progress: ProgressSink) -> Image:
-        return self._core.puller.pull(f"docker-archive:{path}", None, None, progress, lambda: False)[0]
+        reference = f"docker-archive:{path}"
+        return self._core.puller.pull(reference, None, None, progress, lambda: False, named=False)[0]
 
     def image_list(self) -> tuple[Image, ...]:
         return self._core.images.all()

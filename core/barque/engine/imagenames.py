@@ -50,14 +50,11 @@ class ImageNames:
         scheme, _ = self.split_scheme(reference)
         return reference if scheme else parse_reference(reference).name
 
-    def alias(self, asked: str, resolved: str) -> tuple[str, ...]:
-        """The names a pull gives: the source's, and what the user wrote when the source calls it by its own scheme. By digest: none."""
-        if not resolved or "@sha256:" in resolved:
-            return ()
-        scheme, _ = self.split_scheme(resolved)
-        if scheme:
-            return tuple(dict.fromkeys((asked, resolved)))
-        return (self.canonical(resolved),)
+    def given(self, asked: str, resolved: str) -> tuple[str, ...]:
+        """The names a pull gives: the source's, and with a scheme also what the user wrote, so that it is found again.
+        By digest: none."""
+        own = (self.canonical(resolved),) if resolved and "@sha256:" not in resolved else ()
+        return tuple(dict.fromkeys((asked, *own))) if self.split_scheme(asked)[0] else own
 
     def is_id(self, ref: str, image_id: str) -> bool:
         """Whether `ref` means the image by its id."""

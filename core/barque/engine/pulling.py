@@ -37,8 +37,10 @@ class Puller:
         credentials: Credentials | None,
         progress: ProgressSink,
         cancelled: Callable[[], bool],
+        *,
+        named: bool = True,
     ) -> tuple[Image, bool]:
-        """See `Engine.image_pull`."""
+        """See `Engine.image_pull`. Not `named`: the reference is a passing one (a temporary file), and no name to keep."""
         scheme, rest = self._images.naming.split_scheme(reference)
         driver = self._drivers.image(scheme)
         failed = threading.Event()
@@ -51,7 +53,7 @@ class Puller:
             try:
                 self._fetch(work)
                 failpoints.hit("pull.record")
-                names = self._images.naming.alias(reference, resolved.name)
+                names = self._images.naming.given(reference if named else "", resolved.name)
                 return self._images.record(
                     resolved, [layer for layer, _ in work.layers], request.platform, names
                 )

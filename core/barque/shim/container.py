@@ -1,25 +1,31 @@
-"""Brings a container up: everything between a `ShimConfig` and a running init, and its undoing."""
+"""Brings a container up: everything between a `ShimConfig` and a running init. Runs in a worker."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from socket import SocketType
 from typing import Any, TypeVar
 
-from barque.shim.container_log import ContainerLog
+from barque.shim import packets
+from barque.shim.crash_log import report_defect
 from barque.shim.exit_file import remove_exit_file
-from barque.shim.loop import Loop
-from barque.shim.mounts import enter_namespace, mount_all, unmount_root
-from barque.shim.protocol import ShimConfig
+from barque.shim.memory_cgroup import events_file
+from barque.shim.mounts import enter_namespace, mount_all
+from barque.shim.process import start_time
+from barque.shim.protocol import SOCKET_NAME, ClientAttach, ShimConfig, ShimSettings
+from barque.shim.server import listen_at
 from barque.shim.stdio import ProcessStdio, set_window_size
-from barque.shim.streams import Streams
 from barque.shim.users import resolve_user
-from barque.spi.errors import FailedPrecondition, InvalidArgument
+from barque.shim.worker import Answer
+from barque.spi.common import Mount
+from barque.spi.errors import FailedPrecondition, InvalidArgument, Unavailable
 from barque.spi.log import LogHooks, LogSpec, LogWriter
 from barque.spi.runtime import RuntimeCreate, RuntimeHooks
 
-__all__ = ["Container", "Drivers", "open_log", "open_state"]
+__all__ = ["BringUp", "Drivers", "Running", "open_log"]
 
 NETNS = "@netns@"
 """Stands in a spec for the path of the descriptor that came with the launch."""
@@ -43,77 +49,148 @@ class Drivers:
         return _named(self.logs, name, "log")
 
 
-class Container:
-    """A container, its root and its streams. What `start` acquires, `delete` frees, at whatever stage."""
+class Running:
+    """What a shim has to know of its container, as a worker hands it over: a line of text, and descriptors.
 
-    def __init__(self, config: ShimConfig, drivers: Drivers) -> None:
-        self.id = config.id
-        self.root = config.runtime_root
-        self.runtime = drivers.runtime(config.runtime)
-        self.pid = 0
-        self.shares_pids = not _has_private(config.spec, "pid")
-        self.stdio = ProcessStdio(terminal=config.terminal, stdin=config.open_stdin, stdout=True, stderr=True)
-        self._rootfs = config.rootfs if config.mounts else None
+    `shares_pids`: other processes of the container may outlive init. `memory_events`: see `memory_cgroup`.
+    `control`, `settings` (the payload) and `listener` are descriptors, `clients` those of clients that attached
+    before the start, `streams` the shim's ends of the process's (see `ProcessStdio.adopt`).
+    """
 
-    def open_streams(
-        self, loop: Loop, config: ShimConfig, log: ContainerLog, on_detach: Callable[[], None]
-    ) -> Streams:
-        """The streams of its init; to be started when it runs."""
-        return Streams(loop, self.stdio, stdin_once=config.stdin_once, log=log, on_detach=on_detach)
+    def __init__(self, text: bytes, fds: list[int]) -> None:
+        pid, start_time, shares_pids, clients, self.id, self.memory_events = text.split(b" ", 5)
+        self.pid = int(pid)
+        self.start_time = int(start_time)
+        self.shares_pids = shares_pids == b"1"
+        self.control, self.settings, self.listener = fds[:3]
+        self.clients = fds[3 : 3 + int(clients)]
+        self.streams = fds[3 + int(clients) :]
 
-    def add_clients(self, streams: Streams, config: ShimConfig, clients: list[int]) -> None:
-        """Add the clients that attached before the start. Raises InvalidArgument."""
-        if len(clients) != len(config.clients):
-            raise InvalidArgument(f"{len(config.clients)} clients are described, {len(clients)} were sent")
-        for client, attach in zip(clients, config.clients, strict=True):
-            streams.add(client, attach, start=False)
+    @staticmethod
+    def text(pid: int, start_time: int, shares_pids: bool, clients: int, id: str) -> bytes:
+        """The line of the running process `pid`."""
+        words = f"{pid} {start_time} {int(shares_pids)} {clients} {id} {events_file(pid)}"
+        return words.encode("utf-8", "surrogateescape")
 
-    def start(self, config: ShimConfig, netns: int | None) -> None:
+
+class BringUp:
+    """A worker's task: wait for a launch, make a running container of it, and tell the daemon `started`.
+
+    It answers what `Running` takes. On an error all is undone and the daemon is told `failed`.
+    """
+
+    def __init__(self, drivers: Drivers, launches: SocketType) -> None:
+        self._drivers = drivers
+        self._launches = launches
+        self._state: int | None = None
+
+    def report(self, error: Exception) -> None:
+        """Write a defect down."""
+        if self._state is not None:
+            report_defect(self._state, error)
+
+    def __call__(self) -> Answer:
+        """Raises as `RuntimeHooks` says, OSError, InvalidArgument; Unavailable when no launch comes."""
+        _warm_up()
+        received = packets.receive(self._launches)
+        if received is None:
+            raise Unavailable("the launcher has ended")
+        launch = Launch(*received)
+        try:
+            return self._start(launch)
+        except Exception as error:
+            _tell(launch.control, {"event": "failed", **packets.error_reply(error)})
+            raise
+
+    def _start(self, launch: Launch) -> Answer:
+        config = ShimConfig.from_json(packets.read_payload(launch.config))
+        if len(config.clients) != len(launch.clients):
+            raise InvalidArgument(
+                f"{len(config.clients)} clients are described, {len(launch.clients)} were sent"
+            )
+        self._state = state = os.open(config.state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with ExitStack() as undo:
+            remove_exit_file(state)
+            listener = listen_at(state)
+            undo.callback(os.unlink, SOCKET_NAME, dir_fd=state)
+            stdio = ProcessStdio(terminal=config.terminal, stdin=config.open_stdin, stdout=True, stderr=True)
+            pid, shares_pids = self._run(config, launch.netns, stdio, undo)
+            undo.pop_all()
+        started = start_time(pid)
+        _tell(launch.control, {"event": "started", "pid": pid, "starttime": started})
+        text = Running.text(pid, started, shares_pids, len(launch.clients), config.id)
+        fds = (
+            launch.control.detach(),
+            launch.settings,
+            listener.detach(),
+            *launch.clients,
+            *stdio.descriptors,
+        )
+        return text, list(fds)
+
+    def _run(
+        self, config: ShimConfig, netns: int | None, stdio: ProcessStdio, undo: ExitStack
+    ) -> tuple[int, bool]:
         """Mount the root, create the container and let init execute its program."""
+        runtime = self._drivers.runtime(config.runtime)
         if config.mounts:
             enter_namespace()
             mount_all(config.rootfs, config.mounts)
         spec = _with_user(_with_netns(config.spec, netns), config)
-        task = self.runtime.runtime_create(
-            RuntimeCreate(config.id, config.bundle, config.runtime_root, spec, self.stdio.child)
-        )
-        self.pid = task.pid
-        self.stdio.started(task.console)
+        request = RuntimeCreate(config.id, config.bundle, config.runtime_root, spec, stdio.child)
+        task = runtime.runtime_create(request)
+        undo.callback(runtime.runtime_delete, config.id, config.runtime_root, True)
+        stdio.started(task.console)
         if task.console is not None and config.console_size:
             set_window_size(task.console, *config.console_size)
-        self.runtime.runtime_start(config.id, config.runtime_root)
-
-    def kill(self, signal: int, all: bool) -> None:
-        """Send `signal` to init or, with `all`, to every process of the container."""
-        self.runtime.runtime_kill(self.id, self.root, signal, all)
-
-    def delete(self) -> None:
-        """Delete it in the runtime, with every process it has left, and unmount the root. Idempotent."""
-        try:
-            self.runtime.runtime_delete(self.id, self.root, True)
-        finally:
-            self.stdio.close()
-            if self._rootfs is not None:
-                unmount_root(self._rootfs)
+        runtime.runtime_start(config.id, config.runtime_root)
+        return task.pid, not _has_private(spec, "pid")
 
 
-def open_log(config: ShimConfig, drivers: Drivers) -> LogWriter | None:
-    """The log's writer; None when the configuration names no log driver."""
-    if not config.log:
+class Launch:
+    """The launcher's packet, taken apart. Raises InvalidArgument."""
+
+    def __init__(self, request: Mapping[str, Any], fds: list[int]) -> None:
+        names = request.get("fds")
+        if (
+            not isinstance(names, list)
+            or len(names) != len(fds)
+            or names[:3] != ["control", "settings", "config"]
+        ):
+            raise InvalidArgument(
+                "launch takes the descriptors control, settings, config, [netns], [client…]"
+            )
+        self.control = SocketType(fileno=fds[0])
+        self.settings, self.config = fds[1:3]
+        has_netns = names[3:4] == ["netns"]
+        self.netns = fds[3] if has_netns else None
+        self.clients = fds[4:] if has_netns else fds[3:]
+
+
+def _warm_up() -> None:
+    """Take the page faults of a start before it comes: a forked child pays one for every page it first writes to."""
+    clients = (ClientAttach(False, True, True),)
+    mounts = (Mount("overlay", "overlay", ("ro",)),)
+    sample = ShimConfig("", "", "", "", mounts, "", "", {"process": {}}, "", "", clients=clients)
+    ShimConfig.from_json(packets.decode(packets.encode(sample.to_json())))
+    own = os.getpid()
+    Running.text(own, start_time(own), False, 0, "")
+    with ExitStack() as undo:
+        stdio = ProcessStdio(terminal=False, stdin=True, stdout=True, stderr=True)
+        undo.callback(stdio.close)
+
+
+def _tell(control: SocketType, event: Mapping[str, Any]) -> None:
+    with suppress(OSError):  # the daemon is gone: the next one finds the container by its socket, or nothing
+        packets.send(control, event)
+
+
+def open_log(settings: ShimSettings, drivers: Drivers) -> LogWriter | None:
+    """The log's writer; None when no log driver is named."""
+    if not settings.log:
         return None
-    spec = LogSpec(config.id, config.log_directory, config.log_options, config.log_attributes)
-    return drivers.log(config.log).log_open(spec)
-
-
-def open_state(config: ShimConfig) -> int:
-    """The state directory, freed of what an earlier run left."""
-    fd = os.open(config.state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        remove_exit_file(fd)
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
+    spec = LogSpec(settings.id, settings.log_directory, settings.log_options, settings.log_attributes)
+    return drivers.log(settings.log).log_open(spec)
 
 
 def _named(drivers: Mapping[str, Driver], name: str, kind: str) -> Driver:

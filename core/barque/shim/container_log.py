@@ -14,39 +14,42 @@ _REPORT_EVERY = 10.0
 
 
 class ContainerLog:
-    """Writes chunks to the driver's writer, if there is one; counts what gets lost and reports it every 10 s at most."""
+    """Writes chunks to the writer that `open` gives (None: no log is kept) when there is the first to write.
 
-    def __init__(self, report: Callable[[str, int], None]) -> None:
+    It counts what gets lost and reports it every 10 s at most.
+    """
+
+    def __init__(self, open: Callable[[], LogWriter | None], report: Callable[[str, int], None]) -> None:
+        self._open = open
         self._writer: LogWriter | None = None
+        self._opened = False
         self._report = report
         self._lost = 0
         self._reason = ""
         self._reported = -_REPORT_EVERY
 
-    def open(self, writer: LogWriter | None) -> None:
-        """Write to `writer` from now on."""
-        self._writer = writer
-
     def write(self, stream: int, data: bytes) -> None:
         """Keep `data` of descriptor `stream` (1 or 2) with the time now."""
-        if self._writer is None:
-            return
         try:
-            self._writer.write(_STREAMS[stream], data, time_ns())
+            if not self._opened:
+                self._writer = self._open()
+                self._opened = True
+            if self._writer is not None:
+                self._writer.write(_STREAMS[stream], data, time_ns())
         except Exception as error:  # noqa: BLE001 - a driver's defect is reported and must not stop the output
             self._lose(len(data), error)
 
     def close(self) -> None:
         """Close the log and report what is left to report. Idempotent."""
         writer, self._writer = self._writer, None
-        if writer is None:
-            return
         try:
-            writer.close()
+            if writer is not None:
+                writer.close()
         except Exception as error:  # noqa: BLE001 - as in write
             self._lose(0, error)
         if self._lost:
             self._report(self._reason, self._lost)
+            self._lost = 0
 
     def _lose(self, size: int, error: Exception) -> None:
         self._lost += size

@@ -9,8 +9,9 @@ from barque.shim.loop import Loop
 from barque.shim.protocol import ClientAttach
 from barque.shim.stdio import ProcessStdio, set_window_size
 from barque.shim.streams import Streams
+from barque.shim.worker import Answer, Worker
 from barque.spi.errors import Conflict, NotFound
-from barque.spi.runtime import RuntimeExec, RuntimeHooks
+from barque.spi.runtime import RuntimeExec, RuntimeHooks, Stdio
 
 __all__ = ["Execs"]
 
@@ -31,12 +32,14 @@ class Execs:
         id: str,
         root: str,
         announce: Callable[[dict[str, Any]], None],
+        report: Callable[[Exception], None],
     ) -> None:
         self._loop = loop
         self._runtime = runtime
         self._id = id
         self._root = root
         self._announce = announce
+        self._report = report
         self._running: dict[int, _Exec] = {}
         self._known: dict[str, _Exec] = {}
         self._finishing: list[Streams] = []
@@ -71,15 +74,20 @@ class Execs:
         if client is not None and attach is not None:
             session.streams.add(client, attach, start=False)
         try:
-            task = self._runtime.runtime_exec(RuntimeExec(self._id, self._root, process, session.stdio.child))
-            session.stdio.started(task.console)
+            text, fds = Worker(lambda: self._exec(process, session.stdio.child), self._report).result()
         except BaseException:
             session.streams.disown()
             raise
+        session.stdio.started(fds[0] if fds else None)
+        return int(text)
+
+    def _exec(self, process: Mapping[str, Any], stdio: Stdio | None) -> Answer:
+        """In a worker: have the driver start the process."""
+        task = self._runtime.runtime_exec(RuntimeExec(self._id, self._root, process, stdio))
         size = process.get("consoleSize")
         if task.console is not None and size:
             set_window_size(task.console, int(size["height"]), int(size["width"]))
-        return task.pid
+        return str(task.pid).encode(), [] if task.console is None else [task.console]
 
     def reaped(self, pid: int, code: int) -> bool:
         """The process `pid` has ended with `code`; False when it is no exec of ours."""

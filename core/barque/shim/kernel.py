@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 from functools import cache
 
 __all__ = [
@@ -25,15 +26,16 @@ __all__ = [
     "OPEN_TREE_CLOEXEC",
     "OPEN_TREE_CLONE",
     "malloc_trim",
+    "memory_at",
     "mount",
     "mount_setattr",
     "open_tree",
     "openat2_in_root",
+    "set_death_signal",
     "set_name",
     "set_subreaper",
     "umount2",
     "unshare",
-    "write_memory",
 ]
 
 AT_FDCWD = -100
@@ -50,7 +52,7 @@ MS_PRIVATE = 0x40000
 MS_SLAVE = 0x80000
 OPEN_TREE_CLONE = 1
 OPEN_TREE_CLOEXEC = os.O_CLOEXEC
-PR_SET_NAME = 15
+PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_IN_ROOT = 0x10
@@ -76,6 +78,7 @@ class _OpenHow(ctypes.Structure):
 def _libc() -> ctypes.CDLL:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.syscall.restype = ctypes.c_long
+    libc.prctl.argtypes = [ctypes.c_int, *([ctypes.c_ulong] * 4)]
     libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
     return libc
 
@@ -128,16 +131,20 @@ def openat2_in_root(root: int, path: str, flags: int) -> int:
 
 
 def set_name(name: str) -> None:
-    """prctl(PR_SET_NAME): what `ps -o comm` and `top` show, at most 15 bytes."""
-    _check(_libc().prctl(ctypes.c_int(PR_SET_NAME), os.fsencode(name)[:15], *_ZEROES))
+    """What `ps -o comm` and `top` show, at most 15 bytes; as prctl(PR_SET_NAME) does it."""
+    fd = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+    os.write(fd, name.encode())
+    os.close(fd)
+
+
+def set_death_signal() -> None:
+    """prctl(PR_SET_PDEATHSIG): this process, but no child of it, is killed when its parent ends."""
+    _check(_libc().prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
 
 
 def set_subreaper() -> None:
     """prctl(PR_SET_CHILD_SUBREAPER): orphans below this process become its children."""
-    _check(_libc().prctl(ctypes.c_int(PR_SET_CHILD_SUBREAPER), ctypes.c_ulong(1), *_ZEROES))
-
-
-_ZEROES = (ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0))
+    _check(_libc().prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 
 
 def malloc_trim() -> None:
@@ -147,7 +154,6 @@ def malloc_trim() -> None:
         trim(ctypes.c_size_t(0))
 
 
-def write_memory(address: int, size: int, text: bytes) -> None:
-    """Overwrite `size` bytes of this process at `address` with `text`, cut or filled up with zeroes."""
-    ctypes.memset(address, 0, size)
-    ctypes.memmove(address, text, min(len(text), size - 1))
+def memory_at(address: int, size: int) -> ctypes.Array[ctypes.c_char]:
+    """`size` bytes of this process's own memory; assign to `raw` to overwrite them."""
+    return (ctypes.c_char * size).from_address(address)

@@ -1,6 +1,12 @@
 """The launcher: a small process with the drivers loaded, from which shims are forked.
 
 It has one thread, one socket, and no state: when the daemon's end closes it ends, and its shims stay.
+
+Memory. A forked shim shares every page with the launcher until one of them writes to it, and CPython writes
+to an object's page whenever it looks at the object (reference counts). What a shim costs is therefore the set
+of pages touched by its own work, and by the launcher's work between two forks. So both keep to few objects on
+this path: bare calls where the library has wrappers, no enumerations, no JSON. Bringing a container up and every
+call of a runtime driver happens in workers, whose pages go with them; and a shim rests until something happens.
 """
 
 from __future__ import annotations
@@ -8,37 +14,39 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-import signal
+import select
 import socket
-import sys
-import traceback
 from collections.abc import Mapping
 from contextlib import suppress
+from socket import SocketType
 from typing import Any, NoReturn
 
 from barque.shim import kernel, memory_cgroup, packets
 from barque.shim.container import Drivers
-from barque.shim.process import Title, become_shim
+from barque.shim.process import Title, become_shim, handle_signals
 from barque.shim.shim import run
-from barque.spi import errors
-from barque.spi.errors import BarqueError, FailedPrecondition, InvalidArgument
+from barque.spi.errors import BarqueError, FailedPrecondition
 
 __all__ = ["SOCKET_FD", "main"]
 
 SOCKET_FD = 3
 """Where the launcher inherits its socket."""
 
+_FORK_DELAY = 5
+"""Milliseconds in which the start that is under way has the processors to itself, unless there is another."""
+
 
 def main() -> None:
     """Load the drivers the first packet names, answer, and serve until the daemon's end closes."""
+    os.closerange(SOCKET_FD + 1, os.sysconf("SC_OPEN_MAX"))  # whatever the daemon was started with
     daemon = socket.socket(fileno=SOCKET_FD)
     daemon.set_inheritable(False)
     os.chdir("/")
     os.umask(0o022)
     kernel.set_name("barque-launcher")
     title = Title()
-    title.set("barque-launcher")
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # shims are nobody's zombies
+    title.set(b"barque-launcher")
+    handle_signals()
     with suppress(ConnectionError):  # the daemon is gone
         drivers = _load(daemon)
         if drivers is not None:
@@ -94,54 +102,57 @@ def _freeze() -> None:
 
 
 def _serve(daemon: socket.socket, drivers: Drivers, title: Title) -> None:
+    """Hand every launch to the shim that waits for it, answer, and only then fork the next one."""
+    spare: _Spare | None = None
+    coming = select.poll()
+    coming.register(daemon.fileno(), select.POLLIN)
     while True:
+        if spare is None:
+            coming.poll(_FORK_DELAY)
+            spare = _Spare(drivers, title)
         try:
-            received = packets.receive(daemon)
+            received = packets.receive_bytes(daemon)
         except BarqueError as error:
             packets.send(daemon, packets.error_reply(error))
             continue
         if received is None:
             return
-        request, fds = received
+        launch, fds = received
         try:
-            pid = _launch(daemon, drivers, title, request, fds)
-        except (BarqueError, OSError) as error:
-            packets.send(daemon, packets.error_reply(error))
-        else:
-            packets.send(daemon, {"ok": True, "pid": pid})
+            while not spare.take(launch, fds):
+                spare = _Spare(drivers, title)
+            packets.send_bytes(daemon, b'{"ok":true,"pid":%d}' % spare.pid)
         finally:
-            packets.close_all(fds)
+            packets.close_all(fds)  # before the next fork, which would keep a client's connection open
+        spare = None
 
 
-def _launch(
-    daemon: socket.socket, drivers: Drivers, title: Title, request: Mapping[str, Any], fds: list[int]
-) -> int:
-    if request.get("op") != "launch":
-        raise errors.NotImplemented(f"the launcher does not know the operation {request.get('op')!r}")
-    names = request.get("fds")
-    if not isinstance(names, list) or len(names) != len(fds) or not {"control", "payload"} <= set(names):
-        raise InvalidArgument("launch takes the descriptors control, payload, [netns], [client…]")
-    pid = os.fork()
-    if pid == 0:
-        _shim(daemon, drivers, title, str(request.get("id")), names, fds)
-    return pid
+class _Spare:
+    """A shim that waits for its container, with a worker that waits for the launch: forked off the path of a start."""
 
+    def __init__(self, drivers: Drivers, title: Title) -> None:
+        self._socket, theirs = packets.bare_pair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._be(drivers, title, theirs)
+        theirs.close()
 
-def _shim(
-    daemon: socket.socket, drivers: Drivers, title: Title, id: str, names: list[str], fds: list[int]
-) -> NoReturn:
-    """The child's whole life. It leaves by _exit, without the launcher's clean-ups."""
-    status = 1
-    try:
-        daemon.close()
-        become_shim()
-        title.set(f"barque-shim {id}")
-        control = socket.socket(fileno=fds[names.index("control")])
-        netns = fds[names.index("netns")] if "netns" in names else None
-        clients = [fd for name, fd in zip(names, fds, strict=True) if name == "client"]
-        run(fds[names.index("payload")], drivers, control, netns, clients)
-        status = 0
-    except BaseException:  # noqa: BLE001 - the process ends here; stderr is /dev/null after become_shim
-        traceback.print_exc(file=sys.stderr)
-    finally:
-        os._exit(status)
+    def take(self, launch: bytes, fds: list[int]) -> bool:
+        """Give it its launch; False when it is dead."""
+        try:
+            packets.send_bytes(self._socket, launch, fds)
+        except (BrokenPipeError, ConnectionResetError):
+            return False
+        finally:
+            self._socket.close()
+        return True
+
+    def _be(self, drivers: Drivers, title: Title, launches: SocketType) -> NoReturn:
+        """The child's whole life. It leaves by _exit, without the launcher's clean-ups."""
+        try:
+            os.close(SOCKET_FD)
+            self._socket.close()
+            become_shim()
+            run(drivers, title, launches)
+        finally:
+            os._exit(0)

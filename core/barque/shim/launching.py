@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from threading import Lock
 from typing import Any
 
+import barque
 from barque.shim import packets
 from barque.shim.interpreter import interpreter_path, open_sealed
 from barque.shim.protocol import ShimConfig
@@ -23,6 +24,7 @@ _SOCKET_FD = 3
 _START_TIMEOUT = 30.0
 _LAUNCH_TIMEOUT = 10.0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_HOME = os.path.dirname(os.path.dirname(barque.__file__))
 _BOOT = "import sys; sys.path += sys.argv[1:]; from barque.shim.launcher import main; main()"
 
 
@@ -58,15 +60,18 @@ class Launcher:
         The descriptors are duplicated into the shim and stay the caller's. A launcher that has died is started again, once.
         Raises Unavailable when it does not answer.
         """
-        payload = packets.write_payload(config.to_json())
-        try:
+        with ExitStack() as descriptors:
+            fds = {}
+            for name, document in (("settings", config.settings()), ("config", config.to_json())):
+                fds[name] = packets.write_payload(document)
+                descriptors.callback(os.close, fds[name])
+            if netns is not None:
+                fds["netns"] = netns
             with self._lock:
-                control = self._request(config.id, payload, netns, clients)
+                control = self._request(config.id, fds, clients)
                 if control is None:
                     self._restart()
-                    control = self._request(config.id, payload, netns, clients)
-        finally:
-            os.close(payload)
+                    control = self._request(config.id, fds, clients)
         if control is None:
             raise Unavailable("the launcher has died twice", hint="see the daemon's error output")
         return control
@@ -76,18 +81,14 @@ class Launcher:
         with self._lock:
             self._stop()
 
-    def _request(
-        self, id: str, payload: int, netns: int | None, clients: Sequence[int]
-    ) -> socket.socket | None:
+    def _request(self, id: str, fds: Mapping[str, int], clients: Sequence[int]) -> socket.socket | None:
         """The control socket, None when the launcher has died and certainly has forked nothing."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        fds = {"control": theirs.fileno(), "payload": payload, **({} if netns is None else {"netns": netns})}
-        names = [*fds, *("client" for _ in clients)]
+        ours, theirs = packets.pair()
+        names = ["control", *fds, *("client" for _ in clients)]
+        sent = [theirs.fileno(), *fds.values(), *clients]
         try:
             try:
-                packets.send(
-                    self._socket, {"op": "launch", "id": id, "fds": names}, [*fds.values(), *clients]
-                )
+                packets.send(self._socket, {"op": "launch", "id": id, "fds": names}, sent)
                 received = packets.receive(self._socket)
             finally:
                 theirs.close()
@@ -164,7 +165,7 @@ def _spawn(fd: int, sys_path: Sequence[str]) -> int:
         )
         return os.posix_spawn(
             f"/proc/self/fd/{program}",
-            [path, "-I", "-S", "-E", "-X", "utf8", "-c", _BOOT, *sys_path],
+            [path, "-I", "-S", "-E", "-X", "utf8", "-c", _BOOT, _HOME, *sys_path],
             {"PATH": _PATH},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, null, 0),
@@ -173,7 +174,7 @@ def _spawn(fd: int, sys_path: Sequence[str]) -> int:
             ],
             setsid=True,
             setsigmask=(),
-            setsigdef=(signal.SIGPIPE, signal.SIGCHLD, signal.SIGHUP, signal.SIGTERM),
+            setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
         )
 
 

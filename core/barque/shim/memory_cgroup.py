@@ -5,21 +5,21 @@ from __future__ import annotations
 import os
 from functools import cache
 
-__all__ = ["MemoryCgroup", "mount_points"]
+__all__ = ["MemoryCgroup", "events_file", "mount_points"]
 
 _COUNTER = b"oom_kill "
 
 
 class MemoryCgroup:
-    """The memory cgroup a process is in. It is found by the process, so any runtime's naming will do."""
+    """A memory cgroup, by the file `events` that counts (see `events_file`); empty: nothing is known."""
 
-    def __init__(self, pid: int) -> None:
-        self._events = _events_file(pid)
+    def __init__(self, events: bytes) -> None:
+        self._events = events
         self._seen = 0
 
     def kills(self) -> int:
         """How many processes the kernel has killed there so far; 0 when nobody knows."""
-        if self._events is None:
+        if not self._events:
             return 0
         try:
             fd = os.open(self._events, os.O_RDONLY | os.O_CLOEXEC)
@@ -51,17 +51,18 @@ def mount_points() -> tuple[str | None, str | None]:
     return version1, version2
 
 
-def _events_file(pid: int) -> str | None:
+def events_file(pid: int) -> str:
+    """The file of the cgroup `pid` is in; empty when there is none. By the process, so any runtime's naming will do."""
     version1, version2 = mount_points()
     try:
         with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as membership:
             lines = [line.rstrip("\n").split(":", 2) for line in membership]
     except OSError:
-        return None
+        return ""
     paths = {controllers: path for _, controllers, path in lines}
     for controllers, path in paths.items():
         if version1 and "memory" in controllers.split(","):
             return f"{version1}{path}/memory.oom_control"
     if version2 and "" in paths:
         return f"{version2}{paths['']}/memory.events"
-    return None
+    return ""

@@ -1,4 +1,4 @@
-"""Mounts a container's root, in the shim's own mount namespace."""
+"""Mounts a container's root, in a mount namespace of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from barque.shim.packets import close_all
 from barque.spi.common import Mount
 from barque.spi.errors import BarqueError, FailedPrecondition, Internal, PermissionDenied, ResourceExhausted
 
-__all__ = ["enter_namespace", "mount_all", "unmount_root"]
+__all__ = ["enter_namespace", "mount_all"]
 
 _FLAGS = {
     "ro": 0x1, "nosuid": 0x2, "nodev": 0x4, "noexec": 0x8, "sync": 0x10, "remount": kernel.MS_REMOUNT,
@@ -44,17 +44,6 @@ def mount_all(root: str, mounts: Sequence[Mount]) -> None:
             call.execute(root, mount.target)
         except OSError as error:
             raise _refused(call.describe(os.path.join(root, mount.target)), error) from error
-
-
-def unmount_root(root: str) -> None:
-    """Detach what `mount_all` mounted, so that an upper directory can be used again at once. Idempotent."""
-    while True:
-        try:
-            kernel.umount2(root, kernel.MNT_DETACH)
-        except OSError as error:
-            if error.errno in (errno.EINVAL, errno.ENOENT):  # not (or no longer) a mount point
-                return
-            raise
 
 
 @dataclass(frozen=True, slots=True)

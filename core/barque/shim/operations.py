@@ -12,7 +12,7 @@ from barque.spi import errors
 from barque.spi.errors import Conflict, InvalidArgument
 
 if TYPE_CHECKING:
-    from barque.shim.shim import Shim
+    from barque.shim.service import Service
 
 __all__ = ["Operations"]
 
@@ -23,8 +23,8 @@ _MAX_SIDE = 65535
 class Operations:
     """Reads requests, checks them, and lets the shim do them."""
 
-    def __init__(self, shim: Shim) -> None:
-        self._shim = shim
+    def __init__(self, service: Service) -> None:
+        self._service = service
         self._table = {
             "hello": self._hello,
             "events": self._events,
@@ -44,17 +44,17 @@ class Operations:
         return {"ok": True, **operation(connection, request, fds)}
 
     def _hello(self, _connection: Connection, _request: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
-        return {"version": VERSION, **self._shim.describe()}
+        return {"version": VERSION, **self._service.describe()}
 
     def _events(self, connection: Connection, _request: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
         connection.wants_events = True
-        self._shim.repeat_exit(connection)  # after the reply
+        self._service.repeat_exit(connection)  # after the reply
         return {}
 
     def _attach(self, _connection: Connection, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         if len(fds) != 1:
             raise InvalidArgument("attach takes one descriptor, the client's")
-        self._shim.attach(_attachment(request), fds[0])
+        self._service.attach(_attachment(request), fds[0])
         fds.clear()
         return {}
 
@@ -65,7 +65,7 @@ class Operations:
         process = read_payload(fds[names.index("payload")])
         client = fds[names.index("client")] if "client" in names else None
         attach = _attachment(request) if client is not None else None
-        pid = self._shim.exec(_text(request, "exec"), process, attach, client)
+        pid = self._service.exec(_text(request, "exec"), process, attach, client)
         if client is not None:
             fds.remove(client)
         return {"pid": pid}
@@ -73,21 +73,21 @@ class Operations:
     def _exec_state(
         self, _connection: Connection, request: dict[str, Any], _fds: list[int]
     ) -> dict[str, Any]:
-        return self._shim.execs.state(_text(request, "exec"))
+        return self._service.execs.state(_text(request, "exec"))
 
     def _resize(self, _connection: Connection, request: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
         height, width = _number(request, "height", _MAX_SIDE), _number(request, "width", _MAX_SIDE)
-        self._shim.resize(height, width, _text(request, "exec") if request.get("exec") else None)
+        self._service.resize(height, width, _text(request, "exec") if request.get("exec") else None)
         return {}
 
     def _kill(self, _connection: Connection, request: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
-        self._shim.kill(_number(request, "signal", _MAX_SIGNAL), bool(request.get("all")))
+        self._service.kill(_number(request, "signal", _MAX_SIGNAL), bool(request.get("all")))
         return {}
 
     def _release(self, _connection: Connection, _request: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
-        if not self._shim.has_ended:
+        if not self._service.has_ended:
             raise Conflict("the container runs; a shim is released after its exit")
-        self._shim.release()
+        self._service.release()
         return {}
 
 

@@ -7,11 +7,13 @@ operations answered with NotImplemented, so that a shim of the previous release 
 
 Launcher (an inherited socketpair; one request at a time; the launcher ends when the daemon's end closes)
 
-    {"op": "launch", "id": ID, "fds": ["control", "payload", "netns"?, "client"...]}
-        -> {"ok": true, "pid": shim}      the fork is done; everything else comes on `control`
+    {"op": "launch", "id": ID, "fds": ["control", "settings", "config", "netns"?, "client"...]}
+        -> {"ok": true, "pid": shim}      a shim has it; everything else comes on `control`
+
+The payload `config` is a `ShimConfig` as JSON, `settings` the few fields of it that the shim itself needs; the rest is
+read, and every hook of the runtime driver is called, in short-lived children of the shim (see `worker`).
 
 Shim, on `control` (made by the daemon, kept open as the shim's event channel; it also takes the operations below).
-The payload is a `ShimConfig` as JSON.
 
     <- {"event": "started", "pid": P, "starttime": T}            the program runs (execve has succeeded)
     <- {"event": "failed", "error": {...}}                       nothing runs, nothing is left; the shim exits,
@@ -43,7 +45,7 @@ An ATTACH is `"stdin": b, "stdout": b, "stderr": b, "detach_keys": "ctrl-p,ctrl-
 
 When init has ended the shim drains the output, closes the log, writes `<state>/exit.json` (fsync, rename, fsync of the
 directory), sends `exit`, closes the clients as they have got everything, and only then, since nobody should wait for it,
-deletes the container in the runtime and unmounts its root. The answer to `release` comes when that is done; from then on
+deletes the container in the runtime; its root's mounts end with its last process. The answer to `release` comes when that is done; from then on
 `shim.sock` is free and the same container can be launched again. The shim ends when it is released and its clients are
 gone; without a daemon, or 10 s after the exit, it needs no release: the file is enough. What went wrong inside a
 shim (a driver's defect, a failed delete) is written to `<state>/shim.log`.
@@ -53,13 +55,13 @@ Framing to a client without a terminal is Docker's: 8 bytes (stream, 0, 0, 0, le
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from barque.spi.common import Mount
 
-__all__ = ["EXIT_FILE", "MAX_PACKET", "SOCKET_NAME", "VERSION", "ClientAttach", "ShimConfig"]
+__all__ = ["EXIT_FILE", "MAX_PACKET", "SOCKET_NAME", "VERSION", "ClientAttach", "ShimConfig", "ShimSettings"]
 
 VERSION = 1
 MAX_PACKET = 64 * 1024
@@ -83,10 +85,11 @@ class ShimConfig:
     """All a shim needs, given at launch.
 
     `state` is a directory (0700) below the data root that survives a reboot and holds `shim.sock` and `exit.json`;
-    `bundle` one below the run directory; `rootfs` a mount point (an existing empty directory) where `mounts` are mounted, in the shim's
-    own mount namespace, before the runtime is called; `spec` the OCI config. The text `@netns@` as path of the network namespace
-    is replaced by the path of the `netns` descriptor. `runtime` and `log` name instances the launcher was configured with;
-    an empty `log` keeps none. Without `mounts` the root is ready and the shim stays in the launcher's mount namespace.
+    `bundle` one below the run directory; `rootfs` a mount point (an existing empty directory) where `mounts` are
+    mounted before the runtime is called, in a mount namespace that only the container's processes keep; `spec` the
+    OCI config. The text `@netns@` as path of the network namespace is replaced by the path of the `netns` descriptor.
+    `runtime` and `log` name instances the launcher was configured with; an empty `log` keeps none. Without `mounts`
+    the root is ready and the runtime is called in the launcher's mount namespace.
     `user` (Docker's USER[:GROUP]) and `group_add` are resolved in the mounted root file system and put into the spec's
     `process.user`, with HOME if the environment has none; None leaves the spec as it is.
     """
@@ -112,8 +115,18 @@ class ShimConfig:
     group_add: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return asdict(self)
+        """As a JSON object; it shares the spec with this one."""
+        document = {key: getattr(self, key) for key in self.__dataclass_fields__}
+        document["mounts"] = [asdict(mount) for mount in self.mounts]
+        document["clients"] = [asdict(client) for client in self.clients]
+        return document
+
+    def settings(self) -> dict[str, Any]:
+        """The fields a `ShimSettings` has, as a JSON object."""
+        return {
+            key: [asdict(c) for c in self.clients] if key == "clients" else getattr(self, key)
+            for key in ShimSettings._fields
+        }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ShimConfig:
@@ -127,3 +140,20 @@ class ShimConfig:
         if known.get("console_size"):
             known["console_size"] = tuple(known["console_size"])
         return cls(**known)
+
+
+class ShimSettings(NamedTuple):
+    """Of a `ShimConfig` what the shim itself needs; `clients` are objects with the fields of a `ClientAttach`."""
+
+    id: str
+    state: str
+    runtime: str
+    runtime_root: str
+    log: str
+    log_directory: str
+    log_options: Mapping[str, str]
+    log_attributes: Mapping[str, str]
+    terminal: bool
+    open_stdin: bool
+    stdin_once: bool
+    clients: Sequence[Mapping[str, Any]]

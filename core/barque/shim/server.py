@@ -10,6 +10,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from socket import SocketType
 from typing import Any
 
 from barque.shim import packets
@@ -24,22 +25,28 @@ Dispatch = Callable[["Connection", dict[str, Any], list[int]], Mapping[str, Any]
 
 _MAX_CONNECTIONS = 256
 _MAX_QUEUE = 10_000
+_UNIX = int(socket.AF_UNIX)
+_SEQPACKET = int(socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 _CREDENTIALS = struct.Struct("3i")
 
 
 class Connection:
     """One connection of a daemon: requests in, replies and (once `wants_events`) events out, in order."""
 
-    def __init__(self, server: Server, sock: socket.socket, *, wants_events: bool) -> None:
+    def __init__(self, server: Server, sock: SocketType, *, wants_events: bool) -> None:
         self.wants_events = wants_events
         self._server = server
         self._sock = sock
-        self._queue: deque[Mapping[str, Any]] = deque()
+        self._queue: deque[bytes] = deque()
         sock.setblocking(False)
         self._watch()
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Send now or when the peer has room; a peer that never reads is closed in the end."""
+        self.send_encoded(packets.encode(message))
+
+    def send_encoded(self, message: bytes) -> None:
+        """`send` for what is JSON already."""
         self._queue.append(message)
         if len(self._queue) == 1:
             self._flush()
@@ -66,7 +73,7 @@ class Connection:
     def _flush(self) -> None:
         try:
             while self._queue:
-                packets.send(self._sock, self._queue[0])
+                packets.send_bytes(self._sock, self._queue[0])
                 self._queue.popleft()
         except BlockingIOError:
             self._watch()
@@ -103,34 +110,32 @@ class Connection:
 
 
 class Server:
-    """Accepts daemons of the shim's own user, and sends events to all who want them."""
+    """Accepts daemons of the shim's own user on the socket `listener`, and sends events to all who want them.
 
-    def __init__(self, loop: Loop, state: int, dispatch: Dispatch) -> None:
+    `state` is the open directory that the socket is bound in.
+    """
+
+    def __init__(self, loop: Loop, state: int, listener: int, dispatch: Dispatch) -> None:
         self.loop = loop
         self.dispatch = dispatch
         self.connections: set[Connection] = set()
         self._state = state
-        self._listener: socket.socket | None = None
+        self._listener: socket.socket | None = socket.socket(fileno=listener)
+        self.loop.watch(listener, select.EPOLLIN, self._accept)
 
-    def listen(self) -> None:
-        """Bind the socket and begin to accept."""
-        self._listener = listen_at(self._state)
-        self.loop.watch(self._listener.fileno(), select.EPOLLIN, self._accept)
-
-    def adopt(self, sock: socket.socket) -> None:
+    def adopt(self, sock: SocketType) -> None:
         """The daemon's end of `control`: a connection that wants events from the first."""
         self.connections.add(Connection(self, sock, wants_events=True))
 
     def announce(self, event: Mapping[str, Any]) -> None:
         """Send `event` to whoever wants events."""
+        self.announce_encoded(packets.encode(event))
+
+    def announce_encoded(self, event: bytes) -> None:
+        """`announce` for what is JSON already."""
         for connection in tuple(self.connections):
             if connection.wants_events:
-                connection.send(event)
-
-    @property
-    def has_listeners(self) -> bool:
-        """Whether a daemon wants events."""
-        return any(connection.wants_events for connection in self.connections)
+                connection.send_encoded(event)
 
     def stop(self) -> None:
         """Unlink the socket: the next shim of this container may bind its own. Idempotent."""
@@ -166,12 +171,12 @@ class Server:
             self.loop.watch(self._listener.fileno(), select.EPOLLIN, self._accept)
 
 
-def listen_at(state: int) -> socket.socket:
+def listen_at(state: int) -> SocketType:
     """A listening socket `shim.sock` (mode 0600) in the open directory `state`; a stale one is replaced.
 
     The path goes through /proc because the kernel takes no more than 108 bytes.
     """
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    listener = SocketType(_UNIX, _SEQPACKET, 0)
     umask = os.umask(0o177)
     try:
         with suppress(FileNotFoundError):
@@ -186,6 +191,6 @@ def listen_at(state: int) -> socket.socket:
     return listener
 
 
-def _peer_uid(sock: socket.socket) -> int:
+def _peer_uid(sock: SocketType) -> int:
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     return int(_CREDENTIALS.unpack(credentials)[1])

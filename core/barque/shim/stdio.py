@@ -28,6 +28,24 @@ class ProcessStdio:
         self._theirs: list[int] = []
         self.child = None if terminal else self._make_pipes(stdin, stdout, stderr)
 
+    @classmethod
+    def adopt(cls, descriptors: list[int], *, terminal: bool, stdin: bool) -> ProcessStdio:
+        """The streams of a running process whose `descriptors` another process has handed over."""
+        stdio = cls.__new__(cls)
+        stdio.terminal = terminal
+        stdio.child = None
+        stdio._wants_stdin = stdin
+        stdio._theirs = []
+        outputs = list(descriptors)
+        stdio.stdin = outputs.pop(0) if stdin else None
+        stdio.outputs = dict(zip(outputs, (1, 2), strict=False))
+        return stdio
+
+    @property
+    def descriptors(self) -> list[int]:
+        """The shim's ends: stdin, if there is one, then the outputs."""
+        return [*([] if self.stdin is None else [self.stdin]), *self.outputs]
+
     def _make_pipes(self, stdin: bool, stdout: bool, stderr: bool) -> Stdio:
         try:
             return Stdio(self._input(stdin), self._output(stdout, 1), self._output(stderr, 2))

@@ -140,6 +140,8 @@ class Firewall:
             ) from error
 
     def _everything(self, *, replace: bool) -> str:
+        if not self._networks:
+            return ruleset.no_table(self.table, guard=self._antispoof)
         parts = [ruleset.table(self.table, replace=replace, guard=self._antispoof)]
         merged: dict[str, list[str]] = {}
         for rules in self._networks.values():

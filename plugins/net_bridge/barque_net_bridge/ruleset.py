@@ -17,6 +17,7 @@ __all__ = [
     "delete_elements",
     "guard_elements",
     "network_elements",
+    "no_table",
     "port_elements",
     "table",
 ]

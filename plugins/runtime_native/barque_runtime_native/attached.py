@@ -13,6 +13,7 @@ from barque_runtime_native import syscalls
 SIGCHLD, SIGKILL, SIGSTOP, SIGWINCH = 17, 9, 19, 28
 # Signals that say something about this process itself, not about the container.
 KEPT = frozenset((SIGKILL, SIGSTOP, SIGCHLD, 11, 7, 8, 4, 5, 6, 13, 23))
+SOCK_CLOEXEC = 0o2000000
 TIOCGWINSZ, TIOCSWINSZ = 0x5413, 0x5414
 PR_SET_CHILD_SUBREAPER = 36
 CHUNK = 65536
@@ -126,10 +127,13 @@ def resize(console: int) -> None:
 
 def send_console(path: str, console: int) -> None:
     """Pass the terminal's master side to whoever listens on `path`, and close it here."""
-    with socket(AF_UNIX, SOCK_STREAM | 0o2000000) as line:
+    line = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+    try:
         line.connect(path)
         line.sendmsg([b"/dev/ptmx"], [(SOL_SOCKET, SCM_RIGHTS, pack("=i", console))])
-    os.close(console)
+    finally:
+        line.close()
+        os.close(console)
 
 
 def write_pid_file(path: str, pid: int) -> None:

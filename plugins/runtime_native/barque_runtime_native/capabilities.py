@@ -35,10 +35,8 @@ class CapabilitySets:
     def __init__(self, section: Section) -> None:
         for name in self.SETS:
             setattr(self, name, mask(section, name))
-        if self.ambient & ~(self.permitted & self.inheritable):
-            raise InvalidArgument(
-                f"{section.path('ambient')} holds a capability that is not both permitted and inheritable"
-            )
+        # The kernel grants no others (capabilities(7)), and the specification wants the rest of the container to work.
+        self.ambient &= self.permitted & self.inheritable
         if self.effective & ~self.permitted:
             raise InvalidArgument(f"{section.path('effective')} holds a capability that is not permitted")
 
@@ -76,5 +74,3 @@ def mask(section: Section, key: str) -> int:
             raise InvalidArgument(f"{section.path(key)}: unknown capability {name!r}")
         result |= 1 << number
     return result
-
-

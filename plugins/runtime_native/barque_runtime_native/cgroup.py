@@ -155,7 +155,9 @@ def inherit_cpuset(directory: str, top: str) -> None:
     parent = os.path.dirname(directory)
     inherit_cpuset(parent, top)
     for file in ("cpuset.cpus", "cpuset.mems"):
-        Setting("cpuset", file, read_text(f"{parent}/{file}").strip(), "linux.resources.cpu").execute(directory)
+        Setting("cpuset", file, read_text(f"{parent}/{file}").strip(), "linux.resources.cpu").execute(
+            directory
+        )
 
 
 def processes(directory: str) -> Iterator[int]:
@@ -249,7 +251,8 @@ def remove(directories: list[str]) -> None:
                     raise
                 if time.monotonic() > deadline:
                     raise Conflict(
-                        f"cgroup {directory} is still in use", hint="end the processes in it, then delete again"
+                        f"cgroup {directory} is still in use",
+                        hint="end the processes in it, then delete again",
                     ) from error
             time.sleep(pause)
             pause = min(pause * 2, 0.05)

@@ -120,9 +120,9 @@ def compile_program(rules: list[DeviceRule]) -> bytes:
     for rule in reversed(rules):
         code.extend(_compile_rule(rule))
         if rule.kind == "a":
-            break
-    code += [instruction(MOVE, 0, value=0), instruction(EXIT)]
-    return b"".join(code)
+            # it matches always: the verifier refuses code that cannot be reached
+            return b"".join(code)
+    return b"".join([*code, instruction(MOVE, 0, value=0), instruction(EXIT)])
 
 
 def _compile_rule(rule: DeviceRule) -> list[bytes]:
@@ -141,7 +141,9 @@ def _compile_rule(rule: DeviceRule) -> list[bytes]:
     return [*_jumps(tests, len(verdict)), *verdict]
 
 
-def _with_access(rule: DeviceRule, mask: int, tests: list[tuple[int, int, int]], verdict: list[bytes]) -> list[bytes]:
+def _with_access(
+    rule: DeviceRule, mask: int, tests: list[tuple[int, int, int]], verdict: list[bytes]
+) -> list[bytes]:
     """A rule for some kinds of access: an allow must cover all that is asked for, a deny any part of it."""
     copy = [instruction(MOVE_REGISTER, 6, 3), instruction(AND, 6, value=mask)]
     if rule.allow:

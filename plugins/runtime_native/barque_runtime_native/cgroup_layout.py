@@ -26,7 +26,11 @@ class Hierarchy:
 
     def directory(self, path: str) -> str:
         """Where cgroup `path` is: absolute from the hierarchy's mount, relative from this process's own cgroup."""
-        return f"{self.mountpoint}{path}" if path.startswith("/") else os.path.join(self.mountpoint + self.own, path)
+        return (
+            f"{self.mountpoint}{path}"
+            if path.startswith("/")
+            else os.path.join(self.mountpoint + self.own, path)
+        )
 
 
 class Layout:

@@ -22,7 +22,9 @@ class CgroupMount:
     own directories are bound, so that the rest of the host's tree stays out of sight.
     """
 
-    def __init__(self, destination: str, options: MountOptions, cgroup: CgroupPlan, *, namespace: bool) -> None:
+    def __init__(
+        self, destination: str, options: MountOptions, cgroup: CgroupPlan, *, namespace: bool
+    ) -> None:
         self.destination = destination
         self.options = options
         self.cgroup = cgroup

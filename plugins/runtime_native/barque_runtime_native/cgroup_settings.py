@@ -48,13 +48,16 @@ class Setting:
                 Setting(self.controller, *self.other, self.field).execute(directory)
                 return
             raise FailedPrecondition(
-                f"{self.field} is set but this kernel has no {self.file}", hint="remove it, or enable it in the kernel"
+                f"{self.field} is set but this kernel has no {self.file}",
+                hint="remove it, or enable it in the kernel",
             ) from error
         try:
             os.write(fd, self.value.encode())
         except OSError as error:
             kind = ResourceExhausted if isinstance(error, BlockingIOError) else InvalidArgument
-            raise kind(f"{self.field}: cannot write {self.value!r} to {self.file}: {error.strerror}") from error
+            raise kind(
+                f"{self.field}: cannot write {self.value!r} to {self.file}: {error.strerror}"
+            ) from error
         finally:
             os.close(fd)
 
@@ -143,7 +146,9 @@ def _plan_v2(resources: Section) -> list[Setting]:
     for file, value in resources.mapping("unified").items():
         if "/" in file or not file:
             raise InvalidArgument(f"{resources.path('unified')}: {file!r} is not a file name")
-        settings.append(Setting(file.partition(".")[0], file, value, f"{resources.path('unified')}[{file!r}]"))
+        settings.append(
+            Setting(file.partition(".")[0], file, value, f"{resources.path('unified')}[{file!r}]")
+        )
     return settings
 
 
@@ -169,7 +174,9 @@ def _memory_v2(found: dict[str, tuple[int, str]]) -> list[Setting]:
     settings = []
     limit = found.get("memory.limit", (0, ""))[0]
     if "memory.limit" in found:
-        settings.append(Setting("memory", "memory.max", "max" if limit < 0 else limit, found["memory.limit"][1]))
+        settings.append(
+            Setting("memory", "memory.max", "max" if limit < 0 else limit, found["memory.limit"][1])
+        )
     if "memory.swap" in found:
         swap, field = found["memory.swap"]
         if swap >= 0 and (limit <= 0 or swap < limit):
@@ -184,7 +191,9 @@ def _memory_v2(found: dict[str, tuple[int, str]]) -> list[Setting]:
 def _cpuset(resources: Section) -> list[Setting]:
     cpu = resources.section("cpu")
     return [
-        Setting("cpuset", f"cpuset.{key}", cpu.text(key), cpu.path(key)) for key in ("cpus", "mems") if cpu.text(key)
+        Setting("cpuset", f"cpuset.{key}", cpu.text(key), cpu.path(key))
+        for key in ("cpus", "mems")
+        if cpu.text(key)
     ]
 
 
@@ -250,5 +259,7 @@ def _blkio_v2(block: Section) -> list[Setting]:
         settings.append(Setting("io", "io.weight", text, item.name, ("io.bfq.weight", text)))
     for key, _, name in THROTTLES:
         for item in block.sections(key):
-            settings.append(Setting("io", "io.max", f"{_device(item)} {name}={item.integer('rate') or 'max'}", item.name))
+            settings.append(
+                Setting("io", "io.max", f"{_device(item)} {name}={item.integer('rate') or 'max'}", item.name)
+            )
     return settings

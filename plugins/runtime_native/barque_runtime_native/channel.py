@@ -25,7 +25,11 @@ def encode_error(error: BarqueError) -> bytes:
     document["message"] = document["message"][:1000]
     document["hint"] = document["hint"][:200]
     data = dumps(document)
-    return data if len(data) <= MAX_MESSAGE else dumps({**document, "message": document["message"][:150], "hint": ""})
+    return (
+        data
+        if len(data) <= MAX_MESSAGE
+        else dumps({**document, "message": document["message"][:150], "hint": ""})
+    )
 
 
 def decode_error(data: bytes) -> BarqueError:

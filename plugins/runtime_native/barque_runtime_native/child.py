@@ -143,7 +143,9 @@ class Finish:
         except OSError as error:
             if error.errno == errno.EACCES and not last:
                 return True
-            raise InvalidArgument(f"process.cwd: cannot enter {cwd!r}: {(error.strerror or '').lower()}") from error
+            raise InvalidArgument(
+                f"process.cwd: cannot enter {cwd!r}: {(error.strerror or '').lower()}"
+            ) from error
         if not inside:
             raise InvalidArgument(f"process.cwd: {cwd!r} is outside of the container's root")
         return False

@@ -121,7 +121,12 @@ def describe(root: str, container: str) -> dict[str, Any]:
     if found["status"] == RUNNING and is_frozen(lifecycle.kill_directory(document)):
         found["status"] = "paused"
     owner = os.stat(f"{root}/{container}").st_uid
-    return {**found, "rootfs": document["rootfs"], "created": document["created"], "owner": "root" if not owner else str(owner)}
+    return {
+        **found,
+        "rootfs": document["rootfs"],
+        "created": document["created"],
+        "owner": "root" if not owner else str(owner),
+    }
 
 
 def one_id(options: Options) -> str:

@@ -73,7 +73,9 @@ def _create(root: str, options: Options, *, detach: bool) -> tuple[int, int | No
 def check_terminal(terminal: bool, socket: str, *, detach: bool) -> None:
     """A terminal needs somebody at its other side: this process, or whoever listens on the console socket."""
     if terminal and detach and not socket:
-        raise InvalidArgument("process.terminal is set: --console-socket is needed", hint="or use run without --detach")
+        raise InvalidArgument(
+            "process.terminal is set: --console-socket is needed", hint="or use run without --detach"
+        )
     if socket and not (terminal and detach):
         raise InvalidArgument("--console-socket is for a terminal that this command will not stay at")
 
@@ -90,7 +92,9 @@ def read_config(path: str) -> dict[str, Any]:
     try:
         config = loads(read_bounded(path, MAX_CONFIG))
     except OSError as error:
-        raise InvalidArgument(f"{path}: {(error.strerror or '').lower()}", hint="name the bundle with --bundle") from error
+        raise InvalidArgument(
+            f"{path}: {(error.strerror or '').lower()}", hint="name the bundle with --bundle"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"{path} is not JSON: {error}") from error
     if not isinstance(config, dict):

@@ -70,7 +70,12 @@ def example_mounts() -> list[dict[str, Any]]:
     rows = (
         ("/proc", "proc", "proc", []),
         ("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        ("/dev/pts", "devpts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        (
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
         ("/dev/shm", "tmpfs", "shm", [*SAFE, "mode=1777", "size=65536k"]),
         ("/dev/mqueue", "mqueue", "mqueue", SAFE),
         ("/sys", "sysfs", "sysfs", [*SAFE, "ro"]),

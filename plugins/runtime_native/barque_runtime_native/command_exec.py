@@ -77,7 +77,10 @@ def user_of(own: dict[str, Any], options: Options) -> dict[str, Any]:
         if separator:
             user["gid"] = number(gid, "--user")
     if groups := options.many.get("additional-gids"):
-        user["additionalGids"] = [*own.get("additionalGids", ()), *(number(each, "--additional-gids") for each in groups)]
+        user["additionalGids"] = [
+            *own.get("additionalGids", ()),
+            *(number(each, "--additional-gids") for each in groups),
+        ]
     return user
 
 

@@ -89,7 +89,9 @@ def root_of(options: Options) -> str:
 def check_global(options: Options) -> None:
     """Errors: NotImplemented for what this runtime does not do, InvalidArgument for a wrong value."""
     if "systemd-cgroup" in options.flags:
-        raise NotImplemented("--systemd-cgroup: the native runtime has no systemd cgroup driver", hint="use cgroupfs")
+        raise NotImplemented(
+            "--systemd-cgroup: the native runtime has no systemd cgroup driver", hint="use cgroupfs"
+        )
     if options.values.get("rootless", "auto") not in ("auto", "false"):
         raise NotImplemented("--rootless: the native runtime needs root", hint="run it as root")
     if options.values.get("log-format", "text") not in ("text", "json"):

@@ -34,7 +34,9 @@ class Console:
             ) from error
         status = os.fstat(self.master)
         if syscalls.fstatfs_type(self.master) != DEVPTS_SUPER_MAGIC or not is_device(status, PTMX):
-            raise FailedPrecondition("/dev/pts/ptmx is not the multiplexer of a devpts", hint="mount a devpts on /dev/pts")
+            raise FailedPrecondition(
+                "/dev/pts/ptmx is not the multiplexer of a devpts", hint="mount a devpts on /dev/pts"
+            )
         ioctl(self.master, TIOCSPTLCK, pack("=i", 0))
         self.slave = ioctl(self.master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         os.fchown(self.slave, process.uid, -1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from barque.spi.errors import BarqueError, Conflict, Internal
+from barque.spi.errors import BarqueError, ResourceExhausted
 from barque_runtime_native import syscalls
 from barque_runtime_native.cgroup import CgroupEntry, remove
 from barque_runtime_native.channel import HOOKS, MAP, READY, ParentEnd, make_channel
@@ -80,7 +80,9 @@ class Creation:
 
     def _entry(self) -> CgroupEntry:
         self.doing = "opening the cgroup"
-        return CgroupEntry(list(self.plan.cgroup.directories.values()), unified=self.plan.cgroup.layout.unified)
+        return CgroupEntry(
+            list(self.plan.cgroup.directories.values()), unified=self.plan.cgroup.layout.unified
+        )
 
     def _clone(self, init: Init, start: int, report: int) -> None:
         """One clone into all namespaces; signals wait, lest a handler of ours runs in the child."""
@@ -129,13 +131,23 @@ class Creation:
             elif letter == READY:
                 break
             else:
-                raise Internal("the container's init ended before it was ready", hint="see the kernel's log")
+                raise self._ended()
         starttime = live_starttime(self.pid)
         if starttime is None:
-            raise Conflict("the container's init was killed before it was ready")
+            raise self._ended()
         self.store.write_init(self.pid, starttime)
         parent.answer(str(self.pid).encode())
         return self.pid, parent.take_console()
+
+    def _ended(self) -> BarqueError:
+        """Why init is gone without a word."""
+        limit = " (linux.resources.memory.limit)" if "memory" in self._limited() else ""
+        return ResourceExhausted(
+            "the container's init was killed before it was ready", hint=f"is the memory limit too low{limit}?"
+        )
+
+    def _limited(self) -> set[str]:
+        return {setting.controller for setting in self.plan.cgroup.settings}
 
     def _undo(self) -> None:
         """Kill and reap init, remove cgroups and state. A failure here must not hide the first one."""

@@ -70,7 +70,8 @@ class DeviceNode:
     def _check(self, found: os.stat_result) -> None:
         if stat.S_IFMT(found.st_mode) != TYPES[self.kind] or found.st_rdev != self.device:
             raise InvalidArgument(
-                f"{self.path} exists in the image and is another file", hint="mount a tmpfs on /dev, or remove the file"
+                f"{self.path} exists in the image and is another file",
+                hint="mount a tmpfs on /dev, or remove the file",
             )
 
     def _bind(self, root: Root) -> None:

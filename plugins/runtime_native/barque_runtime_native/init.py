@@ -31,7 +31,9 @@ SIOCSIFFLAGS, IFF_UP_RUNNING = 0x8914, 0x41
 class Init:
     """All that init takes along through the clone."""
 
-    def __init__(self, plan: Plan, own: Own, channel: ChildEnd, entry: CgroupEntry, filter_: Filter | None) -> None:
+    def __init__(
+        self, plan: Plan, own: Own, channel: ChildEnd, entry: CgroupEntry, filter_: Filter | None
+    ) -> None:
         self.plan = plan
         self.own = own
         self.channel = channel

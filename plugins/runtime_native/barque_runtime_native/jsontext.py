@@ -55,7 +55,9 @@ def dumps(value: object, *, indent: bool = False, sort_keys: bool = False) -> by
         try:
             from _json import encode_basestring_ascii, make_encoder
 
-            encoder = make_encoder(None, _default, encode_basestring_ascii, None, ":", ",", sort_keys, False, False)
+            encoder = make_encoder(
+                None, _default, encode_basestring_ascii, None, ":", ",", sort_keys, False, False
+            )
             return "".join(encoder(value, 0)).encode("ascii")
         except (ImportError, TypeError):
             pass

@@ -172,7 +172,9 @@ def _end(store: Store, document: dict[str, Any], status: str) -> None:
             poll = select.poll()
             poll.register(pidfd, select.POLLIN)
             if not poll.poll(KILL_SECONDS * 1000):
-                raise Conflict(f"container {store.id} does not end", hint="a process of it waits in the kernel")
+                raise Conflict(
+                    f"container {store.id} does not end", hint="a process of it waits in the kernel"
+                )
     finally:
         if pidfd is not None:
             os.close(pidfd)

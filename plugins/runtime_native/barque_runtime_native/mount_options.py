@@ -44,7 +44,17 @@ REFUSED = ("remount", "idmap", "ridmap", "acl", "noacl")
 class MountOptions:
     """One mount's options. Bit masks are MOUNT_ATTR_*."""
 
-    __slots__ = ("bind", "clear", "copy_up", "data", "propagation", "recursive", "set", "tree_clear", "tree_set")
+    __slots__ = (
+        "bind",
+        "clear",
+        "copy_up",
+        "data",
+        "propagation",
+        "recursive",
+        "set",
+        "tree_clear",
+        "tree_set",
+    )
 
     def __init__(self, options: list[str], name: str, *, is_bind_type: bool = False) -> None:
         self.bind = is_bind_type
@@ -72,7 +82,9 @@ class MountOptions:
         elif option == "tmpcopyup":
             self.copy_up = True
         elif option in REFUSED:
-            raise InvalidArgument(f"{name}.options: {option!r} is not supported by the native runtime", hint="remove it")
+            raise InvalidArgument(
+                f"{name}.options: {option!r} is not supported by the native runtime", hint="remove it"
+            )
         elif option and option not in IGNORED:
             self._take_data(option)
 

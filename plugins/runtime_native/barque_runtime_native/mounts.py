@@ -49,10 +49,14 @@ class FilesystemMount:
     def execute(self, root: Root) -> None:
         """Make it and attach it."""
         # A link in place of /proc or /sys would leave the paths to be masked reachable under another name.
-        target = self._ordinary_directory(root) if self.fstype in ORDINARY else root.directory(self.destination)
+        target = (
+            self._ordinary_directory(root) if self.fstype in ORDINARY else root.directory(self.destination)
+        )
         mount = -1
         try:
-            if any(value is not None and len(os.fsencode(value)) > MAX_VALUE for _, value in self.options.data):
+            if any(
+                value is not None and len(os.fsencode(value)) > MAX_VALUE for _, value in self.options.data
+            ):
                 self._mount_by_path(root, target)
                 return
             mount = self._make()
@@ -165,7 +169,9 @@ class BindMount:
     def _check_target(self, target: int) -> None:
         path = os.path.normpath("/" + self.destination.lstrip("/"))
         if syscalls.fstatfs_type(target) == PROC_SUPER_MAGIC and path not in PROC_ALLOWED:
-            raise InvalidArgument(f"mount of {self.destination}: inside /proc", hint="/proc must stay the kernel's own")
+            raise InvalidArgument(
+                f"mount of {self.destination}: inside /proc", hint="/proc must stay the kernel's own"
+            )
 
 
 def apply_options(mount: int, options: MountOptions, *, attributes: bool) -> None:
@@ -215,7 +221,9 @@ def plan_mount(section: Section, bundle: str) -> FilesystemMount | BindMount | N
     options.recursive = options.recursive or fstype == "rbind"
     for key in ("uidMappings", "gidMappings"):
         if section.sections(key):
-            raise InvalidArgument(f"{section.path(key)} is not supported by the native runtime", hint="remove it")
+            raise InvalidArgument(
+                f"{section.path(key)} is not supported by the native runtime", hint="remove it"
+            )
     if options.bind:
         return BindMount(os.path.join(bundle, section.required("source")), destination, options)
     if not fstype:

@@ -66,9 +66,13 @@ class NamespacePlan:
         if "mount" not in self.new:
             raise InvalidArgument(f"{field} must hold a new mount namespace")
         if self.user != bool(self.uid_map) or self.user != bool(self.gid_map):
-            raise InvalidArgument(f"{field}: a new user namespace needs uidMappings and gidMappings, and they need it")
+            raise InvalidArgument(
+                f"{field}: a new user namespace needs uidMappings and gidMappings, and they need it"
+            )
         if max(len(self.uid_map), len(self.gid_map)) > MAX_MAPPINGS:
-            raise InvalidArgument(f"{linux.path('uidMappings')}: the kernel takes at most {MAX_MAPPINGS} ranges")
+            raise InvalidArgument(
+                f"{linux.path('uidMappings')}: the kernel takes at most {MAX_MAPPINGS} ranges"
+            )
 
     @property
     def user(self) -> bool:

@@ -42,7 +42,9 @@ PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}
 class Plan:
     """All that will be done. Nothing of the system has been changed once it exists."""
 
-    def __init__(self, container: str, bundle: str, config: Mapping[str, Any], *, no_pivot: bool = False) -> None:
+    def __init__(
+        self, container: str, bundle: str, config: Mapping[str, Any], *, no_pivot: bool = False
+    ) -> None:
         root = Section(config)
         check_version(root)
         refuse_unsupported(root)
@@ -59,7 +61,9 @@ class Plan:
         self.hostname = self._uts_name(root, "hostname")
         self.domainname = self._uts_name(root, "domainname")
         self.personality = read_personality(linux.section("personality"))
-        self.sysctls = [Sysctl(name, value, self.namespaces) for name, value in linux.mapping("sysctl").items()]
+        self.sysctls = [
+            Sysctl(name, value, self.namespaces) for name, value in linux.mapping("sysctl").items()
+        ]
         self.hooks = read_hooks(root.section("hooks"))
         self.mounts = self._plan_mounts(root)
         self.steps: list[Step] = [*self.mounts, *self._plan_devices(root, linux)]
@@ -72,7 +76,9 @@ class Plan:
     def _uts_name(self, root: Section, key: str) -> str:
         name = root.text(key)
         if name and "uts" not in self.namespaces.new:
-            raise InvalidArgument(f"{key} is set without a new UTS namespace", hint="add one to linux.namespaces")
+            raise InvalidArgument(
+                f"{key} is set without a new UTS namespace", hint="add one to linux.namespaces"
+            )
         if len(os.fsencode(name)) > 64:
             raise InvalidArgument(f"{key} is longer than 64 bytes: {name!r}")
         return name
@@ -89,7 +95,9 @@ class Plan:
         return steps
 
     def _plan_devices(self, root: Section, linux: Section) -> list[Step]:
-        bound = any(isinstance(step, BindMount) and step.destination.rstrip("/") == "/dev" for step in self.mounts)
+        bound = any(
+            isinstance(step, BindMount) and step.destination.rstrip("/") == "/dev" for step in self.mounts
+        )
         return [*plan_devices(linux, defaults=not bound, bind=self.namespaces.user)]
 
     def describe(self) -> list[str]:
@@ -113,5 +121,7 @@ def read_personality(section: Section) -> int | None:
     """`linux.personality`."""
     domain = section.choice("domain", PERSONALITIES)
     if section.texts("flags"):
-        raise InvalidArgument(f"{section.path('flags')} is not supported", hint="the specification defines no flag")
+        raise InvalidArgument(
+            f"{section.path('flags')} is not supported", hint="the specification defines no flag"
+        )
     return domain

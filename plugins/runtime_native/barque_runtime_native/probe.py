@@ -18,9 +18,13 @@ def probe() -> Probe:
     problems: list[Problem] = []
     release = os.uname().release
     if not syscalls.supported():
-        problems.append(Problem(f"the native runtime does not know the architecture {os.uname().machine}", "use runc"))
+        problems.append(
+            Problem(f"the native runtime does not know the architecture {os.uname().machine}", "use runc")
+        )
     if version_of(release) < OLDEST:
-        problems.append(Problem(f"Linux {release} lacks mount_setattr(2)", "use Linux 5.12 or newer, or runc"))
+        problems.append(
+            Problem(f"Linux {release} lacks mount_setattr(2)", "use Linux 5.12 or newer, or runc")
+        )
     facts = {"kernel": release}
     try:
         layout = read_layout(read_text("/proc/self/mountinfo"), read_text("/proc/self/cgroup"))

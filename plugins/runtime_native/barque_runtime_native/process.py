@@ -191,15 +191,20 @@ def open_label(procfs: int, process: Process) -> tuple[int, bytes] | None:
             continue
         if not label_module(module):
             raise FailedPrecondition(
-                f"process.{field} is set but {module} is not enabled", hint=f"enable {module} or unset the field"
+                f"process.{field} is set but {module} is not enabled",
+                hint=f"enable {module} or unset the field",
             )
-        path, value = ("self/attr/apparmor/exec", f"exec {label}") if module == "apparmor" else ("self/attr/exec", label)
+        path, value = (
+            ("self/attr/apparmor/exec", f"exec {label}")
+            if module == "apparmor"
+            else ("self/attr/exec", label)
+        )
         return os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=procfs), os.fsencode(value)
     return None
 
 
 def label_module(module: str) -> bool:
     """Whether the security module is at work."""
-    return os.path.exists({"apparmor": "/sys/kernel/security/apparmor/profiles", "selinux": "/sys/fs/selinux/enforce"}[module])
-
-
+    return os.path.exists(
+        {"apparmor": "/sys/kernel/security/apparmor/profiles", "selinux": "/sys/fs/selinux/enforce"}[module]
+    )

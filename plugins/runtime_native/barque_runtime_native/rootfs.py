@@ -32,7 +32,9 @@ class Root:
 
     def directory(self, path: str, mode: int = 0o755) -> int:
         """Open a directory (O_PATH), made with its parents when missing."""
-        return self._open_or_make(path, os.O_PATH | os.O_DIRECTORY, lambda name, at: os.mkdir(name, mode, dir_fd=at))
+        return self._open_or_make(
+            path, os.O_PATH | os.O_DIRECTORY, lambda name, at: os.mkdir(name, mode, dir_fd=at)
+        )
 
     def file(self, path: str) -> int:
         """Open something that is no directory (O_PATH), made as an empty file when missing."""

@@ -51,7 +51,9 @@ def _load(root: str, key: bytes, flags: int) -> Filter | None:
         return None
     try:
         status = os.fstat(fd)
-        trusted = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
+        trusted = (
+            stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077
+        )
         data = os.read(fd, MAX_FILE) if trusted and status.st_size <= MAX_FILE else b""
     finally:
         os.close(fd)

@@ -34,7 +34,12 @@ CREATING, CREATED, RUNNING, STOPPED = "creating", "created", "running", "stopped
 
 def check_id(container: str) -> None:
     """Errors: InvalidArgument for an id that is no plain file name."""
-    if not container or len(container) > MAX_ID or not ID_CHARACTERS.issuperset(container) or container[0] == ".":
+    if (
+        not container
+        or len(container) > MAX_ID
+        or not ID_CHARACTERS.issuperset(container)
+        or container[0] == "."
+    ):
         raise InvalidArgument(f"invalid container id {container!r}", hint="use letters, digits and _+-.")
 
 
@@ -56,7 +61,9 @@ class Store:
         try:
             os.mkdir(self.directory, 0o700)
         except FileExistsError:
-            raise AlreadyExists(f"container with id {self.id} already exists", hint="delete it first") from None
+            raise AlreadyExists(
+                f"container with id {self.id} already exists", hint="delete it first"
+            ) from None
 
     def write(self, document: dict[str, Any], filter_: Filter | None) -> None:
         """Record what a later call, also of another process, needs to know."""
@@ -89,7 +96,9 @@ class Store:
             if not isinstance(document, dict) or document.get("id") != self.id:
                 raise ValueError("not the state of this container")
         except (ValueError, RecursionError) as error:
-            raise Conflict(f"the state of container {self.id} is damaged: {error}", hint="delete it with force") from error
+            raise Conflict(
+                f"the state of container {self.id} is damaged: {error}", hint="delete it with force"
+            ) from error
         return document
 
     def read_filter(self) -> Filter | None:

@@ -28,7 +28,8 @@ class Sysctl:
         kind = namespace_of(self.path)
         if kind is None:
             raise InvalidArgument(
-                f"linux.sysctl: {name} is not separate for a container", hint="set it on the host, or leave it out"
+                f"linux.sysctl: {name} is not separate for a container",
+                hint="set it on the host, or leave it out",
             )
         if not namespaces.own(kind):
             raise InvalidArgument(f"linux.sysctl: {name} needs a {kind} namespace of the container's own")

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_fake_daemon import FakeDaemon
-from conftest import BARQUE, CORE, environment
+from cli_program import BARQUE, CORE, environment
 
 from barque.cli.errors import CliError, DaemonUnavailable
 from barque.cli.host import choose, default_socket, dial
@@ -214,6 +213,7 @@ def test_the_log_is_not_written_through_a_link(home: Home, tmp_path: Path) -> No
     (home.run_dir / "barqued.log").symlink_to(tmp_path / "victim")
     done = home.run("ps")
     assert done.returncode == 1
-    assert b"barqued.log" in done.stderr and b"Traceback" not in done.stderr
+    assert b"barqued.log" in done.stderr
+    assert b"Traceback" not in done.stderr
     assert (tmp_path / "victim").read_text() == "precious"
     assert home.started() == []

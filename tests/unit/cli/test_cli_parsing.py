@@ -136,7 +136,8 @@ def test_every_command_is_declared_soundly(path: str) -> None:
     assert len(set(shorts)) == len(shorts)
     assert all(len(short) == 1 for short in shorts)
     assert all(option.help and not option.help.endswith(".") for option in declared.options)
-    assert declared.summary and declared.examples
+    assert declared.summary
+    assert declared.examples
     assert all(example.startswith("barque ") for example in declared.examples)
 
 

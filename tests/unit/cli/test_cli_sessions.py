@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from cli_fake_daemon import Exchange, FakeDaemon, Request
-from conftest import BARQUE, environment
+from cli_program import BARQUE, environment
 
 ID = "5e" * 32
 
@@ -48,9 +48,11 @@ class Container:
             "application/vnd.docker.raw-stream" if self.tty else "application/vnd.docker.multiplexed-stream"
         )
         assert self.started.wait(20)
-        self.code = self.process(answer)
-        answer.hang_up()
-        self.ended.set()
+        try:
+            self.code = self.process(answer)
+            answer.hang_up()
+        finally:
+            self.ended.set()
 
     def wait(self, request: Request, answer: Exchange) -> None:
         self.steps.append(f"wait {request.query.get('condition')}")

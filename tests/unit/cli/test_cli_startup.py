@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from cli_fake_daemon import FakeDaemon
-from conftest import environment
+from cli_program import environment
 
 # Each costs more than the rest of a command together.
 HEAVY = {"typing", "typer", "click", "rich", "http", "http.client", "email", "ssl", "dataclasses", "inspect", "argparse",

@@ -249,6 +249,15 @@ def test_program_of_the_default_rules(kind, access, major, minor, allowed):
     assert decide(program, kind, access, major, minor) == allowed
 
 
+def test_program_has_no_instruction_that_cannot_be_reached():
+    """The kernel's verifier refuses such a program."""
+    everything = DeviceRule(True, "a", ANY, ANY, "rwm")
+    program = compile_program([DeviceRule(False, "c", 1, 3, "rwm"), everything])
+    assert program == compile_program([everything])
+    assert struct.unpack_from("=B", program, len(program) - 8)[0] == 0x95
+    assert len(program) // 8 == 8
+
+
 def test_last_matching_rule_decides():
     rules = [
         DeviceRule(True, "a", ANY, ANY, "rwm"),

@@ -44,7 +44,6 @@ def process(**changes):
         ({"rlimits": [{"type": "RLIMIT_CPU", "soft": 2, "hard": 1}]}, "process.rlimits[0]"),
         ({"rlimits": [{"type": "RLIMIT_CPU", "soft": 1, "hard": 1}] * 2}, "process.rlimits[1].type"),
         ({"capabilities": {"bounding": ["CAP_NONSENSE"]}}, "process.capabilities.bounding"),
-        ({"capabilities": {"ambient": ["CAP_KILL"]}}, "process.capabilities.ambient"),
         ({"capabilities": {"effective": ["CAP_KILL"]}}, "process.capabilities.effective"),
         ({"scheduler": {"policy": "SCHED_NONSENSE"}}, "process.scheduler.policy"),
         ({"scheduler": {"nice": 1}}, "process.scheduler.policy"),
@@ -107,6 +106,13 @@ def test_capability_that_cannot_be_granted_is_left_out():
     sets = CapabilitySets(Section({key: names for key in ("bounding", "permitted", "effective")}, "c"))
     sets.limit_to(ALL & ~(1 << NUMBERS["CAP_SYS_RESOURCE"]))
     assert sets.effective == sets.permitted == sets.bounding == 1 << NUMBERS["CAP_KILL"]
+
+
+def test_ambient_capability_that_is_not_inheritable_is_left_out():
+    """runc spec writes such a configuration."""
+    names = ["CAP_KILL"]
+    sets = CapabilitySets(Section({"permitted": names, "effective": names, "ambient": names}, "c"))
+    assert (sets.permitted, sets.ambient) == (1 << NUMBERS["CAP_KILL"], 0)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "a b", "a\n", "é", "x" * 1025])

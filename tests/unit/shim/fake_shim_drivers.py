@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 from dataclasses import dataclass
 
@@ -27,10 +28,9 @@ class FakeRuntime:
 
     def __init__(self, name, config):
         self.config = config
+        self.preloaded = False
         self._gate = -1
         self._report = -1
-        self._pid = 0
-        self._alive = set()
 
     def preload(self):
         self.preloaded = True
@@ -48,11 +48,13 @@ class FakeRuntime:
     @hookimpl
     def runtime_create(self, request):
         self._fail("create")
+        assert self.preloaded
         os.makedirs(f"{request.root}/{request.id}")
         read_end, self._gate = os.pipe()
         task, self._report = _spawn(request.spec["process"], request.stdio, read_end, self._gate)
         os.close(read_end)
-        self._pid = task.pid
+        with open(f"{request.root}/{request.id}/pid", "w") as file:
+            file.write(str(task.pid))
         return task
 
     @hookimpl
@@ -71,23 +73,26 @@ class FakeRuntime:
 
     @hookimpl
     def runtime_kill(self, id, root, signal, all):
+        pid = _pid(id, root)
         try:
-            os.killpg(self._pid, signal) if all else os.kill(self._pid, signal)
+            os.killpg(pid, signal) if all else os.kill(pid, signal)
         except ProcessLookupError:
             if not all:
                 raise NotFound("gone") from None
 
     @hookimpl
     def runtime_delete(self, id, root, force):
-        if self._pid:
-            try:
-                os.killpg(self._pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        self._fail("delete")
         try:
-            os.rmdir(f"{root}/{id}")
-        except FileNotFoundError:
+            os.killpg(_pid(id, root), signal.SIGKILL)
+        except (ProcessLookupError, FileNotFoundError):
             pass
+        shutil.rmtree(f"{root}/{id}", ignore_errors=True)
+
+
+def _pid(id, root):
+    with open(f"{root}/{id}/pid") as file:
+        return int(file.read())
 
 
 def _spawn(process, stdio, gate, gate_writer):

@@ -93,7 +93,7 @@ def field(value: Any, name: str, label: str) -> Any:
         if key is not None:
             return typed_nil(key) if value[key] is None else value[key]
         raise TemplateError(f'executing "" at <{label}>: map has no entry for key "{name}"')
-    if value is None:
+    if value is None or value is NIL:
         raise TemplateError(f'executing "" at <{label}>: nil pointer evaluating interface {{}}.{name}')
     raise TemplateError(f'executing "" at <{label}>: can\'t evaluate field {name} in type {kind(value)}')
 
