@@ -34,7 +34,10 @@ def make_rootfs(path: Path) -> Path:
         (path / name).mkdir(parents=True)
     path.chmod(0o755)
     shutil.copy(BUSYBOX, path / "bin/busybox")
-    applets = "sh cat ls id true false mount umount ps echo hostname grep ip tty stat kill mkdir mknod env pwd sleep dd touch head unshare wc readlink od sha256sum chroot".split()
+    applets = (
+        "sh cat ls id true false mount umount ps echo hostname grep ip tty stat kill mkdir mknod env pwd "
+        "sleep dd touch head unshare wc readlink od sha256sum chroot"
+    ).split()
     for applet in applets:
         (path / "bin" / applet).symlink_to("busybox")
     (path / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n")

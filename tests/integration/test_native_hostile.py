@@ -308,7 +308,8 @@ def test_strange_passwd_takes_no_time(box, rootfs, kind):
 @pytest.mark.row("S14")
 def test_host_cgroups_cannot_be_seen_or_written(box):
     out = box.sh(
-        "ls /sys/fs/cgroup/memory | grep -c barque; (echo 1 > /sys/fs/cgroup/memory/memory.limit_in_bytes) 2>&1; (echo 0 > /sys/fs/cgroup/memory/tasks) 2>&1; true"
+        "ls /sys/fs/cgroup/memory | grep -c barque; "
+        "(echo 1 > /sys/fs/cgroup/memory/memory.limit_in_bytes) 2>&1; (echo 0 > /sys/fs/cgroup/memory/tasks) 2>&1; true"
     )
     assert out.splitlines()[0] == "0"
     assert out.count("Read-only") == 2

@@ -124,7 +124,10 @@ def test_seccomp_refuses_even_with_the_capability(box):
 
 @pytest.mark.row("S13")
 def test_exec_is_confined_like_init(box):
-    script = "grep -E '^(Cap|Seccomp|NoNew|Groups|Uid)' /proc/self/status; cat /proc/self/oom_score_adj /proc/self/cgroup; for n in cgroup ipc mnt net pid uts user; do readlink /proc/self/ns/$n; done; umask"
+    script = (
+        "grep -E '^(Cap|Seccomp|NoNew|Groups|Uid)' /proc/self/status; cat /proc/self/oom_score_adj /proc/self/cgroup; "
+        "for n in cgroup ipc mnt net pid uts user; do readlink /proc/self/ns/$n; done; umask"
+    )
     config = box.config("sh", "-c", f"({script}) > /tmp/init; sleep 1000")
     config["process"]["oomScoreAdj"] = 300
     config["process"]["noNewPrivileges"] = True

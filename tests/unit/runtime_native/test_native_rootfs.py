@@ -7,11 +7,11 @@ import random
 
 import pytest
 
+from barque.spi.errors import FailedPrecondition, NotFound, PermissionDenied
 from barque_runtime_native.copy_up import copy_tree
 from barque_runtime_native.masks import check_null, open_existing
 from barque_runtime_native.program import find_program, home_of, why_not_executable
 from barque_runtime_native.rootfs import Root
-from barque.spi.errors import FailedPrecondition, NotFound, PermissionDenied
 
 
 @pytest.fixture

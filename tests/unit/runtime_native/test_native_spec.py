@@ -103,7 +103,7 @@ def test_capabilities_unset_means_all_for_root_and_none_for_others():
 
 def test_capability_that_cannot_be_granted_is_left_out():
     names = ["CAP_KILL", "CAP_SYS_RESOURCE"]
-    sets = CapabilitySets(Section({key: names for key in ("bounding", "permitted", "effective")}, "c"))
+    sets = CapabilitySets(Section(dict.fromkeys(("bounding", "permitted", "effective"), names), "c"))
     sets.limit_to(ALL & ~(1 << NUMBERS["CAP_SYS_RESOURCE"]))
     assert sets.effective == sets.permitted == sets.bounding == 1 << NUMBERS["CAP_KILL"]
 
