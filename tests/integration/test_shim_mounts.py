@@ -36,7 +36,11 @@ def overlay(base: Path, layers: int = 1, name: str = "layer") -> Mount:
         lower.append(str(directory))
     for part in ("upper", "work"):
         (base / part).mkdir(exist_ok=True)
-    return Mount("overlay", "overlay", (f"lowerdir={':'.join(lower)}", f"upperdir={base}/upper", f"workdir={base}/work"))
+    return Mount(
+        "overlay",
+        "overlay",
+        (f"lowerdir={':'.join(lower)}", f"upperdir={base}/upper", f"workdir={base}/work"),
+    )
 
 
 def rootfs(machine: Machine, id: str) -> str:
@@ -50,7 +54,11 @@ def is_mounted(path: str, pid: int | str = "self") -> bool:
 def test_the_root_is_mounted_for_the_container_and_for_nobody_else(machine, tmp_path):
     root = rootfs(machine, "c")
     container = machine.launch(
-        "sh", "-c", f"cat {root}/file0; echo new > {root}/new; sleep 100", id="c", mounts=(overlay(tmp_path / "o"),)
+        "sh",
+        "-c",
+        f"cat {root}/file0; echo new > {root}/new; sleep 100",
+        id="c",
+        mounts=(overlay(tmp_path / "o"),),
     ).started()
     client = container.attach()
     for _ in range(100):
@@ -74,7 +82,15 @@ def test_the_root_can_be_mounted_again_as_soon_as_the_shim_is_released(machine, 
             shim.release()
         # a work directory that is still in use is refused by the kernel, whatever its index option
         subprocess.run(
-            ["mount", "-t", "overlay", "overlay", "-o", ",".join((*mount.options, "index=on")), rootfs(machine, "c")],
+            [
+                "mount",
+                "-t",
+                "overlay",
+                "overlay",
+                "-o",
+                ",".join((*mount.options, "index=on")),
+                rootfs(machine, "c"),
+            ],
             check=True,
         )
         subprocess.run(["umount", rootfs(machine, "c")], check=True)
@@ -82,10 +98,14 @@ def test_the_root_can_be_mounted_again_as_soon_as_the_shim_is_released(machine, 
 
 def test_more_layers_than_a_page_of_options_can_name(machine, tmp_path):
     layers = 130
-    mount = overlay(tmp_path / "o", layers, name="a-rather-long-name-for-a-layer-as-a-digest-is-one-too-" + "x" * 64)
+    mount = overlay(
+        tmp_path / "o", layers, name="a-rather-long-name-for-a-layer-as-a-digest-is-one-too-" + "x" * 64
+    )
     assert len(mount.options[0]) > 4 * 4096
     root = rootfs(machine, "c")
-    container = machine.launch("sh", "-c", f"echo $(ls {root} | wc -l) $(cat {root}/file129)", id="c", mounts=(mount,)).started()
+    container = machine.launch(
+        "sh", "-c", f"echo $(ls {root} | wc -l) $(cat {root}/file129)", id="c", mounts=(mount,)
+    ).started()
     assert container.until("exit")["code"] == 0
     assert container.log() == b"stdout 130 129\nclosed\n"
 

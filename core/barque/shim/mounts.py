@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from barque.shim import kernel
@@ -43,7 +44,9 @@ def mount_all(root: str, mounts: Sequence[Mount]) -> None:
         try:
             call.execute(root, mount.target)
         except OSError as error:
-            raise _refused(call.describe(os.path.join(root, mount.target)), error) from error
+            raise _refused(
+                call.describe("/".join((root, mount.target.strip("/"))).rstrip("/")), error
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,28 +66,21 @@ class _MountCall:
 
     def execute(self, root: str, target: str) -> None:
         """Mount. Raises OSError."""
-        if not target:
-            self._mount(root)
-            return
-        directory = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            place = kernel.openat2_in_root(directory, target, os.O_PATH)
-        finally:
-            os.close(directory)
-        try:
-            self._mount(f"/proc/self/fd/{place}")
-        finally:
-            os.close(place)
+        with _place(root, target) as place:
+            self._mount(place)
+        extra = self.flags & ~(kernel.MS_BIND | kernel.MS_REC)
+        if self.flags & kernel.MS_BIND and extra:  # a bind takes its flags in a second call, on the new mount
+            with _place(root, target) as place:
+                kernel.mount("none", place, "", kernel.MS_REMOUNT | kernel.MS_BIND | extra, "")
 
-    def _mount(self, target: str) -> None:
+    def _mount(self, place: str) -> None:
         data = ",".join((*self.data, *([f"lowerdir={self.lower}"] if self.lower else [])))
         if len(os.fsencode(data)) <= _MAX_DATA:
-            kernel.mount(self.source, target, self.kind, self.flags, data)
-            self._restrict(target)
+            kernel.mount(self.source, place, self.kind, self.flags, data)
         else:
-            self._mount_by_descriptors(target)
+            self._mount_by_descriptors(place)
 
-    def _mount_by_descriptors(self, target: str) -> None:
+    def _mount_by_descriptors(self, place: str) -> None:
         """Name the lower directories by descriptor, a few bytes each, however long their paths are.
 
         Relative to /proc/self/fd they are plain numbers; the kernel resolves them once, at the mount.
@@ -99,17 +95,28 @@ class _MountCall:
             os.chdir("/proc/self/fd")
             lower = ":".join(str(fd) for fd in fds)
             kernel.mount(
-                self.source, target, self.kind, self.flags, ",".join((*self.data, f"lowerdir={lower}"))
+                self.source, place, self.kind, self.flags, ",".join((*self.data, f"lowerdir={lower}"))
             )
         finally:
             os.chdir("/")
             close_all(fds)
 
-    def _restrict(self, target: str) -> None:
-        """A bind takes its flags in a second call only."""
-        extra = self.flags & ~(kernel.MS_BIND | kernel.MS_REC)
-        if self.flags & kernel.MS_BIND and extra:
-            kernel.mount("none", target, "", kernel.MS_REMOUNT | kernel.MS_BIND | extra, "")
+
+@contextmanager
+def _place(root: str, target: str) -> Iterator[str]:
+    """A path to mount on: `target` as a process chrooted to `root` would find it."""
+    if not target:
+        yield root
+        return
+    directory = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = kernel.openat2_in_root(directory, target, os.O_PATH)
+    finally:
+        os.close(directory)
+    try:
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
 
 
 def _plan(mount: Mount) -> _MountCall:

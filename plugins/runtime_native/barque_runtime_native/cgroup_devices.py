@@ -6,12 +6,13 @@ v1: Documentation/admin-guide/cgroup-v1/devices.rst. v2: a program of type BPF_P
 
 from __future__ import annotations
 
-import ctypes
 import os
+from _ctypes import addressof
 from struct import pack, pack_into
 
 from barque.spi.errors import InvalidArgument
 from barque_runtime_native import syscalls
+from barque_runtime_native.syscall_table import buffer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -146,11 +147,9 @@ def _with_access(
 ) -> list[bytes]:
     """A rule for some kinds of access: an allow must cover all that is asked for, a deny any part of it."""
     copy = [instruction(MOVE_REGISTER, 6, 3), instruction(AND, 6, value=mask)]
-    if rule.allow:
-        last = [instruction(JUMP_NOT_EQUAL_REGISTER, 6, 3, len(verdict))]
-    else:
-        last = [instruction(JUMP_EQUAL, 6, 0, len(verdict), 0)]
-    tail = [*copy, *last, *verdict]
+    none = instruction(JUMP_EQUAL, 6, 0, len(verdict), 0)
+    not_all = instruction(JUMP_NOT_EQUAL_REGISTER, 6, 3, len(verdict))
+    tail = [*copy, not_all if rule.allow else none, *verdict]
     return [*_jumps(tests, len(tail)), *tail]
 
 
@@ -164,18 +163,18 @@ def _jumps(tests: list[tuple[int, int, int]], behind: int) -> list[bytes]:
 def attach_v2(directory: str, rules: list[DeviceRule]) -> None:
     """Load the program and attach it to a v2 cgroup; it lives as long as the cgroup."""
     program = compile_program(rules)
-    code = ctypes.create_string_buffer(program, len(program))
-    licence = ctypes.create_string_buffer(b"Apache-2.0")
-    attributes = ctypes.create_string_buffer(128)
+    code = buffer(len(program), program)
+    licence = buffer(11, b"Apache-2.0")
+    attributes = buffer(128)
     pack_into(
-        "=IIQQ", attributes, 0, PROGRAM_TYPE_CGROUP_DEVICE, len(program) // 8, ctypes.addressof(code),
-        ctypes.addressof(licence),
+        "=IIQQ", attributes, 0, PROGRAM_TYPE_CGROUP_DEVICE, len(program) // 8, addressof(code),
+        addressof(licence),
     )  # fmt: skip
     loaded = syscalls.bpf(BPF_PROG_LOAD, attributes)
     try:
         cgroup = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            attributes = ctypes.create_string_buffer(128)
+            attributes = buffer(128)
             pack_into("=IIII", attributes, 0, cgroup, loaded, ATTACH_CGROUP_DEVICE, 0)
             syscalls.bpf(BPF_PROG_ATTACH, attributes)
         finally:

@@ -237,12 +237,20 @@ def _blkio_v1(block: Section) -> list[Setting]:
         for key, name in (("weight", "weight"), ("leafWeight", "leaf_weight")):
             if value := item.integer(key, 0, 1000):
                 text = f"{_device(item)} {value}"
-                other = (f"blkio.bfq.{name}_device", text)
-                settings.append(Setting("blkio", f"blkio.{name}_device", text, item.path(key), other))
-    for key, file, _ in THROTTLES:
-        for item in block.sections(key):
-            settings.append(Setting("blkio", file, f"{_device(item)} {item.integer('rate') or 0}", item.name))
-    return settings
+                settings.append(
+                    Setting(
+                        "blkio",
+                        f"blkio.{name}_device",
+                        text,
+                        item.path(key),
+                        (f"blkio.bfq.{name}_device", text),
+                    )
+                )
+    return settings + [
+        Setting("blkio", file, f"{_device(item)} {item.integer('rate') or 0}", item.name)
+        for key, file, _ in THROTTLES
+        for item in block.sections(key)
+    ]
 
 
 def _blkio_v2(block: Section) -> list[Setting]:
@@ -257,9 +265,8 @@ def _blkio_v2(block: Section) -> list[Setting]:
         value = item.integer("weight", 0, 1000) or 0
         text = f"{_device(item)} {value}"
         settings.append(Setting("io", "io.weight", text, item.name, ("io.bfq.weight", text)))
-    for key, _, name in THROTTLES:
-        for item in block.sections(key):
-            settings.append(
-                Setting("io", "io.max", f"{_device(item)} {name}={item.integer('rate') or 'max'}", item.name)
-            )
-    return settings
+    return settings + [
+        Setting("io", "io.max", f"{_device(item)} {name}={item.integer('rate') or 'max'}", item.name)
+        for key, _, name in THROTTLES
+        for item in block.sections(key)
+    ]

@@ -22,7 +22,7 @@ DEFAULT_CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
 SAFE = ["nosuid", "noexec", "nodev"]
 
 
-def spec(root: str, options: Options) -> int:
+def spec(_root: str, options: Options) -> int:
     """Write an example config.json into the bundle."""
     path = os.path.join(options.values.get("bundle", "."), "config.json")
     text = dumps(example(terminal=sys.stdin.isatty()), indent=True) + b"\n"
@@ -47,7 +47,7 @@ def example(*, terminal: bool) -> dict[str, Any]:
             "args": ["sh"],
             "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
             "cwd": "/",
-            "capabilities": {key: DEFAULT_CAPABILITIES for key in ("bounding", "effective", "permitted")},
+            "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), DEFAULT_CAPABILITIES),
             "noNewPrivileges": True,
         },
         "root": {"path": "rootfs", "readonly": True},
@@ -67,7 +67,7 @@ def example(*, terminal: bool) -> dict[str, Any]:
 
 def example_mounts() -> list[dict[str, Any]]:
     """The usual file systems."""
-    rows = (
+    rows: tuple[tuple[str, str, str, list[str]], ...] = (
         ("/proc", "proc", "proc", []),
         ("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
         (
@@ -84,7 +84,7 @@ def example_mounts() -> list[dict[str, Any]]:
     return [{"destination": d, "type": t, "source": s, "options": o} for d, t, s, o in rows]
 
 
-def features(root: str, options: Options) -> int:
+def features(_root: str, _options: Options) -> int:
     """Print what this runtime can do (runtime-spec "Features Structure")."""
     recursive = sorted(f"r{name}" for name in ATTRIBUTES)
     document = {

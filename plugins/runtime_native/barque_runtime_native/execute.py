@@ -111,7 +111,7 @@ class Execution:
         """The child; never returns."""
         try:
             self._enter(own, entry, channel)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - all of it is for the parent to tell
             channel.fail(self._error(error))
         finally:
             # whatever happened: the parent's code must not go on in this process

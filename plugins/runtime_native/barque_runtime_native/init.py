@@ -52,12 +52,12 @@ class Init:
         try:
             try:
                 self._prepare()
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - all of it is for the parent to tell
                 self.channel.fail(translate(error, self.doing))
                 return
             try:
                 self._run()
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - all of it is for the parent to tell
                 os.write(self.report, encode_error(self._exec_error(error)))
         finally:
             # whatever happened: the parent's code must not go on in this process

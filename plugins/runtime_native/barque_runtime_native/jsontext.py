@@ -24,20 +24,19 @@ class _Context:
     parse_float = float
     parse_int = int
     parse_constant = staticmethod(_refuse_constant)
-    memo: dict[str, str] = {}
 
 
 def loads(data: bytes) -> Any:
     """The value of a JSON text in UTF-8. Errors: ValueError."""
     text = data.decode("utf-8").strip(" \t\r\n")
     try:
-        from _json import make_scanner  # type: ignore[import-not-found]
+        from _json import make_scanner
     except ImportError:
         import json
 
         return json.loads(text, parse_constant=_refuse_constant)
     try:
-        value, end = make_scanner(_Context)(text, 0)
+        value, end = make_scanner(_Context)(text, 0)  # type: ignore[arg-type]
     except StopIteration:
         raise ValueError("expected a JSON value") from None
     except SystemError:  # the scanner can name a syntax error only when json.decoder is loaded

@@ -110,7 +110,7 @@ class Visit:
         self.home: list[tuple[int, int]] = []
 
     def __enter__(self) -> None:
-        files = {flag: name for flag, name in KINDS.values()}
+        files = dict(KINDS.values())
         try:
             for fd, flag in self.targets:
                 self._remember(flag, files[flag])

@@ -66,7 +66,7 @@ class Plan:
         ]
         self.hooks = read_hooks(root.section("hooks"))
         self.mounts = self._plan_mounts(root)
-        self.steps: list[Step] = [*self.mounts, *self._plan_devices(root, linux)]
+        self.steps: list[Step] = [*self.mounts, *self._plan_devices(linux)]
         self.last: list[Step] = []
         if paths := linux.texts("readonlyPaths"):
             self.last.append(ReadonlyPaths(paths))
@@ -94,7 +94,7 @@ class Plan:
             steps.append(step)
         return steps
 
-    def _plan_devices(self, root: Section, linux: Section) -> list[Step]:
+    def _plan_devices(self, linux: Section) -> list[Step]:
         bound = any(
             isinstance(step, BindMount) and step.destination.rstrip("/") == "/dev" for step in self.mounts
         )
@@ -102,8 +102,12 @@ class Plan:
 
     def describe(self) -> list[str]:
         """The plan, a line a step."""
-        parts = (self.namespaces, self.cgroup, self.root, *self.steps, *self.sysctls, *self.last)
-        return [part.describe() for part in parts]
+        first = [self.namespaces.describe(), self.cgroup.describe(), self.root.describe()]
+        return (
+            first
+            + [step.describe() for step in (*self.steps, *self.last)]
+            + [each.describe() for each in self.sysctls]
+        )
 
     def state(self, pid: int, status: str) -> dict[str, Any]:
         """The OCI state that hooks read."""

@@ -7,8 +7,8 @@ import os
 
 from barque.spi import Probe, Problem
 from barque.spi.errors import BarqueError
-from barque_runtime_native import syscalls
 from barque_runtime_native.cgroup_layout import read_layout, read_text
+from barque_runtime_native.syscall_table import supported
 
 OLDEST = (5, 12)
 
@@ -17,7 +17,7 @@ def probe() -> Probe:
     """Looks only; < 1 ms but for the search for libseccomp's name, which opens the library."""
     problems: list[Problem] = []
     release = os.uname().release
-    if not syscalls.supported():
+    if not supported():
         problems.append(
             Problem(f"the native runtime does not know the architecture {os.uname().machine}", "use runc")
         )

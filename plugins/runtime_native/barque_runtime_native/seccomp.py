@@ -159,7 +159,7 @@ def _add_rule(library: ctypes.CDLL, context: int, rule: Section, default: int) -
         if number == UNKNOWN_CALL:
             continue
         for group in groups:
-            array = (_Argument * len(group))(*group)
+            array = (_Argument * len(group))(*(_Argument(*each) for each in group))
             result = library.seccomp_rule_add_array(context, action, number, len(group), array)
             if result < 0:
                 raise InvalidArgument(f"{rule.name}: {name}: libseccomp refused it: {os.strerror(-result)}")

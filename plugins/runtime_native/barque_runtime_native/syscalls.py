@@ -1,19 +1,22 @@
 """The kernel calls that the `os` module lacks, each wrapped once under the kernel's name.
 
 Every wrapper raises OSError with the errno on failure and never closes or keeps what it is given. Calls go through
-`ctypes.PyDLL`, which keeps the interpreter lock: after `clone3` the child must find the lock held, as it was.
-Sources: the section-2 man pages; numbers from arch/x86/entry/syscalls/syscall_64.tbl and asm-generic/unistd.h.
+what `ctypes.PyDLL` is made of, which keeps the interpreter lock: after `clone3` the child must find it held, as it was.
+Sources: the section-2 man pages.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
+import sys
+from _ctypes import addressof, byref
 from struct import pack
+
+from barque_runtime_native.syscall_table import buffer, call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from typing import Any
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
@@ -81,84 +84,6 @@ KEYCTL_JOIN_SESSION_KEYRING = 1
 CLOSE_RANGE_CLOEXEC = 4
 SIG_UNBLOCK, SIG_SETMASK = 1, 2
 
-_INT, _UINT, _LONG = ctypes.c_int, ctypes.c_uint, ctypes.c_long
-_TEXT, _DATA = ctypes.c_char_p, ctypes.c_void_p
-
-# name: (number on x86_64, number on aarch64, argument types)
-_TABLE: dict[str, tuple[int, int, tuple[type, ...]]] = {
-    "bpf": (321, 280, (_INT, _DATA, _UINT)),
-    "capset": (126, 91, (_TEXT, _TEXT)),
-    "clone3": (435, 435, (_TEXT, ctypes.c_size_t)),
-    "close_range": (436, 436, (_UINT, _UINT, _UINT)),
-    "fsconfig": (431, 431, (_INT, _UINT, _TEXT, _TEXT, _INT)),
-    "fsmount": (432, 432, (_INT, _UINT, _UINT)),
-    "fsopen": (430, 430, (_TEXT, _UINT)),
-    "fstatfs": (138, 44, (_INT, _DATA)),
-    "getcwd": (79, 17, (_DATA, ctypes.c_size_t)),
-    "ioprio_set": (251, 30, (_INT, _INT, _INT)),
-    "keyctl": (250, 219, (_INT, _TEXT)),
-    "mount": (165, 40, (_TEXT, _TEXT, _TEXT, ctypes.c_ulong, _TEXT)),
-    "mount_setattr": (442, 442, (_INT, _TEXT, _UINT, _TEXT, ctypes.c_size_t)),
-    "move_mount": (429, 429, (_INT, _TEXT, _INT, _TEXT, _UINT)),
-    "open_tree": (428, 428, (_INT, _TEXT, _UINT)),
-    "openat2": (437, 437, (_INT, _TEXT, _TEXT, ctypes.c_size_t)),
-    "personality": (135, 92, (ctypes.c_ulong,)),
-    "pidfd_send_signal": (424, 424, (_INT, _INT, _DATA, _UINT)),
-    "pivot_root": (155, 41, (_TEXT, _TEXT)),
-    "prctl": (157, 167, (_INT, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)),
-    "prlimit64": (302, 261, (_INT, _INT, _TEXT, _DATA)),
-    "rt_sigaction": (13, 134, (_INT, _TEXT, _DATA, ctypes.c_size_t)),
-    "rt_sigprocmask": (14, 135, (_INT, _TEXT, _DATA, ctypes.c_size_t)),
-    "sched_setattr": (314, 274, (_INT, _TEXT, _UINT)),
-    "seccomp": (317, 277, (_UINT, _UINT, _TEXT)),
-    "setdomainname": (171, 162, (_TEXT, ctypes.c_size_t)),
-    "setgroups": (116, 159, (ctypes.c_size_t, _TEXT)),
-    "setresgid": (119, 149, (_UINT, _UINT, _UINT)),
-    "setresuid": (117, 147, (_UINT, _UINT, _UINT)),
-    "sethostname": (170, 161, (_TEXT, ctypes.c_size_t)),
-    "setns": (308, 268, (_INT, _INT)),
-    "signalfd4": (289, 74, (_INT, _TEXT, ctypes.c_size_t, _INT)),
-    "umount2": (166, 39, (_TEXT, _INT)),
-    "unshare": (272, 97, (_INT,)),
-}
-
-_libc: ctypes.PyDLL | None = None
-_bound: dict[str, tuple[Callable[..., int], int]] = {}
-
-
-def bind_all() -> None:
-    """Build every prototype now, so that a child after `clone3` allocates and looks up nothing for them."""
-    for name in _TABLE:
-        if name not in _bound:
-            _bind(name)
-
-
-def supported() -> bool:
-    """Whether the table knows this machine's system call numbers."""
-    return os.uname().machine in ("x86_64", "aarch64")
-
-
-def _bind(name: str) -> tuple[Callable[..., int], int]:
-    global _libc
-    if _libc is None:
-        _libc = ctypes.PyDLL(None, use_errno=True)
-    x86_64, aarch64, types = _TABLE[name]
-    function = _libc["syscall"]
-    function.argtypes = (_LONG, *types)
-    function.restype = _LONG
-    bound = (function, aarch64 if os.uname().machine == "aarch64" else x86_64)
-    _bound[name] = bound
-    return bound
-
-
-def _call(name: str, *arguments: object) -> int:
-    function, number = _bound.get(name) or _bind(name)
-    result = function(number, *arguments)
-    if result < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error), name)
-    return result
-
 
 # Processes and namespaces
 
@@ -167,126 +92,126 @@ def clone3(flags: int, cgroup: int = -1, exit_signal: int = SIGCHLD) -> int:
     """A child in new namespaces; 0 in the child. `cgroup`: an fd of a v2 directory to be born in (CLONE_INTO_CGROUP)."""
     if cgroup >= 0:
         flags |= CLONE_INTO_CGROUP
-    return _call("clone3", pack("=11Q", flags, 0, 0, 0, exit_signal, 0, 0, 0, 0, 0, max(cgroup, 0)), 88)
+    return call("clone3", pack("=11Q", flags, 0, 0, 0, exit_signal, 0, 0, 0, 0, 0, max(cgroup, 0)), 88)
 
 
 def setns(fd: int, kinds: int) -> None:
     """Enter the namespace `fd` is of, or those `kinds` of the process whose pidfd it is."""
-    _call("setns", fd, kinds)
+    call("setns", fd, kinds)
 
 
 def unshare(flags: int) -> None:
     """Leave the shared namespaces that `flags` name for new ones."""
-    _call("unshare", flags)
+    call("unshare", flags)
 
 
 def pidfd_send_signal(pidfd: int, signal: int) -> None:
     """Signal exactly the process behind `pidfd`."""
-    _call("pidfd_send_signal", pidfd, signal, None, 0)
+    call("pidfd_send_signal", pidfd, signal, None, 0)
 
 
 def prctl(option: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> int:
     """prctl(2)."""
-    return _call("prctl", option, a, b, c, d)
+    return call("prctl", option, a, b, c, d)
 
 
 def rt_sigaction_default(signal: int) -> None:
     """Give `signal` its default disposition; all-zero `struct sigaction` is SIG_DFL with an empty mask."""
-    _call("rt_sigaction", signal, bytes(32), None, 8)
+    call("rt_sigaction", signal, bytes(32), None, 8)
 
 
 def rt_sigprocmask(mask: int) -> int:
     """Set the blocked signals (bit n-1 is signal n); returns what was blocked before."""
-    before = ctypes.c_uint64()
-    _call("rt_sigprocmask", SIG_SETMASK, pack("=Q", mask), ctypes.byref(before), 8)
-    return before.value
+    before = buffer(8)
+    call("rt_sigprocmask", SIG_SETMASK, pack("=Q", mask), byref(before), 8)
+    return int.from_bytes(before.raw, sys.byteorder)
 
 
 def signalfd4(mask: int) -> int:
     """A descriptor to read the signals in `mask` from, 128 bytes each, the number in the first four."""
-    return _call("signalfd4", -1, pack("=Q", mask), 8, os.O_CLOEXEC | os.O_NONBLOCK)
+    return call("signalfd4", -1, pack("=Q", mask), 8, os.O_CLOEXEC | os.O_NONBLOCK)
 
 
 def close_range(first: int, last: int, flags: int = 0) -> None:
     """Close descriptors `first` to `last`, or mark them close-on-exec."""
-    _call("close_range", first, last, flags)
+    call("close_range", first, last, flags)
 
 
 def keyctl_join_session_keyring(name: str) -> None:
     """Replace the session keyring by a new one called `name`."""
-    _call("keyctl", KEYCTL_JOIN_SESSION_KEYRING, os.fsencode(name))
+    call("keyctl", KEYCTL_JOIN_SESSION_KEYRING, os.fsencode(name))
 
 
 def prlimit64(pid: int, resource: int, soft: int, hard: int) -> None:
     """Set a resource limit; RLIM_INFINITY is 2**64-1."""
-    _call("prlimit64", pid, resource, pack("=2Q", soft, hard), None)
+    call("prlimit64", pid, resource, pack("=2Q", soft, hard), None)
 
 
 def ioprio_set(value: int) -> None:
     """Set this process's input/output priority."""
-    _call("ioprio_set", 1, 0, value)
+    call("ioprio_set", 1, 0, value)
 
 
 def sched_setattr(attributes: bytes) -> None:
     """Set this process's scheduler from a packed `struct sched_attr`."""
-    _call("sched_setattr", 0, attributes, 0)
+    call("sched_setattr", 0, attributes, 0)
 
 
 def personality(persona: int) -> None:
     """Set the execution domain."""
-    _call("personality", persona)
+    call("personality", persona)
 
 
 def capset(effective: int, permitted: int, inheritable: int) -> None:
     """Set this thread's capability sets, as bit masks (version 3 of the interface)."""
     words = (effective, permitted, inheritable)
     low, high = [w & 0xFFFFFFFF for w in words], [w >> 32 for w in words]
-    _call("capset", pack("=Ii", 0x20080522, 0), pack("=6I", *low, *high))
+    call("capset", pack("=Ii", 0x20080522, 0), pack("=6I", *low, *high))
 
 
 def setgroups(groups: list[int]) -> None:
     """Set the supplementary groups. Unlike glibc's, this and the next two never signal other threads."""
-    _call("setgroups", len(groups), pack(f"={len(groups)}I", *groups))
+    call("setgroups", len(groups), pack(f"={len(groups)}I", *groups))
 
 
 def setresgid(gid: int) -> None:
     """Set the real, effective and saved group."""
-    _call("setresgid", gid, gid, gid)
+    call("setresgid", gid, gid, gid)
 
 
 def setresuid(uid: int) -> None:
     """Set the real, effective and saved user."""
-    _call("setresuid", uid, uid, uid)
+    call("setresuid", uid, uid, uid)
 
 
 def seccomp_set_mode_filter(program: bytes, flags: int) -> None:
     """Install a classic BPF program (8 bytes an instruction) as seccomp filter."""
-    code = ctypes.create_string_buffer(program, len(program))
-    _call("seccomp", SECCOMP_SET_MODE_FILTER, flags, pack("@HP", len(program) // 8, ctypes.addressof(code)))
+    code = buffer(len(program), program)
+    call("seccomp", SECCOMP_SET_MODE_FILTER, flags, pack("@HP", len(program) // 8, addressof(code)))
 
 
-def bpf(command: int, attributes: ctypes.Array[ctypes.c_char]) -> int:
+def bpf(command: int, attributes: Any) -> int:
     """bpf(2) with the packed `union bpf_attr`."""
-    return _call("bpf", command, ctypes.byref(attributes), len(attributes))
+    return call("bpf", command, byref(attributes), len(attributes))
 
 
 def sethostname(name: str) -> None:
     """Set the host name of this UTS namespace."""
     data = os.fsencode(name)
-    _call("sethostname", data, len(data))
+    call("sethostname", data, len(data))
 
 
 def setdomainname(name: str) -> None:
     """Set the NIS domain name of this UTS namespace."""
     data = os.fsencode(name)
-    _call("setdomainname", data, len(data))
+    call("setdomainname", data, len(data))
 
 
 def getcwd() -> str:
     """The kernel's own answer: starts with `(unreachable)` outside the root, and glibc's walk upwards never happens."""
-    buffer = ctypes.create_string_buffer(4096)
-    _call("getcwd", buffer, 4096)
-    return os.fsdecode(buffer.value)
+    answer = buffer(4096)
+    call("getcwd", byref(answer), 4096)
+    return os.fsdecode(answer.value)
 
 
 # Files and mounts
@@ -298,42 +223,42 @@ def openat2(directory: int, path: str, flags: int, resolve: int, mode: int = 0) 
     name = os.fsencode(path)
     for _ in range(64):
         try:
-            return _call("openat2", directory, name, how, 24)
+            return call("openat2", directory, name, how, 24)
         except BlockingIOError:
             continue
-    return _call("openat2", directory, name, how, 24)
+    return call("openat2", directory, name, how, 24)
 
 
 def fstatfs_type(fd: int) -> int:
     """The file system's magic number."""
-    buffer = ctypes.create_string_buffer(120)
-    _call("fstatfs", fd, buffer)
-    return int.from_bytes(buffer.raw[:8], "little")
+    answer = buffer(120)
+    call("fstatfs", fd, byref(answer))
+    return int.from_bytes(answer.raw[:8], sys.byteorder)
 
 
 def mount(source: str, target: str, fstype: str, flags: int, data: str = "") -> None:
     """mount(2)."""
-    _call("mount", os.fsencode(source), os.fsencode(target), fstype.encode(), flags, os.fsencode(data))
+    call("mount", os.fsencode(source), os.fsencode(target), fstype.encode(), flags, os.fsencode(data))
 
 
 def umount2(target: str, flags: int) -> None:
     """umount2(2)."""
-    _call("umount2", os.fsencode(target), flags)
+    call("umount2", os.fsencode(target), flags)
 
 
 def pivot_root(new: str, old: str) -> None:
     """pivot_root(2)."""
-    _call("pivot_root", os.fsencode(new), os.fsencode(old))
+    call("pivot_root", os.fsencode(new), os.fsencode(old))
 
 
 def open_tree(directory: int, path: str, flags: int) -> int:
     """A descriptor of a mount, or with OPEN_TREE_CLONE of a detached copy of it."""
-    return _call("open_tree", directory, os.fsencode(path), flags | OPEN_TREE_CLOEXEC)
+    return call("open_tree", directory, os.fsencode(path), flags | OPEN_TREE_CLOEXEC)
 
 
 def move_mount(source: int, target: int) -> None:
     """Attach the mount behind `source` on top of what `target` is."""
-    _call("move_mount", source, b"", target, b"", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)
+    call("move_mount", source, b"", target, b"", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)
 
 
 def mount_setattr(
@@ -341,29 +266,29 @@ def mount_setattr(
 ) -> None:
     """Change attributes of the mount behind `fd`, atomically for the whole tree with `recursive`."""
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
-    _call("mount_setattr", fd, b"", flags, pack("=4Q", set_, clear, propagation, userns), 32)
+    call("mount_setattr", fd, b"", flags, pack("=4Q", set_, clear, propagation, userns), 32)
 
 
 def fsopen(fstype: str) -> int:
     """Begin a new file system; configure it with `fsconfig`."""
-    return _call("fsopen", fstype.encode(), 1)
+    return call("fsopen", fstype.encode(), 1)
 
 
 def fsconfig_flag(fd: int, key: str) -> None:
     """Set an option without a value."""
-    _call("fsconfig", fd, FSCONFIG_SET_FLAG, key.encode(), None, 0)
+    call("fsconfig", fd, FSCONFIG_SET_FLAG, key.encode(), None, 0)
 
 
 def fsconfig_string(fd: int, key: str, value: str) -> None:
     """Set an option with a value."""
-    _call("fsconfig", fd, FSCONFIG_SET_STRING, key.encode(), os.fsencode(value), 0)
+    call("fsconfig", fd, FSCONFIG_SET_STRING, key.encode(), os.fsencode(value), 0)
 
 
 def fsconfig_create(fd: int) -> None:
     """Create the superblock from what was configured."""
-    _call("fsconfig", fd, FSCONFIG_CMD_CREATE, None, None, 0)
+    call("fsconfig", fd, FSCONFIG_CMD_CREATE, None, None, 0)
 
 
 def fsmount(fd: int, attributes: int) -> int:
     """A detached mount of the file system that `fd` configured."""
-    return _call("fsmount", fd, 1, attributes)
+    return call("fsmount", fd, 1, attributes)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
+from _ctypes import get_errno
 
 from barque.spi.errors import BarqueError
-from barque_runtime_native import syscalls
 from barque_runtime_native.cgroup_layout import current_layout
+from barque_runtime_native.syscall_table import bind_all
 
 _done = False
 
 
 def bind() -> None:
     """The part that every command that clones needs."""
-    syscalls.bind_all()
+    bind_all()
     use_in_advance()
 
 
@@ -42,7 +42,7 @@ def load_seccomp() -> None:
 
 def use_in_advance() -> None:
     """Run what the child will run and what CPython sets up on first use."""
-    ctypes.get_errno()
+    get_errno()
     os.strerror(errno.ENOENT)
     for codec in ("utf-8", "ascii"):
         "x".encode(codec).decode(codec, "replace")

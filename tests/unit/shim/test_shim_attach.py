@@ -144,7 +144,9 @@ def test_a_client_that_goes_is_noticed_though_nothing_is_written(machine):
 @pytest.mark.row("R23")
 def test_a_stuck_reader_is_dropped_and_the_others_get_everything(machine):
     size = 40 << 20
-    container = machine.launch("sh", "-c", f"read x; head -c {size} /dev/zero; exit 5", open_stdin=True).started()
+    container = machine.launch(
+        "sh", "-c", f"read x; head -c {size} /dev/zero; exit 5", open_stdin=True
+    ).started()
     stuck = container.attach()
     reader = container.attach(stdin=True)
     reader.sendall(b"go\n")
@@ -270,7 +272,11 @@ def test_the_last_output_of_a_terminal_is_not_lost(machine):
     for _ in range(10):
         ours, theirs = client_pair()
         container = machine.launch(
-            "sh", "-c", "seq 3000; echo END", terminal=True, clients=[(ClientAttach(False, True, True), theirs)]
+            "sh",
+            "-c",
+            "seq 3000; echo END",
+            terminal=True,
+            clients=[(ClientAttach(False, True, True), theirs)],
         ).started()
         assert read_all(ours).endswith(b"3000\r\nEND\r\n")
         container.until("exit")

@@ -142,7 +142,9 @@ def test_the_end_of_launcher_and_daemon_does_not_touch_the_container(tmp_path):
     container = machine.launch("sh", "-c", script).started()
     container.control.close()
     os.kill(machine.launcher.pid, signal.SIGKILL)
-    eventually(lambda: container.log().count(b"\n") > 10 if (container.directory / "log/log").exists() else False)
+    eventually(
+        lambda: container.log().count(b"\n") > 10 if (container.directory / "log/log").exists() else False
+    )
     with ShimClient.connect(container.state) as shim:
         hello = shim.hello()
         assert hello["pid"] == container.pid
@@ -228,7 +230,9 @@ def test_signals_a_terminal_or_a_service_manager_sends_do_not_end_a_shim(machine
 def test_the_program_starts_with_default_signals(machine):
     container = machine.launch("sh", "-c", "grep SigIgn /proc/self/status; grep SigBlk /proc/self/status")
     container.started().until("exit")
-    ignored, blocked = (int(line.split()[1], 16) for line in container.log().replace(b'stdout', b'').splitlines()[:2])
+    ignored, blocked = (
+        int(line.split()[1], 16) for line in container.log().replace(b"stdout", b"").splitlines()[:2]
+    )
     assert (ignored & 0x7FFFFFFF, blocked) == (0, 0)  # 32 and 33 are the C library's own
 
 
@@ -312,7 +316,13 @@ def test_an_unknown_operation_is_refused_and_the_connection_goes_on(machine):
 
 
 def test_fakes_cover_every_hook_the_shim_calls():
-    assert {ref.name for ref in FAKES} >= {"fake", "fails-create", "fails-start", "fails-exec", "fails-delete"}
+    assert {ref.name for ref in FAKES} >= {
+        "fake",
+        "fails-create",
+        "fails-start",
+        "fails-exec",
+        "fails-delete",
+    }
 
 
 def test_kill_reaches_init_and_is_refused_after_the_exit(machine):
