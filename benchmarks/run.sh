@@ -7,6 +7,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 [ -n "${BENCH_INSIDE:-}" ] || BENCH_INSIDE=1 exec "$here/peers/lab.sh" "$here/run.sh" "$@"
+unset PYTHONDONTWRITEBYTECODE # every start of an interpreter would compile its modules again
 out=${BENCH_DIR:-/tmp/barque-bench}
 venv=${BENCH_VENV:-$here/../.venv}
 disk=$out/disk
@@ -28,8 +29,9 @@ PY
 }
 stop() {
 	for s in "$disk/dockerd/docker.sock" "$disk/barque/barque.sock"; do
-		pid=$(owner "$s"); [ -n "$pid" ] && kill "$pid"; done
-	sleep 2; umount "$disk" || umount -l "$disk"
+		pid=$(owner "$s"); if [ -n "$pid" ]; then kill "$pid"; fi; done
+	for _ in $(seq 50); do umount "$disk" 2>/dev/null && return; sleep 0.2; done
+	umount -l "$disk"
 }
 trap stop EXIT
 
