@@ -31,7 +31,9 @@ def test_run_logs_and_exit_codes(client):
 
 
 def test_life_of_a_container(client):
-    container = client.containers.run(IMAGE, ["sh", "-c", "echo started; sleep 1000"], detach=True, labels={"a": "b"})
+    container = client.containers.run(
+        IMAGE, ["sh", "-c", "echo started; sleep 1000"], detach=True, labels={"a": "b"}
+    )
     try:
         assert client.containers.list(filters={"label": "a=b"}) == [container]
         deadline = time.monotonic() + 5

@@ -71,7 +71,15 @@ def test_exit_codes_126_and_127_and_nothing_stays(daemon, program, code, text):
     result = daemon.docker("run", "--rm", IMAGE, program)
     assert result.returncode == code, result.stderr
     assert text in result.stderr
+    assert "Error waiting" not in result.stderr
     assert daemon.json("GET", "/containers/json?all=1") == []
+
+
+def test_what_cannot_be_honoured_is_refused_by_name(daemon):
+    for option in ("--init", "--restart=always", "--device=/dev/null", "--volume=named:/data"):
+        result = daemon.docker("run", "--rm", option, IMAGE, "true")
+        assert result.returncode == 125
+        assert "not implemented by barque yet" in result.stderr, option
 
 
 @pytest.mark.parametrize(("signal_name", "code"), [("KILL", 137), ("TERM", 143)])

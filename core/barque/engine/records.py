@@ -138,9 +138,9 @@ class ContainerRecord:
         self.stored = stored
 
     def exit_status(self) -> ExitStatus:
-        """How it ended last."""
+        """How it ended last. Why a start failed is told to who asked for the start, not to those who wait."""
         state = self.stored.state
-        return ExitStatus(state.exit_code, state.finished_ns, state.oom_killed, state.error)
+        return ExitStatus(state.exit_code, state.finished_ns, state.oom_killed)
 
     def notify(self, status: ExitStatus, *conditions: str) -> None:
         """Deliver to the waiters for these conditions."""

@@ -8,6 +8,7 @@ import re
 
 from barque.oci import capabilities as caps
 from barque.oci.seccomp import resolve_profile
+from barque.spi import errors
 from barque.spi.errors import InvalidArgument
 from barque.spi.frontend import BindMount, ContainerConfig
 
@@ -23,6 +24,10 @@ _CGROUP_PART = re.compile(r"[A-Za-z0-9_.:@-]+")
 
 def check_config(config: ContainerConfig, bounding: frozenset[str]) -> None:
     """Raise InvalidArgument, in Docker's words where it has some, for the first thing that is wrong."""
+    if config.init:
+        raise errors.NotImplemented(
+            "HostConfig.Init is not implemented by barque yet", hint="use an image that brings an init"
+        )
     _check_basics(config)
     _check_limits(config)
     for bind in config.binds:

@@ -7,11 +7,10 @@ from typing import Any
 
 from barque.shim.loop import Loop
 from barque.shim.protocol import ClientAttach
+from barque.shim.runtime_calls import RuntimeCalls
 from barque.shim.stdio import ProcessStdio, set_window_size
 from barque.shim.streams import Streams
-from barque.shim.worker import Answer, Worker
 from barque.spi.errors import Conflict, NotFound
-from barque.spi.runtime import RuntimeExec, RuntimeHooks, Stdio
 
 __all__ = ["Execs"]
 
@@ -25,21 +24,10 @@ class Execs:
     `announce` takes an event; an `exec-exit` goes out before the exec's client is closed.
     """
 
-    def __init__(
-        self,
-        loop: Loop,
-        runtime: RuntimeHooks,
-        id: str,
-        root: str,
-        announce: Callable[[dict[str, Any]], None],
-        report: Callable[[Exception], None],
-    ) -> None:
+    def __init__(self, loop: Loop, runtime: RuntimeCalls, announce: Callable[[dict[str, Any]], None]) -> None:
         self._loop = loop
         self._runtime = runtime
-        self._id = id
-        self._root = root
         self._announce = announce
-        self._report = report
         self._running: dict[int, _Exec] = {}
         self._known: dict[str, _Exec] = {}
         self._finishing: list[Streams] = []
@@ -74,20 +62,12 @@ class Execs:
         if client is not None and attach is not None:
             session.streams.add(client, attach, start=False)
         try:
-            text, fds = Worker(lambda: self._exec(process, session.stdio.child), self._report).result()
+            pid, console = self._runtime.exec(process, session.stdio.child)
         except BaseException:
             session.streams.disown()
             raise
-        session.stdio.started(fds[0] if fds else None)
-        return int(text)
-
-    def _exec(self, process: Mapping[str, Any], stdio: Stdio | None) -> Answer:
-        """In a worker: have the driver start the process."""
-        task = self._runtime.runtime_exec(RuntimeExec(self._id, self._root, process, stdio))
-        size = process.get("consoleSize")
-        if task.console is not None and size:
-            set_window_size(task.console, int(size["height"]), int(size["width"]))
-        return str(task.pid).encode(), [] if task.console is None else [task.console]
+        session.stdio.started(console)
+        return pid
 
     def reaped(self, pid: int, code: int) -> bool:
         """The process `pid` has ended with `code`; False when it is no exec of ours."""

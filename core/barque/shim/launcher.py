@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 from barque.shim import kernel, memory_cgroup, packets
 from barque.shim.container import Drivers
 from barque.shim.process import Title, become_shim, handle_signals
+from barque.shim.rehearsal import rehearse
 from barque.shim.shim import run
 from barque.spi.errors import BarqueError, FailedPrecondition
 
@@ -50,7 +51,7 @@ def main() -> None:
     with suppress(ConnectionError):  # the daemon is gone
         drivers = _load(daemon)
         if drivers is not None:
-            _freeze()
+            _freeze(drivers)
             _serve(daemon, drivers, title)
 
 
@@ -92,9 +93,11 @@ def _driver(reference: Mapping[str, Any]) -> Any:
     return driver
 
 
-def _freeze() -> None:
+def _freeze(drivers: Drivers) -> None:
     """Do what every shim would do by itself, and make the heap as it is now nobody's to write."""
     memory_cgroup.mount_points()
+    if drivers.runtimes:
+        rehearse(drivers)
     kernel.malloc_trim()
     gc.collect()
     gc.freeze()

@@ -48,6 +48,11 @@ class Loop:
         """Call `action` once, `seconds` from now."""
         heapq.heappush(self._timers, (monotonic() + seconds, next(self._order), action))
 
+    def close(self) -> None:
+        """Watch nothing any more."""
+        self._epoll.close()
+        self._handlers.clear()
+
     def run(self, finished: Callable[[], bool]) -> None:
         """Handle events until `finished()`, which is asked after every round."""
         while not finished():

@@ -123,9 +123,11 @@ class ShimConfig:
 
     def settings(self) -> dict[str, Any]:
         """The fields a `ShimSettings` has, as a JSON object."""
+        settings = {key: getattr(self, key) for key in ShimSettings._fields if key != "private_mounts"}
         return {
-            key: [asdict(c) for c in self.clients] if key == "clients" else getattr(self, key)
-            for key in ShimSettings._fields
+            **settings,
+            "private_mounts": bool(self.mounts),
+            "clients": [asdict(client) for client in self.clients],
         }
 
     @classmethod
@@ -143,12 +145,16 @@ class ShimConfig:
 
 
 class ShimSettings(NamedTuple):
-    """Of a `ShimConfig` what the shim itself needs; `clients` are objects with the fields of a `ClientAttach`."""
+    """Of a `ShimConfig` what the shim itself needs; `clients` are objects with the fields of a `ClientAttach`.
+
+    `private_mounts`: the shim may, and is to, call the runtime in mount namespaces of its own.
+    """
 
     id: str
     state: str
     runtime: str
     runtime_root: str
+    private_mounts: bool
     log: str
     log_directory: str
     log_options: Mapping[str, str]

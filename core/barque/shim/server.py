@@ -146,6 +146,13 @@ class Server:
             self.loop.forget(listener.fileno())
             listener.close()
 
+    def close(self) -> None:
+        """Close every connection and the listening socket, whose name stays."""
+        for connection in tuple(self.connections):
+            connection.close()
+        if self._listener is not None:
+            self._listener.close()
+
     def _accept(self, _: int) -> None:
         if self._listener is None:
             return

@@ -22,12 +22,11 @@ from barque.shim.memory_cgroup import MemoryCgroup
 from barque.shim.operations import Operations
 from barque.shim.protocol import ClientAttach, ShimSettings
 from barque.shim.reaper import reap
+from barque.shim.runtime_calls import RuntimeCalls
 from barque.shim.server import Connection, Server
 from barque.shim.stdio import ProcessStdio, set_window_size
 from barque.shim.streams import Streams
-from barque.shim.worker import Answer, Worker
 from barque.spi.errors import BarqueError, Conflict
-from barque.spi.runtime import RuntimeHooks
 
 __all__ = ["Service"]
 
@@ -43,8 +42,13 @@ class Service:
         os.close(container.settings)
         self._container = container
         self._id = settings.id
-        self._root = settings.runtime_root
-        self._runtime: RuntimeHooks = drivers.runtime(settings.runtime)
+        self._runtime = RuntimeCalls(
+            drivers.runtime(settings.runtime),
+            settings.id,
+            settings.runtime_root,
+            settings.private_mounts,
+            self._defect,
+        )
         self._state = os.open(settings.state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.loop = Loop(self._defect)
         self.server = Server(self.loop, self._state, container.listener, Operations(self).dispatch)
@@ -56,13 +60,14 @@ class Service:
         self.streams = Streams(
             self.loop, self._stdio, stdin_once=settings.stdin_once, log=self._log, on_detach=self._detached
         )
-        self.execs = Execs(self.loop, self._runtime, self._id, self._root, self.server.announce, self._defect)
+        self.execs = Execs(self.loop, self._runtime, self.server.announce)
         self._exit: Exit | None = None
         self._deleted = False
         self._released = False
         for client, attach in zip(container.clients, settings.clients, strict=True):
             self.streams.add(client, ClientAttach(**attach), start=False)
-        self.loop.watch(signals, select.EPOLLIN, lambda _: self._signalled(signals))
+        self._signals = signals
+        self.loop.watch(signals, select.EPOLLIN, self._signalled)
 
     def serve(self, ended: int | None) -> None:
         """Work until the container has ended and nobody needs its shim any more. `ended`: init's code, if it has."""
@@ -71,6 +76,14 @@ class Service:
             self._init_ended(ended)
         self.loop.run(self._finished)
         self.server.stop()
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        self.loop.close()
+        self.server.close()
+        self._stdio.close()
+        os.close(self._signals)
+        os.close(self._state)
 
     # what a daemon asks for
 
@@ -122,7 +135,7 @@ class Service:
     def kill(self, number: int, all: bool) -> None:
         """Send a signal to init, or to every process. Raises Conflict when the container has ended."""
         self._require_running()
-        self._call(lambda: self._runtime.runtime_kill(self._id, self._root, number, all))
+        self._runtime.kill(number, all)
 
     def release(self) -> None:
         """A daemon has recorded the exit: free the socket's name, and end when the clients have their output."""
@@ -135,8 +148,8 @@ class Service:
 
     # what the container does
 
-    def _signalled(self, signals: int) -> None:
-        os.read(signals, 4096)
+    def _signalled(self, _: int) -> None:
+        os.read(self._signals, 4096)
         code = None
         for pid, status in reap():
             if pid == self._container.pid and self._exit is None:
@@ -150,8 +163,7 @@ class Service:
         """Everything the `exit` event promises, the event, and then what nobody has to wait for."""
         now = time_ns()
         if self._container.shares_pids:
-            kill = self._runtime.runtime_kill
-            self._attempt(lambda: self._call(lambda: kill(self._id, self._root, signal.SIGKILL, True)))
+            self._attempt(lambda: self._runtime.kill(signal.SIGKILL, True))
         self.streams.drain()
         self._log.close()
         ended = Exit(code, now, self._check_oom())
@@ -169,8 +181,7 @@ class Service:
         return oom
 
     def _delete(self) -> None:
-        delete = self._runtime.runtime_delete
-        self._attempt(lambda: self._call(lambda: delete(self._id, self._root, True)))
+        self._attempt(self._runtime.delete)
         for pid, code in reap():
             self.execs.reaped(pid, code)
         self.execs.end_all()
@@ -189,16 +200,7 @@ class Service:
     def _log_failed(self, message: str, lost: int) -> None:
         self.server.announce({"event": "log-error", "message": message, "lost": lost})
 
-    # how
-
-    def _call(self, hook: Callable[[], None]) -> None:
-        """Call a hook that has no result in a worker, and wait for it."""
-
-        def task() -> Answer:
-            hook()
-            return b"", []
-
-        Worker(task, self._defect).result()
+    # what goes wrong
 
     def _attempt(self, action: Callable[[], None]) -> None:
         """A step whose failure must not keep the following ones from being done."""

@@ -19,7 +19,7 @@ from barque.shim.service import Service
 from barque.shim.worker import Worker
 from barque.spi.errors import BarqueError
 
-__all__ = ["run"]
+__all__ = ["rest", "run"]
 
 
 def run(drivers: Drivers, title: Title, launches: SocketType) -> None:
@@ -32,15 +32,16 @@ def run(drivers: Drivers, title: Title, launches: SocketType) -> None:
         container = Running(*worker.result())
     except BarqueError:
         return  # no launch has come, or the worker has told the daemon why it failed
+    worker.wait()  # or its hold on the mounted root could outlast the container
     title.set(b"barque-shim " + container.id)
     ended = None
     if not container.clients:
-        ended = _rest(container.pid, [signals, container.control, container.listener, *container.streams])
+        ended = rest(container.pid, [signals, container.control, container.listener, *container.streams])
     gc.enable()
     Service(drivers, container, signals).serve(ended)
 
 
-def _rest(init: int, descriptors: list[int]) -> int | None:
+def rest(init: int, descriptors: list[int]) -> int | None:
     """Wait until one of `descriptors` is ready, or `init` has ended; then its code is the result.
 
     The first descriptor is the signals': an ended worker or orphan does not wake the shim up.

@@ -27,15 +27,20 @@ class Worker:
     """A child that computes `task()`; to be asked for its `result` exactly once.
 
     `report` is told, in the child, of an exception that is not meant for a user. The worker itself is reaped with
-    all other children of the shim.
+    all other children of the shim, unless it is waited for.
     """
 
     def __init__(self, task: Callable[[], Answer], report: Callable[[Exception], None]) -> None:
         self._socket, theirs = packets.bare_pair()
-        if os.fork() == 0:
+        self._pid = os.fork()
+        if self._pid == 0:
             self._socket.close()
             _work(task, theirs, report)
         theirs.close()
+
+    def wait(self) -> None:
+        """Wait until it has ended, and with it its mount namespace; once, after `result`, before others are reaped."""
+        os.waitpid(self._pid, 0)
 
     def result(self) -> Answer:
         """Wait for the task. Raises what it raised, Internal for anything but a BarqueError."""

@@ -17,7 +17,7 @@ from barque_runtime_native.program import find_program, home_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from barque_runtime_native.seccomp import Filter
+    from barque_runtime_native.seccomp_filter import Filter
 
 PROC_SUPER_MAGIC = 0x9FA0
 FIRST_FREE = 3
@@ -153,7 +153,7 @@ class Finish:
     def _load_filter(self) -> None:
         if self.filter:
             try:
-                syscalls.seccomp_set_mode_filter(self.filter.program, self.filter.flags)
+                syscalls.seccomp_set_mode_filter(self.filter.code, self.filter.flags)
             except OSError as error:
                 raise Internal(f"linux.seccomp: the kernel refused the filter: {error.strerror}") from error
 

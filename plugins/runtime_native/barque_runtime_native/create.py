@@ -16,14 +16,13 @@ from barque_runtime_native.init import Init
 from barque_runtime_native.mounts import BindMount
 from barque_runtime_native.namespaces import Visit, close_all, open_paths, write_mappings
 from barque_runtime_native.plan import Plan
-from barque_runtime_native.seccomp_cache import filter_for
 from barque_runtime_native.state import REPORT, START, Store, boot_id, live_starttime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from barque_runtime_native.seccomp import Filter
+    from barque_runtime_native.seccomp_filter import Filter
 
 SIGKILL = 9
 ALL_SIGNALS = 2**64 - 1
@@ -47,7 +46,7 @@ class Creation:
 
     def run(self) -> tuple[int, int | None]:
         """(pid, console). Errors: any of the tree."""
-        filter_ = filter_for(self.plan.seccomp, self.root) if self.plan.seccomp else None
+        filter_ = self._filter()
         self.store.make()
         try:
             return self._run(filter_)
@@ -56,6 +55,14 @@ class Creation:
             if isinstance(error, Exception):
                 raise translate(error, self.doing) from error
             raise
+
+    def _filter(self) -> Filter | None:
+        if self.plan.seccomp is None:
+            return None
+        # Imported for those who need it: the compiler comes with ctypes.
+        from barque_runtime_native.seccomp_cache import filter_for
+
+        return filter_for(self.plan.seccomp, self.root)
 
     def _run(self, filter_: Filter | None) -> tuple[int, int | None]:
         self.doing = "writing the state"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 
 from barque.spi.errors import BarqueError, Conflict, Internal
@@ -24,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from barque_runtime_native.seccomp import Filter
+    from barque_runtime_native.seccomp_filter import Filter
 
 SIGKILL = 9
 ALL_SIGNALS = 2**64 - 1
@@ -109,6 +110,7 @@ class Execution:
 
     def _main(self, own: Own, entry: CgroupEntry, channel: ChildEnd) -> None:
         """The child; never returns."""
+        gc.disable()  # as in init
         try:
             self._enter(own, entry, channel)
         except BaseException as error:  # noqa: BLE001 - all of it is for the parent to tell

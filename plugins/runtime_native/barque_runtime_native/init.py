@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 from _socket import AF_INET, SOCK_DGRAM, socket
 from fcntl import ioctl
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from barque_runtime_native.cgroup import CgroupEntry
     from barque_runtime_native.plan import Plan
     from barque_runtime_native.rootfs import Root
-    from barque_runtime_native.seccomp import Filter
+    from barque_runtime_native.seccomp_filter import Filter
 
 SIOCSIFFLAGS, IFF_UP_RUNNING = 0x8914, 0x41
 
@@ -49,6 +50,7 @@ class Init:
 
     def main(self) -> None:
         """Never returns."""
+        gc.disable()  # a collection would write to, and so copy, every page of the parent's objects
         try:
             try:
                 self._prepare()
@@ -176,7 +178,8 @@ class Init:
         os.close(self.start)
         self.doing = "hooks.startContainer"
         run_all(self.plan.hooks.get("startContainer", []), self.plan.state(self.pid, "created"))
-        self.finish.find()
+        if not self.finish.program:
+            self.finish.find()
         self.doing = "execve"
         self.finish.execute()
 

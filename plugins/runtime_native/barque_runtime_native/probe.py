@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 
 from barque.spi import Probe, Problem
-from barque.spi.errors import BarqueError
+from barque.spi.errors import BarqueError, FailedPrecondition
 from barque_runtime_native.cgroup_layout import read_layout, read_text
+from barque_runtime_native.seccomp import load_library
 from barque_runtime_native.syscall_table import supported
 
 OLDEST = (5, 12)
@@ -52,7 +52,7 @@ def version_of(release: str) -> tuple[int, int]:
 def has_seccomp() -> bool:
     """Whether libseccomp can be loaded."""
     try:
-        ctypes.CDLL("libseccomp.so.2")
-    except OSError:
+        load_library()
+    except FailedPrecondition:
         return False
     return True

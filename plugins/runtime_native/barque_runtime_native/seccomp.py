@@ -10,6 +10,8 @@ import ctypes
 import os
 
 from barque.spi.errors import FailedPrecondition, InvalidArgument, NotImplemented
+from barque_runtime_native.seccomp_filter import Filter
+from barque_runtime_native.seccomp_newer import prefix
 from barque_runtime_native.spec import MAX_UINT64
 
 TYPE_CHECKING = False
@@ -37,7 +39,7 @@ ARCHITECTURES = (
     "PPC PPC64 PPC64LE RISCV64 S390 S390X SH SHEB"
 ).split()
 ATTRIBUTE_BAD_ARCHITECTURE, ATTRIBUTE_NO_NEW_PRIVS, ATTRIBUTE_OPTIMIZE = 2, 3, 8
-EEXIST, EPERM, EDOM = 17, 1, 33
+EEXIST, EPERM, EDOM, ENOSYS = 17, 1, 33, 38
 UNKNOWN_CALL = -1
 MAX_ERRNO = 4095
 
@@ -46,16 +48,6 @@ class _Argument(ctypes.Structure):
     """`struct scmp_arg_cmp`."""
 
     _fields_ = (("arg", ctypes.c_uint), ("op", ctypes.c_int), ("a", ctypes.c_uint64), ("b", ctypes.c_uint64))
-
-
-class Filter:
-    """A compiled filter: the BPF program and the flags for seccomp(2)."""
-
-    __slots__ = ("flags", "program")
-
-    def __init__(self, program: bytes, flags: int) -> None:
-        self.program = program
-        self.flags = flags
 
 
 _library: ctypes.CDLL | None = None
@@ -81,6 +73,7 @@ def load_library() -> ctypes.CDLL:
         library.seccomp_arch_native.restype = ctypes.c_uint32
         library.seccomp_arch_add.argtypes = (ctypes.c_void_p, ctypes.c_uint32)
         library.seccomp_syscall_resolve_name.argtypes = (ctypes.c_char_p,)
+        library.seccomp_syscall_resolve_name_arch.argtypes = (ctypes.c_uint32, ctypes.c_char_p)
         library.seccomp_rule_add_array.argtypes = (
             ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p,
         )  # fmt: skip
@@ -129,15 +122,28 @@ def compile_filter(section: Section) -> Filter:
         library.seccomp_attr_set(context, ATTRIBUTE_NO_NEW_PRIVS, 0)
         # A binary search over call numbers in place of one long chain; libseccomp before 2.5 has no such attribute.
         library.seccomp_attr_set(context, ATTRIBUTE_OPTIMIZE, 2)
-        _add_architectures(library, context, section)
+        architectures = _add_architectures(library, context, section)
         for rule in section.sections("syscalls"):
             _add_rule(library, context, rule, default)
-        return Filter(_export(library, context), flags)
+        program = _export(library, context)
+        if default not in (ALLOW, LOG, ERRNO | ENOSYS):
+            program = prefix(last_calls(library, architectures, section)) + program
+        return Filter(program, flags)
     finally:
         library.seccomp_release(context)
 
 
-def _add_architectures(library: ctypes.CDLL, context: int, section: Section) -> None:
+def last_calls(library: ctypes.CDLL, architectures: list[int], section: Section) -> dict[int, int]:
+    """For each architecture the highest call number that the profile names."""
+    names = [name.encode() for rule in section.sections("syscalls") for name in rule.texts("names")]
+    resolve = library.seccomp_syscall_resolve_name_arch
+    found = {token: max((resolve(token, name) for name in names), default=-1) for token in architectures}
+    return {token: number for token, number in found.items() if number >= 0}
+
+
+def _add_architectures(library: ctypes.CDLL, context: int, section: Section) -> list[int]:
+    """Add them to the native one; returns the tokens of all."""
+    tokens = [library.seccomp_arch_native()]
     for word in section.texts("architectures"):
         name = word.removeprefix("SCMP_ARCH_")
         token = library.seccomp_arch_resolve_name(name.lower().encode()) if name in ARCHITECTURES else 0
@@ -147,6 +153,9 @@ def _add_architectures(library: ctypes.CDLL, context: int, section: Section) -> 
         # EDOM: of the other byte order; no process of this machine can make such calls
         if result not in (0, -EEXIST, -EDOM):
             raise InvalidArgument(f"{section.path('architectures')}: {word}: {os.strerror(-result)}")
+        if result != -EDOM and token not in tokens:
+            tokens.append(token)
+    return tokens
 
 
 def _add_rule(library: ctypes.CDLL, context: int, rule: Section, default: int) -> None:

@@ -10,13 +10,18 @@ import os
 import stat
 
 from barque_runtime_native.jsontext import dumps
-from barque_runtime_native.seccomp import Filter, compile_filter, read_flags
+from barque_runtime_native.seccomp import compile_filter, load_library, read_flags
+from barque_runtime_native.seccomp_filter import Filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from barque_runtime_native.spec import Section
 
+__all__ = ["filter_for", "load_library"]
+
 DIRECTORY = ".seccomp"
+# counts the changes to what the compiler makes of a profile
+FORMAT = 2
 MAX_FILE = 4 << 20
 MAX_KEPT = 64
 _kept: dict[bytes, Filter] = {}
@@ -41,7 +46,7 @@ def _path(root: str, key: bytes) -> str:
     from zlib import adler32, crc32
 
     # A collision costs a compilation and nothing else: the key in the file decides.
-    return f"{root}/{DIRECTORY}/{crc32(key):08x}{adler32(key):08x}-{os.uname().machine}"
+    return f"{root}/{DIRECTORY}/{FORMAT}-{crc32(key):08x}{adler32(key):08x}-{os.uname().machine}"
 
 
 def _load(root: str, key: bytes, flags: int) -> Filter | None:

@@ -130,7 +130,8 @@ def supported() -> bool:
 
 def _bind(name: str) -> tuple[Any, int]:
     x86_64, aarch64, types = _TABLE[name]
-    function = _Function(dlsym(dlopen(None, os.RTLD_NOW), "syscall"))
+    program = dlopen(None, os.RTLD_NOW)  # type: ignore[arg-type]
+    function = _Function(dlsym(program, "syscall"))
     function.argtypes = (_LONG, *types)
     _bound[name] = function, aarch64 if os.uname().machine == "aarch64" else x86_64
     return _bound[name]
@@ -148,6 +149,6 @@ def call(name: str, *arguments: object) -> int:
 
 def buffer(size: int, data: bytes = b"") -> Any:
     """A buffer of `size` bytes that begins with `data`; `.raw` is its content, `.value` that up to the first NUL."""
-    made = (Char * size)()
+    made: Any = (Char * size)()
     made.raw = data
     return made

@@ -184,10 +184,9 @@ def setresuid(uid: int) -> None:
     call("setresuid", uid, uid, uid)
 
 
-def seccomp_set_mode_filter(program: bytes, flags: int) -> None:
-    """Install a classic BPF program (8 bytes an instruction) as seccomp filter."""
-    code = buffer(len(program), program)
-    call("seccomp", SECCOMP_SET_MODE_FILTER, flags, pack("@HP", len(program) // 8, addressof(code)))
+def seccomp_set_mode_filter(program: Any, flags: int) -> None:
+    """Install a classic BPF program (8 bytes an instruction, in a `buffer`) as seccomp filter."""
+    call("seccomp", SECCOMP_SET_MODE_FILTER, flags, pack("@HP", len(program) // 8, addressof(program)))
 
 
 def bpf(command: int, attributes: Any) -> int:

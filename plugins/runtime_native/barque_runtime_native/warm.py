@@ -7,9 +7,13 @@ import os
 from _ctypes import get_errno
 
 from barque.spi.errors import BarqueError
+from barque_runtime_native import syscalls
 from barque_runtime_native.cgroup_layout import current_layout
+from barque_runtime_native.child import Own
+from barque_runtime_native.plan import Plan
 from barque_runtime_native.syscall_table import bind_all
 
+REHEARSALS = 20
 _done = False
 
 
@@ -30,19 +34,34 @@ def preload() -> None:
             warm()
         except (BarqueError, OSError):
             continue  # named when a container needs it
+    rehearse()
     _done = True
+
+
+def rehearse() -> None:
+    """Plan a container some times over: CPython specialises code that has run often, and forked shims inherit that."""
+    from barque_runtime_native.command_documents import example
+
+    config = {**example(terminal=False), "root": {"path": "/usr"}}
+    for _ in range(REHEARSALS):
+        try:
+            Plan("rehearsal", "/usr", config)
+        except BarqueError:
+            return  # this host lacks something that the probe names
 
 
 def load_seccomp() -> None:
     """Load libseccomp; only containers with a filter need it."""
-    from barque_runtime_native.seccomp import load_library
+    from barque_runtime_native import seccomp_cache
 
-    load_library()
+    seccomp_cache.load_library()
 
 
 def use_in_advance() -> None:
     """Run what the child will run and what CPython sets up on first use."""
     get_errno()
+    Own().close()
+    syscalls.getcwd()
     os.strerror(errno.ENOENT)
     for codec in ("utf-8", "ascii"):
         "x".encode(codec).decode(codec, "replace")

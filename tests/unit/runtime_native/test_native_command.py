@@ -137,7 +137,7 @@ def test_cold_start_imports_nothing_heavy():
     code = (
         "import sys; sys.path[:0] = {paths!r}; from barque_runtime_native import command_create, command_exec;"
         "heavy = sorted({{'argparse', 'json', 're', 'typing', 'dataclasses', 'enum', 'subprocess', 'socket', 'signal',"
-        " 'contextlib', 'functools', 'collections', 'inspect'}} & set(sys.modules)); print(heavy)"
+        " 'contextlib', 'functools', 'collections', 'inspect', 'ctypes', 'types'}} & set(sys.modules)); print(heavy)"
     )
     import barque
     import barque_runtime_native

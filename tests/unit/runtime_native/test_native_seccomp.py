@@ -56,9 +56,9 @@ def compiled(*rules, **values):
 
 
 def test_default_and_allowed_calls():
-    program = compiled({"names": ["read", "write"], "action": "SCMP_ACT_ALLOW"})
+    program = compiled({"names": ["read", "write", "close"], "action": "SCMP_ACT_ALLOW"})
     assert verdict(program, 0) == ALLOW
-    assert verdict(program, 1) == ALLOW
+    assert verdict(program, 3) == ALLOW
     assert verdict(program, 2) == ERRNO | 1
 
 
@@ -66,6 +66,32 @@ def test_errno_of_default_and_of_a_rule():
     program = compiled({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}, defaultErrnoRet=13)
     assert verdict(program, 435) == ERRNO | 38
     assert verdict(program, 0) == ERRNO | 13
+
+
+def test_call_newer_than_the_profile_gets_enosys():
+    """glibc falls back from fchmodat2 (452) on ENOSYS, and fails on EPERM."""
+    program = compile_filter(
+        section(
+            architectures=["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+            syscalls=[{"names": ["read", "futex_waitv", "no_such_call"], "action": "SCMP_ACT_ALLOW"}],
+        )
+    ).program
+    assert verdict(program, 449) == ALLOW
+    assert verdict(program, 448) == ERRNO | 1
+    assert verdict(program, 450) == verdict(program, 0x3FFFFFFF) == ERRNO | 38
+    assert verdict(program, 0x40000000) == ALLOW
+    assert verdict(program, 0x40000000 | 449) == ALLOW
+    assert verdict(program, 0x40000000 | 448) == ERRNO | 1
+    assert verdict(program, 0x40000000 | 600) == ERRNO | 38
+    assert verdict(program, 3, arch=ARCH_I386) == ALLOW
+    assert verdict(program, 4, arch=ARCH_I386) == ERRNO | 1
+    assert verdict(program, 460, arch=ARCH_I386) == ERRNO | 38
+
+
+@pytest.mark.parametrize("default", ["SCMP_ACT_ALLOW", "SCMP_ACT_LOG"])
+def test_newer_call_is_the_defaults_when_that_lets_it_pass(default):
+    program = compiled({"names": ["reboot"], "action": "SCMP_ACT_ERRNO"}, defaultAction=default)
+    assert verdict(program, 1000) in (ALLOW, 0x7FFC0000)
 
 
 def test_foreign_architecture_is_killed():

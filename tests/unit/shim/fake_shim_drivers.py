@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 
 from barque.spi.common import Probe
@@ -83,10 +84,8 @@ class FakeRuntime:
     @hookimpl
     def runtime_delete(self, id, root, force):
         self._fail("delete")
-        try:
+        with suppress(ProcessLookupError, FileNotFoundError):
             os.killpg(_pid(id, root), signal.SIGKILL)
-        except (ProcessLookupError, FileNotFoundError):
-            pass
         shutil.rmtree(f"{root}/{id}", ignore_errors=True)
 
 

@@ -131,7 +131,7 @@ def test_a_driver_that_cannot_be_imported_is_named():
 
 def test_a_wrong_configuration_names_the_driver():
     broken = DriverRef("runtime", "odd", "fake_shim_drivers", "FakeRuntime", {"colour": "red"})
-    with pytest.raises(FailedPrecondition, match="'odd'.*colour"):
+    with pytest.raises(FailedPrecondition, match=r"'odd'.*colour"):
         Launcher.spawn([broken], [HERE, *__import__("sys").path])
 
 
