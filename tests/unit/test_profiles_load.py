@@ -32,7 +32,7 @@ def test_a_file_is_a_profile_too(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(complete())
     assert load_profile(str(path)).runtime.instances["a"].driver == "a"
-    with pytest.raises(NotFound, match="no profile 'absent'.*default"):
+    with pytest.raises(NotFound, match=r"no profile 'absent'.*default"):
         locate("absent")
 
 

@@ -47,7 +47,11 @@ class Creation:
     def run(self) -> tuple[int, int | None]:
         """(pid, console). Errors: any of the tree."""
         filter_ = self._filter()
-        self.store.make()
+        self.doing = "writing the state"
+        try:
+            self.store.make(document_of(self.plan, self.config), filter_)
+        except OSError as error:
+            raise translate(error, self.doing) from error
         try:
             return self._run(filter_)
         except BaseException as error:
@@ -65,8 +69,6 @@ class Creation:
         return filter_for(self.plan.seccomp, self.root)
 
     def _run(self, filter_: Filter | None) -> tuple[int, int | None]:
-        self.doing = "writing the state"
-        self.store.write(document_of(self.plan, self.config), filter_)
         start, report = make_fifos(self.store)
         try:
             self.doing = "making the cgroup"
@@ -159,13 +161,21 @@ class Creation:
     def _undo(self) -> None:
         """Kill and reap init, remove cgroups and state. A failure here must not hide the first one."""
         if self.pid:
-            os.kill(self.pid, SIGKILL)
-            os.waitpid(self.pid, 0)
+            end_child(self.pid)
         try:
             remove(self.made)
             self.store.remove()
         except (OSError, BarqueError):
             return
+
+
+def end_child(pid: int) -> None:
+    """Kill and reap a child of ours that became no container process."""
+    try:
+        os.kill(pid, SIGKILL)
+        os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        return  # the caller has its children reaped by the kernel
 
 
 def make_fifos(store: Store) -> tuple[int, int]:
@@ -191,6 +201,7 @@ def document_of(plan: Plan, config: dict[str, Any]) -> dict[str, Any]:
         "id": plan.id,
         "bundle": plan.bundle,
         "boot": boot_id(),
+        "creator": [os.getpid(), live_starttime(os.getpid())],
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "rootfs": plan.root.path,
         "cgroups": list(plan.cgroup.directories.values()),

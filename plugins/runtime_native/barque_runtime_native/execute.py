@@ -13,6 +13,7 @@ from barque_runtime_native.cgroup import CgroupEntry
 from barque_runtime_native.channel import READY, ChildEnd, ParentEnd, make_channel
 from barque_runtime_native.child import Finish, Own, close_all_but, place_stdio, reset_signals
 from barque_runtime_native.console import Console
+from barque_runtime_native.create import end_child
 from barque_runtime_native.failures import program_error, translate
 from barque_runtime_native.init import join_keyring
 from barque_runtime_native.namespaces import KINDS, Visit
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from barque_runtime_native.seccomp_filter import Filter
 
-SIGKILL = 9
 ALL_SIGNALS = 2**64 - 1
 # Only children of whoever enters these are in them: entered by the parent, around the clone.
 FOR_CHILDREN = ("pid", "time")
@@ -90,8 +90,7 @@ class Execution:
             return pid, self._follow(parent)
         except BaseException:
             if pid:
-                os.kill(pid, SIGKILL)
-                os.waitpid(pid, 0)
+                end_child(pid)
             raise
         finally:
             parent.close()

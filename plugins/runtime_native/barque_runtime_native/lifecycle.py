@@ -140,9 +140,10 @@ def delete(container: str, root: str, force: bool) -> bool:
     try:
         document = store.read()
     except NotFound:
+        store.remove()
         return False
     except BarqueError:
-        # claimed, or damaged, before anything else was made that the state would name
+        # damaged: what it named cannot be freed any more
         if not force:
             raise
         store.remove()

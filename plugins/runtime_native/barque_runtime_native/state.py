@@ -1,18 +1,19 @@
 """What is on disk about a container, below ROOT/ID (0700):
 
     state.json     written once, before anything exists that would have to be cleaned up: the configuration
-                   (without seccomp), cgroup directories, bundle, boot id
+                   (without seccomp), cgroup directories, bundle, boot id, who creates it
     seccomp.bpf    the compiled filter, for exec: flags (4 bytes, little-endian) and the program
     init           "PID STARTTIME" of init, written by rename when it waits to be started
     start          FIFO: init reads one byte from it, then executes its program
     report         FIFO: init's error after that; end of file means that execve has succeeded
 
-The status follows from these files and the kernel: no `init` is creating, a dead or foreign pid is stopped, `start`
-present is created, else running.
+The status follows from these files and the kernel: no `init` is creating (stopped, once its creator is dead), a dead or
+foreign pid is stopped, `start` present is created, else running.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 
 from barque.spi.errors import AlreadyExists, Conflict, InvalidArgument, NotFound
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 STATE, INIT, START, REPORT, SECCOMP = "state.json", "init", "start", "report", "seccomp.bpf"
-FILES = (STATE, INIT, START, REPORT, SECCOMP)
 MAX_ID = 1024
 MAX_STATE = 16 << 20
 ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
@@ -50,28 +50,35 @@ class Store:
         check_id(container)
         self.id = container
         self.directory = f"{root}/{container}"
+        # ids do not begin with a dot
+        self.pending = f"{root}/.{container}.new"
 
     def path(self, name: str) -> str:
         """A file of the state."""
         return f"{self.directory}/{name}"
 
-    def make(self) -> None:
-        """Claim the id. Errors: AlreadyExists."""
+    def make(self, document: dict[str, Any], filter_: Filter | None) -> None:
+        """Claim the id and record what a later call, also of another process, needs to know: by one rename, so that
+        there is no container without a state. Errors: AlreadyExists."""
         os.makedirs(os.path.dirname(self.directory), 0o700, exist_ok=True)
         try:
-            os.mkdir(self.directory, 0o700)
+            os.mkdir(self.pending, 0o700)
         except FileExistsError:
-            raise AlreadyExists(
-                f"container with id {self.id} already exists", hint="delete it first"
-            ) from None
+            raise self._taken() from None
+        try:
+            write_file(f"{self.pending}/{STATE}", dumps(document))
+            if filter_:
+                data = filter_.flags.to_bytes(4, "little") + filter_.program
+                write_file(f"{self.pending}/{SECCOMP}", data)
+            os.rename(self.pending, self.directory)
+        except OSError as error:
+            remove_directory(self.pending)
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                raise self._taken() from None
+            raise
 
-    def write(self, document: dict[str, Any], filter_: Filter | None) -> None:
-        """Record what a later call, also of another process, needs to know."""
-        if filter_:
-            write_file(self.path(SECCOMP), filter_.flags.to_bytes(4, "little") + filter_.program)
-        temporary = self.path(STATE + ".new")
-        write_file(temporary, dumps(document))
-        os.rename(temporary, self.path(STATE))
+    def _taken(self) -> AlreadyExists:
+        return AlreadyExists(f"container with id {self.id} already exists", hint="delete it first")
 
     def write_init(self, pid: int, starttime: int) -> None:
         """Record init: the container is created."""
@@ -79,17 +86,11 @@ class Store:
         write_file(temporary, f"{pid} {starttime}\n".encode())
         os.rename(temporary, self.path(INIT))
 
-    def exists(self) -> bool:
-        """Whether the id is taken."""
-        return os.path.isdir(self.directory)
-
     def read(self) -> dict[str, Any]:
-        """The document of `write`. Errors: NotFound; Conflict while it is still being written."""
+        """The document of `make`. Errors: NotFound; Conflict when it is damaged."""
         try:
             text = read_bounded(self.path(STATE), MAX_STATE)
         except (FileNotFoundError, NotADirectoryError):
-            if self.exists():
-                raise Conflict(f"container {self.id} is being created") from None
             raise NotFound(f"container {self.id} does not exist") from None
         try:
             document = loads(text)
@@ -120,30 +121,36 @@ class Store:
         return int(words[0]), int(words[1])
 
     def remove(self) -> None:
-        """Forget the container; half of it gone already is fine."""
+        """Forget the container, and what a creation that was killed at its very start has left."""
+        remove_directory(self.directory)
+        remove_directory(self.pending)
+
+
+def remove_directory(path: str) -> None:
+    """Remove a directory of files; half of it gone already is fine."""
+    try:
+        names = os.listdir(path)
+    except FileNotFoundError:
+        return
+    for name in names:
         try:
-            names = os.listdir(self.directory)
+            os.unlink(f"{path}/{name}")
         except FileNotFoundError:
-            return
-        for name in names:
-            try:
-                os.unlink(self.path(name))
-            except FileNotFoundError:
-                continue
-        try:
-            os.rmdir(self.directory)
-        except FileNotFoundError:
-            return
+            continue
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        return
 
 
 def status_of(store: Store, document: dict[str, Any]) -> tuple[str, int]:
     """(status, pid): from the kernel; pid is 0 unless the process of that start time lives."""
     init = store.read_init()
-    if init is None:
-        return CREATING, 0
-    pid, starttime = init
+    pid, starttime = init or document.get("creator", (0, 0))
     if document.get("boot") != boot_id() or live_starttime(pid) != starttime:
         return STOPPED, 0
+    if init is None:
+        return CREATING, 0
     return (CREATED if os.path.exists(store.path(START)) else RUNNING), pid
 
 

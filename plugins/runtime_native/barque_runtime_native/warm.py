@@ -10,10 +10,8 @@ from barque.spi.errors import BarqueError
 from barque_runtime_native import syscalls
 from barque_runtime_native.cgroup_layout import current_layout
 from barque_runtime_native.child import Own
-from barque_runtime_native.plan import Plan
 from barque_runtime_native.syscall_table import bind_all
 
-REHEARSALS = 20
 _done = False
 
 
@@ -34,20 +32,7 @@ def preload() -> None:
             warm()
         except (BarqueError, OSError):
             continue  # named when a container needs it
-    rehearse()
     _done = True
-
-
-def rehearse() -> None:
-    """Plan a container some times over: CPython specialises code that has run often, and forked shims inherit that."""
-    from barque_runtime_native.command_documents import example
-
-    config = {**example(terminal=False), "root": {"path": "/usr"}}
-    for _ in range(REHEARSALS):
-        try:
-            Plan("rehearsal", "/usr", config)
-        except BarqueError:
-            return  # this host lacks something that the probe names
 
 
 def load_seccomp() -> None:
