@@ -24,6 +24,7 @@ from benchlib.cases import CASES, load_all
 from benchlib.engine import IMAGE, Engine, Runtime
 from benchlib.fixtures import Fixtures
 from benchlib.stats import table
+from benchlib.warm import WarmRuntime
 
 load_all()
 GIVE_UP = 3  # failures of one target in one variant, then it sits out
@@ -54,6 +55,9 @@ def arguments():
         default=[],
         metavar="NAME=CMD",
         help="the command line that engine NAME brings itself (case cli_version)",
+    )
+    p.add_argument(
+        "--warm", action="store_true", help="also the native runtime through the launcher (case oci)"
     )
     p.add_argument(
         "--restart",
@@ -161,7 +165,7 @@ def cpu_ticks():
 def main():
     opt = arguments()
     engines = [Engine(n, u) for n, u in opt.engine]
-    runtimes = [Runtime(n, p) for n, p in opt.runtime]
+    runtimes = [Runtime(n, p) for n, p in opt.runtime] + ([WarmRuntime()] if opt.warm else [])
     for e in engines:
         e.own_cli_cmd = dict(opt.own_cli).get(e.name, "").split() or None
         e.restart_cmd = dict(opt.restart).get(e.name)

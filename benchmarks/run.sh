@@ -45,6 +45,6 @@ python3 "$here/bench.py" --work "$disk/work" --json "$out/engines.json" --skip o
 	--engine "dockerd=unix://$disk/dockerd/docker.sock" --restart "dockerd=$here/peers/dockerd.sh $disk/dockerd" \
 	--engine "barque=unix://$disk/barque/barque.sock" --restart "barque=$barqued" --own-cli "barque=$venv/bin/barque" \
 	"$@" | tee "$out/engines.txt"
-"$here/peers/no-unified.sh" python3 "$here/bench.py" --work "$disk/work" --json "$out/oci.json" --only oci --only limit \
+"$here/peers/no-unified.sh" "$venv/bin/python" "$here/bench.py" --work "$disk/work" --json "$out/oci.json" --only oci --only limit --warm \
 	--runtime runc="$(command -v runc)" --runtime crun="$(command -v crun)" \
 	--runtime barque-runtime="$venv/bin/barque-runtime" | tee "$out/oci.txt"
