@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import native_bundle
 import pytest
 from native_bundle import COMMAND, Box, import_paths, make_rootfs, mount, write_config
 
@@ -95,28 +96,93 @@ def test_interpreter_cannot_be_written_through_self_exe(
     else:
         box.start("sleep", "1000")
         result = box.call("exec", "box", *words)
-    # Either the kernel refuses to execute it, or what runs is a file on a read-only mount.
+    assert result.returncode == 0, result
     assert "WRITABLE" not in result.stdout
-    if result.returncode == 0:
-        assert "Read-only file system" in result.stdout, result
+    assert "Read-only file system" in result.stdout, result
+
+
+# CVE-2019-5736 as it was used: keep a descriptor of the interpreter, become another program, and write once nobody
+# executes the interpreter any more (until then the kernel says "Text file busy", protected or not).
+PATIENT = """
+import os
+os.dup2(os.open('/proc/self/exe', os.O_RDONLY), 9, inheritable=True)
+os.execv('/bin/sh', ['sh', '-c',
+    'for i in $(seq 100); do echo owned 2>/dev/null >/proc/self/fd/9 && break; sleep 0.05; done; sleep 1000'])
+"""
+UNPROTECTED = "from barque_runtime_native.command import protected; protected()"
+
+
+@pytest.fixture
+def own_interpreter(tmp_path, monkeypatch):
+    """A copy of the interpreter that the runtime is run by: the host's own is always executed by somebody."""
+    copy = tmp_path / "python"
+    shutil.copy(INTERPRETER, copy)
+    monkeypatch.setattr(native_bundle, "COMMAND", [str(copy), *COMMAND[1:]])
+    return copy
+
+
+def changed(path, seconds):
+    """Whether the file is another within that time."""
+    before = INTERPRETER.read_bytes()
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if path.read_bytes() != before:
+            return True
+        time.sleep(0.1)
+    return False
 
 
 @pytest.mark.row("S1")
-def test_joining_process_is_not_the_interpreter_of_the_host_even_for_a_tracer(box, interpreter_unchanged):
-    """With CAP_SYS_PTRACE a container can look at a process that joins it: that must be the read-only clone."""
+@pytest.mark.parametrize("protected", [True, False])
+@pytest.mark.parametrize("how", ["path", "shebang"])
+@pytest.mark.parametrize("entry", ["run", "exec"])
+def test_patient_overwrite_of_the_interpreter(
+    box, rootfs, how, entry, protected, shared_interpreter, own_interpreter, monkeypatch
+):
+    """Without the protection the very same attack works: otherwise this test would prove nothing."""
+    if not protected:
+        monkeypatch.setattr(native_bundle, "COMMAND", [str(own_interpreter), "-c", UNPROTECTED])
+    (rootfs / "attack.py").write_text(PATIENT)
+    (rootfs / "bin/seq").symlink_to("busybox")
+    (rootfs / "script").write_text("#!/proc/self/exe /attack.py\n")
+    (rootfs / "script").chmod(0o755)
+    words = ["/proc/self/exe", "/attack.py"] if how == "path" else ["/script"]
+    if entry == "run":
+        box.start(*words)
+    else:
+        box.start("sleep", "1000")
+        box.detached("exec", "-d", "box", *words)
+    assert changed(own_interpreter, 3) is not protected
+    monkeypatch.undo()  # the copy may be no program any more; what is left is deleted by the host's interpreter
+
+
+@pytest.mark.row("S1")
+@pytest.mark.parametrize("protected", [True, False])
+def test_tracer_finds_only_the_read_only_clone_of_a_joining_process(
+    box, protected, monkeypatch, own_interpreter
+):
+    """With CAP_SYS_PTRACE a container can look at a process that joins it. Opening for truncation tells the two apart:
+    the clone says "Read-only file system", a writable file that is executed says "Text file busy"."""
     config = box.config(
         "sh", "-c",
-        "while :; do for p in /proc/[0-9]*; do [ $p = /proc/1 ] || [ $p = /proc/$$ ] || "
-        "(: >> $p/exe) 2>>/tmp/tries; done; done",
+        # a result counts only when the process executed the same file before and after: else its execve came between
+        "while :; do for p in /proc/[0-9]*; do l=$(readlink $p/exe); case $l in */busybox|'') ;; "
+        "*) e=$( (: > $p/exe) 2>&1); [ \"$l\" = \"$(readlink $p/exe)\" ] && echo \"$l $e\" >>/tmp/tries;; esac; done; done",
     )  # fmt: skip
     for names in config["process"]["capabilities"].values():
         names.append("CAP_SYS_PTRACE")
     config["mounts"].append(mount("/tmp", "tmpfs", "tmpfs"))
     box.start(config=config)
-    for _ in range(20):
+    if not protected:
+        monkeypatch.setattr(native_bundle, "COMMAND", [str(own_interpreter), "-c", UNPROTECTED])
+    tries = ""
+    for _ in range(60):
         assert box.call("exec", "box", "true").returncode == 0
-    tries = box.call("exec", "box", "sh", "-c", "sort /tmp/tries | uniq -c").stdout
-    assert "exe" in tries
+        tries = box.call("exec", "box", "sh", "-c", "cat /tmp/tries 2>/dev/null; true").stdout
+        if "Read-only file system" in tries or "Text file busy" in tries:
+            break
+    assert ("Read-only file system" in tries) is protected, tries
+    assert ("Text file busy" in tries) is not protected, tries
 
 
 def trace(box, tmp_path, *words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -37,6 +38,16 @@ def machine(tmp_path):
     machine = Machine(tmp_path, [native, *FAKES])
     yield machine
     machine.close()
+    for parent in Path("/sys/fs/cgroup").glob("*/barque-test-shim"):
+        eventually(lambda parent=parent: is_removed(parent))
+
+
+def is_removed(cgroup: Path) -> bool:
+    """Remove a cgroup; a container that was killed a moment ago may still be in it."""
+    for directory in (*(path for path in cgroup.iterdir() if path.is_dir()), cgroup):
+        with contextlib.suppress(OSError):
+            directory.rmdir()
+    return not cgroup.exists()
 
 
 def run(machine: Machine, *args: str, id: str = "n", change=lambda spec: None, **fields):

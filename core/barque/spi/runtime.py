@@ -4,9 +4,13 @@ Vocabulary. A *container* is known to the driver by its `id` and lives from `run
 `runtime_delete`. Its *init* is the process the OCI config's `process` describes. `root` is a directory
 that belongs to the driver, where it keeps its state of each container; it is gone after a reboot.
 
-Where the hooks run. Not in the daemon: in the container's **shim**, a single-threaded process forked
-from the launcher, which is the subreaper and stays the parent of everything the driver starts. A driver
-therefore never waits for a process it returned; the shim reaps. `runtime_probe` runs in the daemon too.
+Where the hooks run. Not in the daemon: in short-lived, single-threaded children of the container's **shim**,
+which is the subreaper and inherits everything the driver starts. `runtime_create` and `runtime_start` are called in
+one such child, each `runtime_exec`, `runtime_kill` and `runtime_delete` in a child of its own, in a mount namespace
+that nobody else sees; what a driver keeps in memory, it has from the launcher, and what it learns ends with the child. A
+driver never waits for a process it returned (the shim reaps), and such a process must not ask to die with its
+parent (PR_SET_PDEATHSIG). `runtime_probe` runs in the daemon too. An optional method `preload()` is called once in the
+launcher, before any shim is forked: for libraries and tables that every container needs.
 The module that holds the driver imports the standard library and `barque.spi` only.
 
 Lifecycle: create -> start -> (exec …, kill …) -> init exits, the shim reaps it -> delete.

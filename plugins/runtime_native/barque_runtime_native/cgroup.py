@@ -160,6 +160,11 @@ def inherit_cpuset(directory: str, top: str) -> None:
         )
 
 
+def main_directory(directories: list[str]) -> str:
+    """Of a container's cgroups the one to find and stop its processes by: one that can be frozen, if there is one."""
+    return next((each for each in directories if "/freezer/" in each), directories[0])
+
+
 def processes(directory: str) -> Iterator[int]:
     """The pids in a cgroup and those below it; none when it is gone."""
     try:

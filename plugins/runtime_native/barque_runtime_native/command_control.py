@@ -6,7 +6,7 @@ import os
 
 from barque.spi.errors import BarqueError, Conflict, InvalidArgument, NotFound
 from barque_runtime_native import lifecycle
-from barque_runtime_native.cgroup import freeze, is_frozen, processes
+from barque_runtime_native.cgroup import freeze, is_frozen, main_directory, processes
 from barque_runtime_native.command_options import Options, UsageError
 from barque_runtime_native.jsontext import dumps
 from barque_runtime_native.state import RUNNING, Store, check_id, status_of
@@ -80,7 +80,7 @@ def list_(root: str, options: Options) -> int:
 def ps(root: str, options: Options) -> int:
     """Print the processes of the container."""
     document = Store(root, one_id(options)).read()
-    pids = sorted(set(processes(lifecycle.kill_directory(document))))
+    pids = sorted(set(processes(main_directory(document["cgroups"]))))
     if table_format(options):
         print_table([("PID",), *((str(pid),) for pid in pids)])
     else:
@@ -104,7 +104,7 @@ def _freeze(root: str, container: str, frozen: bool) -> int:
     status, _ = status_of(store, document)
     if status != RUNNING:
         raise Conflict(f"container {container} is {status}")
-    freeze(lifecycle.kill_directory(document), frozen)
+    freeze(main_directory(document["cgroups"]), frozen)
     return 0
 
 
@@ -118,7 +118,7 @@ def describe(root: str, container: str) -> dict[str, Any]:
     """The OCI state and what runc adds to it."""
     document = Store(root, container).read()
     found = lifecycle.state(container, root)
-    if found["status"] == RUNNING and is_frozen(lifecycle.kill_directory(document)):
+    if found["status"] == RUNNING and is_frozen(main_directory(document["cgroups"])):
         found["status"] = "paused"
     owner = os.stat(f"{root}/{container}").st_uid
     return {

@@ -31,6 +31,7 @@ def execute(root: str, options: Options) -> int:
     warm.bind()
     attached = None if detach else Attached()
     execution = Execution(container, root, process)
+    execution.ignore_paused = "ignore-paused" in options.flags
     execution.preserved = options.number("preserve-fds")
     pid, console = execution.run()
     try:

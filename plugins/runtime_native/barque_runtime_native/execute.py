@@ -9,7 +9,7 @@ import os
 from barque.spi.errors import BarqueError, Conflict, Internal
 from barque_runtime_native import syscalls
 from barque_runtime_native.capabilities import ALL
-from barque_runtime_native.cgroup import CgroupEntry
+from barque_runtime_native.cgroup import CgroupEntry, is_frozen, main_directory
 from barque_runtime_native.channel import READY, ChildEnd, ParentEnd, make_channel
 from barque_runtime_native.child import Finish, Own, close_all_but, place_stdio, reset_signals
 from barque_runtime_native.console import Console
@@ -50,6 +50,7 @@ class Execution:
         self.stdio: tuple[int, int, int] | None = None
         self.preserved = 0
         self.keyring = True
+        self.ignore_paused = False
         self.pidfd = -1
         self.doing = "exec"
 
@@ -63,6 +64,8 @@ class Execution:
             raise Conflict(f"container {container} is not running: it is {status}")
         self.pidfd = pidfd
         try:
+            if not self.ignore_paused and is_frozen(main_directory(self.document["cgroups"])):
+                raise Conflict(f"container {container} is paused", hint="resume it first")
             self.filter = self.store.read_filter()
             return self._clone_and_follow()
         except OSError as error:

@@ -8,7 +8,7 @@ import select
 
 from barque.spi.errors import BarqueError, Conflict, NotFound
 from barque_runtime_native import syscalls
-from barque_runtime_native.cgroup import kill_all, remove, signal_all
+from barque_runtime_native.cgroup import kill_all, main_directory, remove, signal_all
 from barque_runtime_native.channel import MAX_PACKET, decode_error
 from barque_runtime_native.hooks import read_hooks, run_all
 from barque_runtime_native.spec import Section
@@ -116,17 +116,11 @@ def not_running(container: str) -> NotFound:
 
 
 def _kill_cgroup(document: dict[str, Any], signal: int) -> None:
-    directory = kill_directory(document)
+    directory = main_directory(document["cgroups"])
     if signal == SIGKILL:
         kill_all(directory)
     else:
         signal_all(directory, signal)
-
-
-def kill_directory(document: dict[str, Any]) -> str:
-    """The cgroup to find the container's processes in: one that can be frozen, if there is one."""
-    directories: list[str] = document["cgroups"]
-    return next((each for each in directories if "/freezer/" in each), directories[0])
 
 
 def _open_init(store: Store) -> int | None:
@@ -168,7 +162,7 @@ def _end(store: Store, document: dict[str, Any], status: str) -> None:
     try:
         if pidfd is not None:
             syscalls.pidfd_send_signal(pidfd, SIGKILL)
-        kill_all(kill_directory(document))
+        kill_all(main_directory(document["cgroups"]))
         if pidfd is not None:
             poll = select.poll()
             poll.register(pidfd, select.POLLIN)

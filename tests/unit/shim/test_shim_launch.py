@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -249,6 +250,31 @@ def test_the_program_inherits_no_descriptor(tmp_path):
     os.close(write_end)
 
 
+def open_files(pid: int) -> set[str]:
+    """What its descriptors are, but for those that are closed meanwhile."""
+    files = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            files.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    return files
+
+
+def test_a_resting_shim_has_only_the_descriptors_it_needs(machine):
+    container = machine.launch("sleep", "100").started()
+    children = Path(f"/proc/{machine.launcher.pid}/task/{machine.launcher.pid}/children")
+    title = b"barque-shim c0"
+
+    def shim() -> list[int]:
+        pids = [int(pid) for pid in children.read_text().split()]
+        return [pid for pid in pids if Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0") == title]
+
+    eventually(lambda: len(shim()) == 1)
+    assert shim()[0] != container.pid
+    files = [name.partition(":")[0] for name in sorted(open_files(shim()[0]))]
+    # stdin to stderr; the settings; signals, stdout and stderr; control and the listening socket
+    assert files == ["/dev/null", "/memfd", "pipe", "pipe", "pipe", "socket", "socket"]
+
+
 @pytest.mark.row("S33")
 def test_the_socket_is_for_its_owner_and_has_a_path(machine):
     container = machine.launch("sleep", "100").started()
@@ -256,7 +282,7 @@ def test_the_socket_is_for_its_owner_and_has_a_path(machine):
     assert stat.S_ISSOCK(mode)
     assert stat.S_IMODE(mode) == 0o600
     shim = container.find_shim()
-    inodes = {os.readlink(f"/proc/{shim}/fd/{fd}") for fd in os.listdir(f"/proc/{shim}/fd")}
+    inodes = open_files(shim)
     abstract = [
         line for line in Path("/proc/net/unix").read_text().splitlines()
         if "@" in line and f"socket:[{line.split()[6]}]" in inodes
