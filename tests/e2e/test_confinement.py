@@ -54,7 +54,7 @@ def test_the_shims_executable_is_not_writable_even_for_root(daemon, sleeper):
     pid = daemon.json("GET", f"/containers/{sleeper}/json")["State"]["Pid"]
     shim = int(re.search(r"^PPid:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE).group(1))
     assert b"barque-shim" in Path(f"/proc/{shim}/cmdline").read_bytes()
-    with pytest.raises(OSError, match="Read-only file system|Text file busy|Operation not permitted"):
+    with pytest.raises(OSError, match=r"Read-only file system|Text file busy|Operation not permitted"):
         os.close(os.open(f"/proc/{shim}/exe", os.O_WRONLY))
 
 

@@ -236,3 +236,14 @@ def test_one_bad_record_is_listed_as_dead_and_the_rest_goes_on(own_daemon):
     assert daemon.docker("start", dead).returncode == 1
     assert daemon.docker("rm", dead).returncode == 0
     assert daemon.docker("ps", "-aq").stdout.count("\n") == 1
+
+
+def test_another_profile_without_the_networks_driver_still_shows_and_removes(own_daemon):
+    daemon = own_daemon
+    daemon.docker("run", "-d", "--name", "bridged", IMAGE, "sleep", "1000")
+    daemon.stop()
+    daemon.profile = "minimal"
+    daemon.start()
+    assert "bridge" in daemon.docker("network", "ls").stdout
+    assert daemon.docker("rm", "-f", "bridged").returncode == 0
+    assert daemon.docker("ps", "-aq").stdout == ""

@@ -298,3 +298,47 @@ def test_what_is_not_there_yet_answers_501(daemon):
     status, body = daemon.request("POST", "/v1.51/volumes/create", {"Name": "x"})
     assert status == 501
     assert b"not implement" in body
+
+
+def test_an_image_may_be_called_like_an_image_source(daemon):
+    assert daemon.docker("tag", IMAGE, "registry:2").returncode == 0
+    assert daemon.docker("run", "--rm", "registry:2", "echo", "x").stdout == "x\n"
+    assert daemon.docker("rmi", "registry:2").stdout == "Untagged: registry:2\n"
+
+
+def test_an_exec_as_nobody_known_is_refused_as_docker_does(daemon, name):
+    daemon.docker("run", "-d", "--name", name, IMAGE, "sleep", "1000")
+    result = daemon.docker("exec", "-u", "nosuch", name, "true")
+    assert result.returncode == 126
+    assert "unable to find user nosuch" in result.stdout + result.stderr
+
+
+def test_ports_on_the_hosts_network_are_warned_about(daemon):
+    result = daemon.docker("run", "--rm", "--network", "host", "-p", "18099:80", IMAGE, "true")
+    assert result.returncode == 0
+    assert "Published ports are discarded" in result.stderr
+
+
+def test_another_platform_is_not_taken_for_the_local_one(daemon):
+    status, body = daemon.request(
+        "POST", "/containers/create?platform=linux/s390x", {"Image": IMAGE, "Cmd": ["true"]}
+    )
+    assert status == 404
+    assert b"does not match the specified platform" in body
+
+
+@pytest.mark.parametrize("mode", ["none", "host", "private"])
+def test_ipc_modes(daemon, mode):
+    assert daemon.docker("run", "--rm", "--ipc", mode, IMAGE, "echo", mode).stdout == f"{mode}\n"
+
+
+def test_load_takes_a_gzip_archive(daemon, tmp_path):
+    import gzip
+
+    from conftest import busybox_archive
+
+    path = tmp_path / "image.tar.gz"
+    path.write_bytes(gzip.compress(busybox_archive(), 1))
+    loaded = daemon.docker("load", "-i", str(path))
+    assert loaded.returncode == 0, loaded.stderr
+    assert IMAGE in loaded.stdout

@@ -82,7 +82,8 @@ def _try(address: Address) -> socket.socket | None:
 def _spawn(run_dir: str, address: Address, profile: str, log: _File) -> subprocess.Popen[bytes]:
     command = [_program(), "--run-dir", run_dir, "--host", address.url]
     if profile:
-        command += ["--profile", profile]
+        is_file = "/" in profile or profile.endswith(".toml")  # the daemon's working directory is another
+        command += ["--profile", os.path.abspath(profile) if is_file else profile]
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,

@@ -22,7 +22,7 @@ _PATIENCE = 60
 
 def ask(module: str, *arguments: str) -> Any:
     """The JSON that `python -m MODULE ARGUMENTS --json` prints. Raises CliError with the module's own message."""
-    command = [sys.executable, "-m", module, *arguments, "--json"]
+    command = [sys.executable, "-P", "-m", module, *arguments, "--json"]
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, timeout=_PATIENCE, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -16,6 +16,7 @@ from barque.engine.names import check_name, random_name
 from barque.engine.records import ContainerRecord, StoredContainer, WaitHandle, encode
 from barque.engine.validation import check_config
 from barque.oci.spec import merge_image
+from barque.spi.common import Platform
 from barque.spi.errors import Conflict, InvalidArgument, NotFound
 from barque.spi.frontend import Container, ContainerConfig
 from barque.spi.log import LogCapability, LogSpec
@@ -63,6 +64,7 @@ class ContainerService:
         """See `Engine.container_create`. Undone on any failure."""
         core = self._core
         image = core.images.find(config.image)
+        _check_platform(config, image.platform)
         image_config = core.images.config(image.id).get("config") or {}
         resolved = replace(config, **merge_image(config, image_config))
         check_config(resolved, core.host.bounding)
@@ -95,7 +97,7 @@ class ContainerService:
         with self._lock:
             record = self._records[id] = ContainerRecord(stored)
         core.publish(stored, "create")
-        return self.view(record)
+        return replace(self.view(record), warnings=self._warnings(resolved))
 
     def remove(self, record: ContainerRecord) -> None:
         """Remove a container that does not run. Errors: Conflict, NotFound (somebody else removed it meanwhile)."""
@@ -194,6 +196,12 @@ class ContainerService:
             if key not in known:
                 storage.remove(key)
 
+    def _warnings(self, config: ContainerConfig) -> tuple[str, ...]:
+        """What is asked for and will not be had."""
+        if not (config.ports or config.publish_all) or self._core.networks.publishes(config.network):
+            return ()
+        return (f"Published ports are discarded when using {config.network} network mode",)
+
     def _reserve(self, name: str | None, id: str) -> str:
         with self._lock:
             chosen = check_name(name) if name else random_name(self._names)
@@ -227,6 +235,15 @@ class ContainerService:
         self._core.drivers.storage(stored.storage).remove(stored.id)
         shutil.rmtree(layout.bundle(stored.id), ignore_errors=True)
         shutil.rmtree(layout.container(stored.id), ignore_errors=True)
+
+
+def _check_platform(config: ContainerConfig, actual: Platform) -> None:
+    wanted = config.platform
+    if wanted and (wanted.os, wanted.architecture) != (actual.os, actual.architecture):
+        raise NotFound(
+            f"image with reference {config.image} was found but does not match the specified platform: "
+            f"wanted {wanted}, actual: {actual}"
+        )
 
 
 def _command(config: ContainerConfig) -> tuple[str, tuple[str, ...]]:

@@ -40,6 +40,11 @@ class Drivers:
         """All instances of a kind in the profile."""
         return tuple(self.profile.section(kind).instances)
 
+    def schemes(self) -> tuple[str, ...]:
+        """Image sources that a reference may name (`deb:…`). Not the default one: `registry:2` is an image of a registry."""
+        section = self.profile.image
+        return tuple(name for name in section.instances if name != section.default)
+
     def runtime(self, name: str = "") -> RuntimeDriver:
         """Errors: InvalidArgument (`unknown or invalid runtime name: x`)."""
         return self._get("runtime", name, RuntimeDriver, "unknown or invalid runtime name: {}")

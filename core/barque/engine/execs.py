@@ -66,12 +66,12 @@ class ExecService:
             if self._sessions[exec_id].started:
                 raise Conflict(f"exec {exec_id} has already been started")
             self._sessions[exec_id] = replace(session, started=True)
-        process = self._process(record, session.config)
         attach = _attach(session.config, stream)
         self._publish(record, "exec_start", exec_id, session.config)
         if stream is not None:
             stream.accept()
         try:
+            process = self._process(record, session.config)
             with ShimClient.connect(self._state(record)) as shim:
                 self._change(exec_id, running=True)
                 pid = shim.exec(exec_id, process, attach, stream.fd if stream else None)

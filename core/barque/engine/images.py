@@ -67,7 +67,7 @@ class ImageService:
         self._images: dict[str, StoredImage] = {}
         self._configs: dict[str, Mapping[str, Any]] = {}
         self._leases: Counter[str] = Counter()
-        self.naming = ImageNames(drivers.names("image"))
+        self.naming = ImageNames(drivers.schemes())
 
     def load(self) -> None:
         """Read all images from the database."""

@@ -103,6 +103,13 @@ class NetworkService:
         """One network. Errors: NotFound."""
         return self._view(self._find(ref), endpoints)
 
+    def publishes(self, ref: str) -> bool:
+        """Whether the network's driver publishes ports; True for one that does not exist, which its start will tell."""
+        try:
+            return NetworkCapability.PORTS in self._driver(self._find(ref)).capabilities
+        except (NotFound, InvalidArgument):
+            return True
+
     def connect(
         self, container_id: str, config: ContainerConfig, ports: tuple[PortBinding, ...]
     ) -> Connection:
@@ -136,8 +143,14 @@ class NetworkService:
         """Detach all endpoints of a container that ended. Idempotent."""
         for endpoint in endpoints.values():
             network = self._networks.get(endpoint.network_id)
-            if network is not None:
+            if network is None:
+                continue
+            try:
                 self._driver(network).detach(endpoint)
+            except (
+                InvalidArgument
+            ) as error:  # its driver is not in this profile: a daemon that has it will sweep
+                _log.warning("network %s: %s", network.spec.name, error)
 
     def _find(self, ref: str) -> _StoredNetwork:
         name = self.default_name() if ref in ("", "default") else ref
@@ -173,7 +186,8 @@ class NetworkService:
 
     def _view(self, network: _StoredNetwork, endpoints: Mapping[str, Mapping[str, Endpoint]]) -> Network:
         mine = {cid: by[network.spec.name] for cid, by in endpoints.items() if network.spec.name in by}
-        driver = self._drivers.driver_of("network", network.driver)
+        known = network.driver in self._drivers.names("network")
+        driver = self._drivers.driver_of("network", network.driver) if known else network.driver
         return Network(network.spec, "null" if driver == "none" else driver, network.created_ns, mine)
 
 

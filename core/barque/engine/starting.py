@@ -228,7 +228,7 @@ class Starter:
             return ""
         if name == "container" and other:
             return f"/proc/{self._running_pid(other, kind)}/ns/{kind}"
-        if mode in ("", "private", "shareable"):
+        if mode in ("", "private", "shareable", "none"):
             return None
         raise InvalidArgument(f"invalid {kind} mode: {mode}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import glob
+import os
 from typing import Any
 
 __all__ = ["DEFAULT_PATH", "MASKED_PATHS", "READONLY_PATHS", "device_rules", "masked_paths", "system_mounts"]
@@ -71,8 +72,8 @@ def system_mounts(privileged: bool, shm_size: int, host_ipc: bool) -> list[dict[
         mount("/sys/fs/cgroup", "cgroup", "cgroup", mode, *guarded),
     ]
     if host_ipc:
-        mounts.append(mount("/dev/mqueue", "bind", "/dev/mqueue", "rbind", *guarded))
-        mounts.append(mount("/dev/shm", "bind", "/dev/shm", "rbind", *guarded))
+        shared = [path for path in ("/dev/mqueue", "/dev/shm") if os.path.isdir(path)]
+        mounts += [mount(path, "bind", path, "rbind", *guarded) for path in shared]
     else:
         mounts.append(mount("/dev/mqueue", "mqueue", "mqueue", *guarded))
         size = f"size={shm_size or DEFAULT_SHM_SIZE}"

@@ -171,6 +171,8 @@ def _namespaces(config: ContainerConfig, inputs: SpecInputs) -> list[dict[str, s
 
 def _mounts(config: ContainerConfig, inputs: SpecInputs) -> list[dict[str, Any]]:
     mounts = system_mounts(config.privileged, config.shm_size, inputs.ipc_namespace == "")
+    if config.ipc_mode == "none":
+        mounts = [m for m in mounts if m["destination"] != "/dev/shm"]
     bound = {bind.target for bind in config.binds}
     mounts += [mount(t, "bind", s, "rbind", "rprivate") for s, t in inputs.files if t not in bound]
     users = [

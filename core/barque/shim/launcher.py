@@ -156,6 +156,7 @@ class _Spare:
             os.close(SOCKET_FD)
             self._socket.close()
             become_shim()
+            title.set(b"barque-shim")
             run(drivers, title, launches)
         finally:
             os._exit(0)

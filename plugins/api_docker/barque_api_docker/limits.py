@@ -11,7 +11,8 @@ __all__ = ["Limits"]
 class Limits:
     """Bounds of the API server; the options of driver `docker` in a profile.
 
-    `max_connections`: connections served at once; one more is answered 503. `max_body`: bytes of a JSON request body.
+    `max_connections`: connections served at once; one more is answered 503.
+    `max_body`: bytes of a JSON request body.
     `head_timeout`: seconds from a request's first byte to the end of its head, and again to the end of its body.
     `idle_timeout`: seconds a connection may stay open between two requests.
     `write_timeout`: seconds a client may leave an answer unread (streams are exempt).

@@ -6,9 +6,13 @@ and nothing is written anywhere but into the sink, which verifies.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
+import os
+import shutil
 import tarfile
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +26,7 @@ __all__ = ["Archive", "Layer", "copy_layer", "open_archive"]
 _DOCUMENT_LIMIT = 8 << 20
 _MEMBERS = 100_000
 _CHUNK = 1 << 20
+_GZIP = b"\x1f\x8b"
 _TAR = "application/vnd.docker.image.rootfs.diff.tar"
 _CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 
@@ -36,30 +41,46 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """One image of an archive; `name` is its first tag, or its config's digest."""
+    """One image of an archive, whose bytes `file` gives; `name` is its first tag, or empty."""
 
-    path: Path
+    file: IO[bytes]
     name: str
     manifest: bytes
     config: bytes
     layers: tuple[Layer, ...]
 
 
-def open_archive(reference: str) -> Archive:
-    """Errors: NotFound (no such file), InvalidArgument (no docker-archive), NotImplemented (several images)."""
-    path = Path(reference)
+def open_archive(reference: str, scratch: str) -> Archive:
+    """Errors: NotFound (no such file), InvalidArgument (no docker-archive), NotImplemented (several images).
+
+    A gzip archive is unpacked to an unnamed file in the directory `scratch` first: layers are read by offset.
+    """
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            return _read(path, file, tar)
+        file = _plain(Path(reference), scratch)
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            return _read(file, tar)
     except FileNotFoundError:
-        raise NotFound(f"no such file: {path}") from None
+        raise NotFound(f"no such file: {reference}") from None
     except (tarfile.TarError, EOFError, OSError) as error:
         raise InvalidArgument(
-            f"{path} is no docker-archive: {error}", hint="`docker save` writes one"
+            f"{reference} is no docker-archive: {error}", hint="`docker save` writes one"
         ) from error
 
 
-def _read(path: Path, file: IO[bytes], tar: tarfile.TarFile) -> Archive:
+def _plain(path: Path, scratch: str) -> IO[bytes]:
+    file = path.open("rb")
+    magic = file.read(2)
+    file.seek(0)
+    if magic != _GZIP:
+        return file
+    with file, gzip.GzipFile(fileobj=file) as packed:
+        plain = tempfile.TemporaryFile(dir=scratch)
+        shutil.copyfileobj(packed, plain, _CHUNK)
+    plain.seek(0)
+    return plain
+
+
+def _read(file: IO[bytes], tar: tarfile.TarFile) -> Archive:
     members = _members(tar)
     entries = _json(_document(tar, members, "manifest.json"), "manifest.json")
     if not isinstance(entries, list) or not entries or not all(isinstance(e, dict) for e in entries):
@@ -72,7 +93,7 @@ def _read(path: Path, file: IO[bytes], tar: tarfile.TarFile) -> Archive:
     config_digest = _digest(config)
     tags = entry.get("RepoTags") or []
     return Archive(
-        path, str(tags[0]) if tags else "", _manifest(config_digest, config, layers), config, layers
+        file, str(tags[0]) if tags else "", _manifest(config_digest, config, layers), config, layers
     )
 
 
@@ -136,7 +157,7 @@ def _layer(file: IO[bytes], members: dict[str, tarfile.TarInfo], name: str) -> L
         head = head or chunk[:2]
         digest.update(chunk)
         left -= len(chunk)
-    media_type = f"{_TAR}.gzip" if head == b"\x1f\x8b" else _TAR
+    media_type = f"{_TAR}.gzip" if head == _GZIP else _TAR
     return Layer(Descriptor(media_type, f"sha256:{digest.hexdigest()}", member.size), member.offset_data)
 
 
@@ -164,11 +185,10 @@ def copy_layer(archive: Archive, wanted: Descriptor, sink: BlobSink) -> None:
         if layer.descriptor.digest == wanted.digest:
             break
     else:
-        raise NotFound(f"{wanted.digest} is not in {archive.path}")
-    with archive.path.open("rb") as file:
-        file.seek(layer.offset + sink.offset)
-        while left := wanted.size - sink.offset:
-            chunk = file.read(min(left, _CHUNK))
-            if not chunk:
-                raise InvalidArgument(f"{archive.path} was cut while it was read")
-            sink.write(chunk)
+        raise NotFound(f"{wanted.digest} is not in the archive")
+    fd = archive.file.fileno()
+    while left := wanted.size - sink.offset:
+        chunk = os.pread(fd, min(left, _CHUNK), layer.offset + sink.offset)
+        if not chunk:
+            raise InvalidArgument("the archive was cut while it was read")
+        sink.write(chunk)

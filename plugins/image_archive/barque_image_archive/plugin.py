@@ -17,7 +17,7 @@ class ArchiveConfig:
 
 
 class DockerArchiveImages:
-    """`docker-archive:PATH`: the one image in a docker-archive (plain tar, layers plain or gzip). Read in place, never extracted."""
+    """`docker-archive:PATH`: the one image in a docker-archive (plain or gzip). Read by offset, never extracted."""
 
     Config = ArchiveConfig
     capabilities: frozenset[str] = frozenset()
@@ -33,7 +33,7 @@ class DockerArchiveImages:
     @hookimpl
     def image_resolve(self, request: ImageRequest) -> ResolvedImage:
         """Read manifest.json, the config, and the digests of the layers."""
-        archive = open_archive(request.reference)
+        archive = open_archive(request.reference, self.root)
         return ResolvedImage(
             name=archive.name,
             repository_digest="",

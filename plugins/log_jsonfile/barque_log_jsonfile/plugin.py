@@ -37,7 +37,9 @@ class JsonFileLog:
     """The log driver `json-file`; contract in `barque.spi.log.LogHooks`."""
 
     Config: ClassVar[type[JsonFileLogConfig]] = JsonFileLogConfig
-    capabilities: ClassVar[frozenset[LogCapability]] = frozenset({LogCapability.READ, LogCapability.FOLLOW})
+    capabilities: ClassVar[frozenset[LogCapability]] = frozenset(
+        {LogCapability.READ, LogCapability.FOLLOW, LogCapability.FILE}
+    )
 
     def __init__(self, name: str, config: JsonFileLogConfig) -> None:
         self._name = name

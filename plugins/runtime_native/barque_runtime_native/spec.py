@@ -19,6 +19,7 @@ REFUSED = (
     ("process", "user", "username"),
     ("linux", "intelRdt"),
     ("linux", "memoryPolicy"),
+    ("linux", "mountLabel"),
     ("linux", "netDevices"),
     ("linux", "resources", "rdma"),
     ("linux", "seccomp", "listenerPath"),
