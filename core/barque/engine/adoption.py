@@ -58,12 +58,16 @@ class Adopter:
         if record.stored.boot_id != self._core.host.boot_id:
             self._lost(record, _REBOOT_CODE)
             return
+        channel = None
         try:
-            with ShimClient.connect(state) as shim:
-                hello = shim.hello()
+            # the channel first: nothing that happens after the hello is missed
             with ShimClient.connect(state) as shim:
                 channel = shim.events()
+            with ShimClient.connect(state) as shim:
+                hello = shim.hello()
         except (NotFound, Unavailable, OSError):
+            if channel is not None:
+                channel.close()
             self._without_shim(record, state)
             return
         with record.lock:
