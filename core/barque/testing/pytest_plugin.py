@@ -15,7 +15,7 @@ import pytest
 
 from barque.testing import need
 from barque.testing.census import SESSION_VARIABLE, Census, Scope, no_leaks
-from barque.testing.rows import Rows
+from barque.testing.rows import CHAPTERS, Rows
 
 __all__ = ["leak_check"]
 
@@ -54,8 +54,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "needs(capability, ...): what the driver must declare for the test of a kit to run"
     )
+    for rows in CHAPTERS.values():
+        for row in rows:
+            config.addinivalue_line("markers", f"{row}: set by row({row!r}), so that -m {row} selects it")
     config.stash[_ROWS] = Rows()
     os.environ.setdefault(SESSION_VARIABLE, secrets.token_hex(8))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for row in {name for marker in item.iter_markers("row") for name in marker.args}:
+            item.add_marker(row)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
