@@ -198,7 +198,8 @@ def main():
                 if wanted and not wanted[name] & {"", variant}:
                     continue
                 before = cpu_ticks()
-                run_variant(case, variant, targets, opt.runs or cls.runs, results)
+                taking = [t for t in targets if case.takes(t, variant)]
+                run_variant(case, variant, taking, opt.runs or cls.runs, results)
                 total, idle, stolen = (b - a for a, b in zip(before, cpu_ticks()))
                 info["noise"][f"{name}/{variant}"] = {
                     "load": os.getloadavg()[0],

@@ -41,6 +41,10 @@ class Case:
         self.fx, self.opt = fixtures, options
         self.state = {}
 
+    def takes(self, target, variant):
+        """Whether this target has the thing at all."""
+        return True
+
     def setup(self, target, variant):
         pass
 

@@ -181,7 +181,8 @@ class Service:
         return oom
 
     def _delete(self) -> None:
-        self._attempt(self._runtime.delete)
+        # with a pid namespace of its own nothing of the container outlives init
+        self._attempt(self._runtime.delete if self._container.shares_pids else self._runtime.delete_here)
         for pid, code in reap():
             self.execs.reaped(pid, code)
         self.execs.end_all()
