@@ -1,12 +1,13 @@
 """`docker run` and its kin, by the unmodified docker CLI, on an image pulled from a registry."""
 
+import gzip
 import json
 import signal
 import subprocess
 import time
 
 import pytest
-from registry_image import IMAGE
+from registry_image import IMAGE, busybox_archive
 from terminal import Terminal
 
 pytestmark = pytest.mark.root
@@ -333,10 +334,6 @@ def test_ipc_modes(daemon, mode):
 
 
 def test_load_takes_a_gzip_archive(daemon, tmp_path):
-    import gzip
-
-    from conftest import busybox_archive
-
     path = tmp_path / "image.tar.gz"
     path.write_bytes(gzip.compress(busybox_archive(), 1))
     loaded = daemon.docker("load", "-i", str(path))

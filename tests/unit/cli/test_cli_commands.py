@@ -315,11 +315,11 @@ ANSWERS = {
 
 @pytest.fixture
 def engine(tmp_path: Any) -> Any:
-    """Run `barque` with a `python` whose `-m barque.plugins` gives the answers above."""
+    """Run `barque` with a `python` whose `-P -m barque.plugins` gives the answers above."""
     (tmp_path / "barque_fake_answers.py").write_text(f"ANSWERS = {ANSWERS!r}")
     (tmp_path / "stand_in.py").write_text(STAND_IN)
     python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\ntest "$1" = -m || exit 9\necho "$2" > {tmp_path}/module\nshift 2\n'
+    python.write_text(f'#!/bin/sh\ntest "$1 $2" = "-P -m" || exit 9\necho "$3" > {tmp_path}/module\nshift 3\n'
                       f'PYTHONPATH={tmp_path} exec {sys.executable} {tmp_path}/stand_in.py "$@"\n')  # fmt: skip
     python.chmod(0o755)
     code = f"import sys; sys.executable = {str(python)!r}; from barque.cli.main import main; sys.exit(main())"

@@ -145,17 +145,17 @@ LEAK = """
 import subprocess
 
 def test_leak():
-    subprocess.Popen(["sleep", "20"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.Popen(["sleep", "9"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 """
 
 
 def test_leak_of_an_integration_test_fails_the_session(run):
     output = run(LEAK, folder="integration")
     assert "1 passed, 1 error" in output
-    assert "sleep 20" in output
+    assert "sleep 9" in output
 
 
 def test_unit_tests_are_not_checked(run):
-    output = run(LEAK.replace("20", "0.1"), folder="unit", BARQUE_TEST_SESSION="unchecked")
+    output = run(LEAK.replace("9", "0.1"), folder="unit", BARQUE_TEST_SESSION="unchecked")
     assert "1 passed" in output
     assert "error" not in output
