@@ -120,9 +120,15 @@ def runs(pid):
 
 
 def shim_of(daemon, name):
+    """(shim, init); right after a start init's parent may still be the worker that made it."""
     pid = daemon.json("GET", f"/containers/{name}/json")["State"]["Pid"]
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"^PPid:\s+(\d+)", status, re.MULTILINE).group(1)), pid
+    deadline = time.monotonic() + 5
+    while True:
+        status = Path(f"/proc/{pid}/status").read_text()
+        shim = int(re.search(r"^PPid:\s+(\d+)", status, re.MULTILINE).group(1))
+        if b"barque-shim" in Path(f"/proc/{shim}/cmdline").read_bytes():
+            return shim, pid
+        assert time.monotonic() < deadline
 
 
 @pytest.mark.row("R4")

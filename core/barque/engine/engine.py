@@ -16,6 +16,7 @@ from barque.engine.core import Core
 from barque.engine.ending import Ender
 from barque.engine.events import Subscription
 from barque.engine.execs import ExecService
+from barque.engine.host import remove_cgroup_parent
 from barque.engine.records import WaitHandle, decode, unreadable
 from barque.engine.starting import Starter
 from barque.engine.validation import signal_number
@@ -82,9 +83,12 @@ class BarqueEngine:
                     self._containers.remove(record)
 
     def close(self) -> None:
-        """Stop; containers go on. Idempotent."""
+        """Stop; containers go on. With none left, also take away what is the engine's own on this host. Idempotent."""
+        in_use = any(record.running for record in self._containers.records())
         self._core.monitor.close()
-        self._core.networks.close(in_use=any(record.running for record in self._containers.records()))
+        self._core.networks.close(in_use)
+        if not in_use:
+            remove_cgroup_parent()
         self._core.launcher().close()
         self._core.database.close()
 

@@ -15,6 +15,7 @@ from barque.engine import failpoints
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
 from barque.engine.etcfiles import EtcFiles
+from barque.engine.host import CGROUP_PARENT
 from barque.engine.networks import Connection
 from barque.engine.records import ContainerRecord, PendingClient
 from barque.engine.sandboxes import open_sandbox
@@ -34,8 +35,6 @@ from barque.spi.frontend import ContainerState
 from barque.spi.network import PortBinding
 
 __all__ = ["Starter"]
-
-_DEFAULT_PARENT = "/barque"
 
 
 class Starter:
@@ -191,7 +190,7 @@ class Starter:
             rootfs=str(bundle / "rootfs"),
             args=(stored.path, *stored.args),
             hostname=hostname,
-            cgroups_path=f"/{(config.cgroup_parent or _DEFAULT_PARENT).strip('/')}/{stored.id}",
+            cgroups_path=f"/{(config.cgroup_parent or CGROUP_PARENT).strip('/')}/{stored.id}",
             network=connection.mode,
             pid_namespace=self._namespace(config.pid_mode, "pid"),
             ipc_namespace=self._namespace(config.ipc_mode, "ipc"),

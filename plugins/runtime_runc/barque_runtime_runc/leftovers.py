@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -62,8 +63,27 @@ def remove_cgroups(path: str, id: str, *, kill: bool) -> None:
         if os.path.isdir(top):
             _empty(top, id, kill=kill)
             for directory in _deepest_first(top):
-                with suppress(FileNotFoundError):
-                    os.rmdir(directory)
+                _remove(directory, id)
+
+
+def _remove(directory: str, id: str) -> None:
+    """rmdir; on cgroup v1 a process that has just died may keep the group busy for a moment."""
+    deadline = time.monotonic() + _KILL_SECONDS
+    while True:
+        try:
+            os.rmdir(directory)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise ResourceExhausted(
+                    f"the cgroup {directory} of container {id} cannot be removed: {error.strerror}",
+                    hint="look for processes in its cgroup.procs",
+                ) from error
+            _kill(_members(directory))
+            time.sleep(_PAUSE)
+        else:
+            return
 
 
 def _empty(top: str, id: str, *, kill: bool) -> None:
