@@ -121,7 +121,8 @@ def test_worker_killed_while_idle_is_replaced(driver, tmp_path):
     driver.storage_apply(LayerTar().file("a").store(tmp_path))
     (worker,) = workers_of(os.getpid())
     os.kill(worker, signal.SIGKILL)
-    eventually(lambda: not is_worker(worker))
+    # a zombie: only then can its parent know that it has ended
+    eventually(lambda: Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] == "Z")
     driver.storage_apply(LayerTar().file("b").store(tmp_path))
 
 
