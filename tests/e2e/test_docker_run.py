@@ -339,3 +339,16 @@ def test_load_takes_a_gzip_archive(daemon, tmp_path):
     loaded = daemon.docker("load", "-i", str(path))
     assert loaded.returncode == 0, loaded.stderr
     assert IMAGE in loaded.stdout
+
+
+def test_exec_sessions_end_with_their_container_and_go_with_it(daemon, name):
+    daemon.docker("run", "-d", "--name", name, IMAGE, "sleep", "1000")
+    session = daemon.json("POST", f"/containers/{name}/exec", {"Cmd": ["sleep", "1000"]})["Id"]
+    daemon.json("POST", f"/exec/{session}/start", {"Detach": True})
+    assert daemon.json("GET", f"/exec/{session}/json")["Running"]
+    daemon.docker("kill", name)
+    daemon.docker("wait", name)
+    ended = daemon.json("GET", f"/exec/{session}/json")
+    assert (ended["Running"], ended["ExitCode"]) == (False, 137)
+    daemon.docker("rm", name)
+    assert daemon.request("GET", f"/exec/{session}/json")[0] == 404

@@ -73,7 +73,6 @@ class Adopter:
         with record.lock:
             live = replace(record.stored.state, pid=int(hello["pid"]))
             record.stored = replace(record.stored, state=live, starttime=int(hello["starttime"]))
-            record.shim_pid = int(hello["shim_pid"])
             record.control = channel
             self._adopt_execs(record.id, hello.get("execs") or {})
         self._core.monitor.watch(channel, lambda event: self._ender.on_event(record, event))

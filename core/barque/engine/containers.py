@@ -117,6 +117,7 @@ class ContainerService:
             with self._lock:
                 del self._records[record.id]
             self._release_name(record.stored)
+            self._core.execs_dropped(record.id)
             for client in record.pending:
                 self._core.close_pending(client)
             record.pending.clear()

@@ -25,7 +25,7 @@ __all__ = ["Core"]
 
 @dataclass(slots=True)
 class Core:
-    """One engine's parts. `launcher()` waits until it is ready. `exec_ids` is set by the exec service."""
+    """One engine's parts. `launcher()` waits until it is ready. The exec service sets what begins with `exec`."""
 
     layout: Layout
     host: Host
@@ -39,6 +39,8 @@ class Core:
     monitor: Monitor
     launcher: Callable[[], Launcher]
     exec_ids: Callable[[str], tuple[str, ...]] = field(default=lambda _: ())
+    execs_ended: Callable[[str], None] = field(default=lambda _: None)
+    execs_dropped: Callable[[str], None] = field(default=lambda _: None)
 
     def publish(self, stored: StoredContainer, action: str, **more: Any) -> None:
         """An event of a container, with Docker's attributes: labels, image, name, and more."""

@@ -74,6 +74,7 @@ class Ender:
             record.change(core.database, state=state, endpoints={}, starttime=0)
             if oom_killed:
                 core.publish(stored, "oom")
+            core.execs_ended(stored.id)
             core.publish(stored, "die", exitCode=code, execDuration=seconds)
             core.networks.disconnect(stored.endpoints)
             self._release(record)
@@ -102,7 +103,6 @@ class Ender:
         number = signal_number(signal_name or config.stop_signal or "TERM")
         seconds = timeout if timeout is not None else config.stop_timeout
         seconds = _DEFAULT_TIMEOUT if seconds is None else seconds
-        record.stopped_by_user = True
         waiter = self._containers.wait(record, "not-running")
         try:
             with contextlib.suppress(Conflict):

@@ -149,7 +149,6 @@ class BarqueEngine:
                 removed.result(10.0)
                 return
         self._containers.remove(record)
-        self._execs.drop(record.id)
 
     def container_resize(self, ref: str, height: int, width: int) -> None:
         self._attacher.resize(self._containers.find(ref), height, width)

@@ -41,7 +41,7 @@ class ExecService:
         self._core, self._containers = core, containers
         self._lock = threading.Lock()
         self._sessions: dict[str, _Session] = {}
-        core.exec_ids = self.of_container
+        core.exec_ids, core.execs_ended, core.execs_dropped = self.of_container, self.forget, self.drop
 
     def create(self, ref: str, config: ExecConfig) -> str:
         """See `Engine.exec_create`. Errors: Conflict when the container does not run."""

@@ -115,9 +115,7 @@ class ContainerRecord:
         self.waiters: list[WaitHandle] = []
         self.pending: list[PendingClient] = []
         self.control: socket.socket | None = None
-        self.shim_pid = 0
         self.removed = False
-        self.stopped_by_user = False
 
     @property
     def id(self) -> str:

@@ -144,7 +144,6 @@ class Starter:
         failpoints.hit("start.started")
         state = replace(state, pid=started["pid"])
         record.stored = replace(record.stored, state=state, starttime=started["starttime"])
-        record.stopped_by_user = False
         # behind the answer: only a daemon that finds no shim needs pid and start time, to kill what it left
         core.monitor.submit(lambda: self._keep(record))
         record.control = control
