@@ -127,7 +127,11 @@ def _contract_problems(loaded: LoadedDriver) -> list[str]:
     problems = [
         f"{name} is no hook of kind {loaded.kind.name} (misspelt?)" for name in sorted(marked - known)
     ]
-    problems += [f"{name} is missing (mark it with @hookimpl)" for name in sorted(known - marked)]
+    problems += [
+        f"{name} is missing (mark it with @hookimpl)"
+        for name in sorted(known - marked)
+        if getattr(getattr(hooks, name), "barque_needs", None) in (None, *loaded.capabilities)
+    ]
     for name in sorted(marked & known):
         wanted = list(inspect.signature(getattr(hooks, name)).parameters)[1:]
         given = list(inspect.signature(getattr(type(loaded.instance), name)).parameters)[1:]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["hookimpl"]
+__all__ = ["hookimpl", "needs"]
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -27,3 +27,13 @@ def hookimpl(function: F) -> F:
     """Mark a method of a driver as the implementation of the hook of the same name."""
     setattr(function, "barque_impl", dict(_OPTIONS))  # noqa: B010
     return function
+
+
+def needs(capability: str) -> Callable[[F], F]:
+    """Mark a hook specification that only drivers with `capability` must implement."""
+
+    def mark(function: F) -> F:
+        setattr(function, "barque_needs", capability)  # noqa: B010
+        return function
+
+    return mark

@@ -27,26 +27,40 @@ from enum import StrEnum
 from typing import Any
 
 from barque.spi.common import Probe
+from barque.spi.markers import needs
 
 __all__ = [
+    "BlockIo",
+    "HugepageUsage",
     "RuntimeCapability",
+    "RuntimeCheckpoint",
     "RuntimeCreate",
     "RuntimeExec",
     "RuntimeHooks",
     "RuntimeState",
+    "RuntimeStats",
     "RuntimeTask",
     "Stdio",
 ]
 
 
 class RuntimeCapability(StrEnum):
-    """What a runtime driver can do beyond create, start, state, kill and delete."""
+    """What a runtime driver can do beyond create, start, state, kill and delete.
+
+    A hook that `needs` a capability may be left out by a driver that does not declare it.
+    """
 
     EXEC = "exec"
     TERMINAL = "terminal"
     SECCOMP = "seccomp"
     CGROUP_V1 = "cgroup-v1"
     CGROUP_V2 = "cgroup-v2"
+    USER_NAMESPACE = "user-namespace"
+    PAUSE = "pause"
+    UPDATE = "update"
+    STATS = "stats"
+    CHECKPOINT = "checkpoint"
+    ROOTLESS = "rootless"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +109,79 @@ class RuntimeTask:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeState:
-    """OCI `state`: `status` is created, running or stopped; `pid` is 0 when stopped."""
+    """OCI `state`: `status` is created, running, paused or stopped; `pid` is 0 when stopped."""
 
     id: str
     status: str
     pid: int
     bundle: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlockIo:
+    """What a container's cgroup has read from and written to one block device: bytes, and number of operations."""
+
+    major: int
+    minor: int
+    read_bytes: int
+    written_bytes: int
+    reads: int
+    writes: int
+
+
+@dataclass(frozen=True, slots=True)
+class HugepageUsage:
+    """Huge pages of one size: bytes in use, the most there were, and how often the limit was hit."""
+
+    usage: int
+    max_usage: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeStats:
+    """What a container uses, read from its cgroup. Times are nanoseconds, sizes bytes; 0 where the kernel does not tell.
+
+    `cpu_per_cpu` is empty on cgroup v2. `memory_limit` is 0 without a limit. `memory_detail` holds the lines of
+    `memory.stat` under the kernel's own names; `memory_usage` includes the page cache. `pids_limit` is 0 without one.
+    `hugepages` is by page size as the kernel writes it: `2MB`.
+    """
+
+    cpu_total: int
+    cpu_user: int
+    cpu_system: int
+    cpu_per_cpu: tuple[int, ...]
+    cpu_periods: int
+    cpu_throttled_periods: int
+    cpu_throttled_time: int
+    memory_usage: int
+    memory_max_usage: int
+    memory_limit: int
+    memory_failures: int
+    memory_detail: Mapping[str, int]
+    pids_current: int
+    pids_limit: int
+    block_io: tuple[BlockIo, ...]
+    hugepages: Mapping[str, HugepageUsage]
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeCheckpoint:
+    """What to write of container `id`: its processes' state into `directory`, which exists, is empty and 0700.
+
+    The container ends unless `leave_running`. `tcp_established`: keep open TCP connections. `file_locks`: keep
+    locks of files. `external_unix`: allow Unix sockets whose other end is outside. `shell_job`: allow a terminal
+    that was opened outside.
+    """
+
+    id: str
+    root: str
+    directory: str
+    leave_running: bool = False
+    tcp_established: bool = False
+    file_locks: bool = False
+    external_unix: bool = False
+    shell_job: bool = False
 
 
 class RuntimeHooks:
@@ -130,6 +211,7 @@ class RuntimeHooks:
         """
         raise NotImplementedError
 
+    @needs(RuntimeCapability.EXEC)
     def runtime_exec(self, request: RuntimeExec) -> RuntimeTask:
         """Start a process in a running container with the container's confinement; returns after its execve.
 
@@ -153,5 +235,61 @@ class RuntimeHooks:
 
         Idempotent: succeeds for an unknown id, after a crash in any hook, and twice.
         Errors: Conflict when it runs and `force` is false.
+        """
+        raise NotImplementedError
+
+    @needs(RuntimeCapability.PAUSE)
+    def runtime_pause(self, id: str, root: str) -> None:
+        """Freeze every process of the container; returns when all are. Exec into it is then a Conflict, kill works.
+
+        Pre: status `running`. Post: `paused`. Idempotent: a paused container stays paused. Errors: NotFound; Conflict
+        when it is neither running nor paused.
+        """
+        raise NotImplementedError
+
+    @needs(RuntimeCapability.PAUSE)
+    def runtime_resume(self, id: str, root: str) -> None:
+        """Undo `runtime_pause`. Idempotent. Post: `running`. Errors: NotFound; Conflict when it is neither running nor
+        paused."""
+        raise NotImplementedError
+
+    @needs(RuntimeCapability.UPDATE)
+    def runtime_update(self, id: str, root: str, resources: Mapping[str, Any]) -> None:
+        """Change limits of a container that has not stopped. `resources` is OCI `linux.resources` with only what is to
+        change; device rules are not changed by it.
+
+        Post: all new limits are in force, in whatever order the kernel needs; on any error the old ones are.
+        Idempotent. Errors: NotFound; Conflict when it has stopped; InvalidArgument (names the field); FailedPrecondition
+        (no such controller); ResourceExhausted (the kernel cannot go below what is in use).
+        """
+        raise NotImplementedError
+
+    @needs(RuntimeCapability.STATS)
+    def runtime_stats(self, id: str, root: str) -> RuntimeStats:
+        """What the container uses now. Changes nothing. Errors: NotFound; Conflict when it has stopped."""
+        raise NotImplementedError
+
+    @needs(RuntimeCapability.STATS)
+    def runtime_processes(self, id: str, root: str) -> tuple[int, ...]:
+        """Pids, in the caller's pid namespace, of every process in the container's cgroup and below; ascending.
+
+        Empty when it has stopped. Errors: NotFound.
+        """
+        raise NotImplementedError
+
+    @needs(RuntimeCapability.CHECKPOINT)
+    def runtime_checkpoint(self, request: RuntimeCheckpoint) -> None:
+        """Write the state of all processes of a running or paused container into `request.directory`.
+
+        Post: the container has stopped, or with `leave_running` goes on. On an error it goes on and `directory` is empty.
+        Errors: NotFound; Conflict when it does not run; FailedPrecondition when the host lacks what this needs (CRIU).
+        """
+        raise NotImplementedError
+
+    @needs(RuntimeCapability.CHECKPOINT)
+    def runtime_restore(self, request: RuntimeCreate, directory: str) -> RuntimeTask:
+        """Make the container again from what `runtime_checkpoint` has written; it runs at once.
+
+        Pre and errors: as `runtime_create`. Post: status `running`; `directory` is unchanged.
         """
         raise NotImplementedError

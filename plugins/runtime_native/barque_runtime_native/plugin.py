@@ -26,7 +26,15 @@ class NativeRuntime:
 
         new_keyring: bool = True
 
-    capabilities: ClassVar[frozenset[RuntimeCapability]] = frozenset(RuntimeCapability)
+    capabilities: ClassVar[frozenset[RuntimeCapability]] = frozenset(
+        {
+            RuntimeCapability.EXEC,
+            RuntimeCapability.TERMINAL,
+            RuntimeCapability.SECCOMP,
+            RuntimeCapability.CGROUP_V1,
+            RuntimeCapability.CGROUP_V2,
+        }
+    )
 
     def __init__(self, name: str, config: Config) -> None:
         self.name = name

@@ -61,7 +61,15 @@ class RuncRuntime:
     """
 
     Config: ClassVar[type[RuncConfig]] = RuncConfig
-    capabilities: ClassVar[frozenset[RuntimeCapability]] = frozenset(RuntimeCapability)
+    capabilities: ClassVar[frozenset[RuntimeCapability]] = frozenset(
+        {
+            RuntimeCapability.EXEC,
+            RuntimeCapability.TERMINAL,
+            RuntimeCapability.SECCOMP,
+            RuntimeCapability.CGROUP_V1,
+            RuntimeCapability.CGROUP_V2,
+        }
+    )
 
     def __init__(self, name: str, config: RuncConfig) -> None:
         self._name = name
