@@ -11,10 +11,11 @@ from barque.plugins import discovery
 from barque.plugins.configs import build_config
 from barque.plugins.facades import NetworkDriver
 from barque.plugins.kinds import KINDS, kind_named
-from barque.plugins.registry import Registry
+from barque.plugins.registry import LoadedDriver, Registry, _contract_problems
 from barque.spi.common import Probe
 from barque.spi.errors import Conflict, FailedPrecondition, Internal, InvalidArgument, NotFound
 from barque.spi.markers import hookimpl
+from barque.spi.runtime import RuntimeHooks
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,20 @@ def test_wrong_options_name_the_field(options, message):
 def test_every_kind_has_few_hooks_and_documents_each():
     for kind in KINDS:
         hooks = kind.hook_names()
-        assert 3 <= len(hooks) <= 8, kind
+        required = [name for name in hooks if not hasattr(getattr(kind.hooks(), name), "barque_needs")]
+        assert 3 <= len(required) <= 8, kind
         assert all(getattr(kind.hooks(), name).__doc__ for name in hooks)
+
+
+def test_a_hook_may_be_left_out_only_without_its_capability():
+    hooks = {name: getattr(RuntimeHooks, name) for name in kind_named("runtime").hook_names()}
+    body = {name: hookimpl(f) for name, f in hooks.items() if name not in ("runtime_pause", "runtime_resume")}
+    driver = type("Driver", (), body)()
+    driver.capabilities = frozenset({"exec"})
+    loaded = LoadedDriver(kind_named("runtime"), "mine", None, None, driver)
+    assert _contract_problems(loaded) == []
+    driver.capabilities = frozenset({"exec", "pause"})
+    assert [problem.split()[0] for problem in _contract_problems(loaded)] == ["runtime_pause", "runtime_resume"]
 
 
 def test_stevedores_cache_is_never_read(install, monkeypatch, tmp_path):
