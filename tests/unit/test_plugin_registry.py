@@ -165,7 +165,10 @@ def test_a_hook_may_be_left_out_only_without_its_capability():
     loaded = LoadedDriver(kind_named("runtime"), "mine", None, None, driver)
     assert _contract_problems(loaded) == []
     driver.capabilities = frozenset({"exec", "pause"})
-    assert [problem.split()[0] for problem in _contract_problems(loaded)] == ["runtime_pause", "runtime_resume"]
+    assert [problem.split()[0] for problem in _contract_problems(loaded)] == [
+        "runtime_pause",
+        "runtime_resume",
+    ]
 
 
 def test_stevedores_cache_is_never_read(install, monkeypatch, tmp_path):
