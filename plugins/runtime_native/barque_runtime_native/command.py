@@ -4,6 +4,9 @@ This module imports nothing but `sys` and `os`, because of what it does first: a
 be made to execute `/proc/self/exe`, or be looked at through /proc by processes inside, and would hand out the host's
 Python interpreter for writing (CVE-2019-5736). So the interpreter is executed again from a detached read-only clone
 of its mount, which nobody can write through or reach, and only then are the other modules imported.
+
+Two interpreter starts are dear. The first call as root leaves behind what later calls need to do with one: see
+`quick_start`; the script `barque-runtime` looks for it, and calls this module (as `barque-runtime-first`) when it is missing.
 """
 
 from __future__ import annotations
@@ -11,14 +14,23 @@ from __future__ import annotations
 import os
 import sys
 
-ENTERING = ("create", "run", "exec")
+ENTERING = ("create", "run", "exec", "restore")
+STARTED_AS = "--started-as="
 START = "import gc, sys; gc.disable(); sys.path[:0] = {paths!r}; from barque_runtime_native.command import protected; protected()"
 
 
 def main() -> None:
     """Entry point. Exits with the command's status."""
-    if any(word in ENTERING for word in sys.argv[1:]) and os.geteuid() == 0:
-        execute_protected(sys.argv)
+    script = ""
+    if sys.argv[1:2] and sys.argv[1].startswith(STARTED_AS):
+        script = sys.argv.pop(1).removeprefix(STARTED_AS)
+    if os.geteuid() == 0:
+        if script.startswith("/"):
+            from barque_runtime_native.quick_start import prepare
+
+            prepare(script)
+        if any(word in ENTERING for word in sys.argv[1:]):
+            execute_protected(sys.argv)
     protected()
 
 
@@ -38,12 +50,21 @@ def execute_protected(argv: list[str]) -> None:
 
     tree = syscalls.open_tree(syscalls.AT_FDCWD, "/proc/self/exe", syscalls.OPEN_TREE_CLONE)
     syscalls.mount_setattr(tree, set_=syscalls.MOUNT_ATTR_RDONLY)
-    package = os.path.dirname(os.path.realpath(__file__))
+    os.execve(tree, [*interpreter(START.format(paths=import_paths())), *argv[1:]], os.environ)
+
+
+def interpreter(start: str) -> list[str]:
+    """The arguments of an isolated interpreter that executes `start`."""
+    return [os.path.realpath(sys.executable), "-ISE", "-c", start]
+
+
+def import_paths() -> list[str]:
+    """Where this package and `barque` are."""
     import barque
 
+    package = os.path.dirname(os.path.realpath(__file__))
     core = os.path.dirname(os.path.dirname(os.path.realpath(barque.__file__)))
-    start = START.format(paths=list(dict.fromkeys((os.path.dirname(package), core))))
-    os.execve(tree, [os.path.realpath(sys.executable), "-ISE", "-c", start, *argv[1:]], os.environ)
+    return list(dict.fromkeys((os.path.dirname(package), core)))
 
 
 if __name__ == "__main__":

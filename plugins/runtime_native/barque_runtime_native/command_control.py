@@ -1,20 +1,12 @@
-"""`barque-runtime start`, `state`, `kill`, `delete`, `list`, `ps`, `pause` and `resume`."""
+"""`barque-runtime start`, `kill`, `delete`, `pause` and `resume`."""
 
 from __future__ import annotations
 
-import os
-
-from barque.spi.errors import BarqueError, Conflict, InvalidArgument, NotFound
+from barque.spi.errors import Conflict, InvalidArgument, NotFound
 from barque_runtime_native import lifecycle
-from barque_runtime_native.cgroup import freeze, is_frozen, main_directory, processes
-from barque_runtime_native.command_options import Options, UsageError
-from barque_runtime_native.jsontext import dumps
-from barque_runtime_native.state import RUNNING, Store, check_id, status_of
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+from barque_runtime_native.cgroup import freeze, is_frozen, main_directory
+from barque_runtime_native.command_options import Options
+from barque_runtime_native.state import CREATED, RUNNING, Store, status_of
 
 # signal(7), the numbers of x86 and arm
 SIGNALS = {
@@ -30,20 +22,12 @@ MAX_SIGNAL = 64
 
 def start(root: str, options: Options) -> int:
     """Let init execute its program."""
-    lifecycle.start(one_id(options), root)
-    return 0
-
-
-def state(root: str, options: Options) -> int:
-    """Print the state."""
-    print(dumps(describe(root, one_id(options)), indent=True).decode())
+    lifecycle.start(options.words[0], root)
     return 0
 
 
 def kill(root: str, options: Options) -> int:
     """Send a signal, TERM by default."""
-    if not 1 <= len(options.words) <= 2:
-        raise UsageError("a container id and at most one signal are needed")
     name = options.words[1] if len(options.words) == 2 else "TERM"
     lifecycle.kill(options.words[0], root, signal_number(name), "all" in options.flags)
     return 0
@@ -51,104 +35,36 @@ def kill(root: str, options: Options) -> int:
 
 def delete(root: str, options: Options) -> int:
     """Free the container; with --force one that is not there is fine."""
-    container = one_id(options)
+    container = options.words[0]
     if not lifecycle.delete(container, root, "force" in options.flags) and "force" not in options.flags:
-        raise NotFound(f"container does not exist: {container}")
-    return 0
-
-
-def list_(root: str, options: Options) -> int:
-    """Print all containers below the root."""
-    found = []
-    for name in sorted(os.listdir(root)) if os.path.isdir(root) else ():
-        try:
-            check_id(name)
-            found.append(describe(root, name))
-        except BarqueError:
-            continue  # not a container, or one that is being made or deleted at this moment
-    if "quiet" in options.flags:
-        print("".join(f"{each['id']}\n" for each in found), end="")
-    elif table_format(options):
-        print_table([("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")] + [
-            tuple(str(each[key]) for key in ("id", "pid", "status", "bundle", "created", "owner")) for each in found
-        ])  # fmt: skip
-    else:
-        print(dumps(found or None).decode())
-    return 0
-
-
-def ps(root: str, options: Options) -> int:
-    """Print the processes of the container."""
-    document = Store(root, one_id(options)).read()
-    pids = sorted(set(processes(main_directory(document["cgroups"]))))
-    if table_format(options):
-        print_table([("PID",), *((str(pid),) for pid in pids)])
-    else:
-        print(dumps(pids).decode())
+        raise NotFound("container does not exist")
     return 0
 
 
 def pause(root: str, options: Options) -> int:
     """Stop all processes of the container by its cgroup."""
-    return _freeze(root, one_id(options), True)
+    directory, alive = freezer_of(root, options.words[0])
+    if not alive or is_frozen(directory):
+        raise Conflict("container not running")
+    freeze(directory, True)
+    return 0
 
 
 def resume(root: str, options: Options) -> int:
     """Undo `pause`."""
-    return _freeze(root, one_id(options), False)
-
-
-def _freeze(root: str, container: str, frozen: bool) -> int:
-    store = Store(root, container)
-    document = store.read()
-    status, _ = status_of(store, document)
-    if status != RUNNING:
-        raise Conflict(f"container {container} is {status}")
-    freeze(main_directory(document["cgroups"]), frozen)
+    directory, alive = freezer_of(root, options.words[0])
+    if not alive or not is_frozen(directory):
+        raise Conflict("container not paused")
+    freeze(directory, False)
     return 0
 
 
-COMMANDS: dict[str, Callable[[str, Options], int]] = {
-    "start": start, "state": state, "kill": kill, "delete": delete, "list": list_, "ps": ps, "pause": pause,
-    "resume": resume,
-}  # fmt: skip
-
-
-def describe(root: str, container: str) -> dict[str, Any]:
-    """The OCI state and what runc adds to it."""
-    document = Store(root, container).read()
-    found = lifecycle.state(container, root)
-    if found["status"] == RUNNING and is_frozen(main_directory(document["cgroups"])):
-        found["status"] = "paused"
-    owner = os.stat(f"{root}/{container}").st_uid
-    return {
-        **found,
-        "rootfs": document["rootfs"],
-        "created": document["created"],
-        "owner": "root" if not owner else str(owner),
-    }
-
-
-def one_id(options: Options) -> str:
-    """The only word: the container's id."""
-    if len(options.words) != 1:
-        raise UsageError("one container id is needed")
-    return options.words[0]
-
-
-def table_format(options: Options) -> bool:
-    """Whether --format is table. Errors: InvalidArgument when it is neither table nor json."""
-    name = options.values.get("format", "table")
-    if name not in ("table", "json"):
-        raise InvalidArgument(f"--format: {name!r} is neither table nor json")
-    return name == "table"
-
-
-def print_table(rows: list[tuple[str, ...]]) -> None:
-    """Print columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+def freezer_of(root: str, container: str) -> tuple[str, bool]:
+    """The container's cgroup, and whether it has an init."""
+    store = Store(root, container)
+    document = store.read()
+    status, _ = status_of(store, document)
+    return main_directory(document["cgroups"]), status in (CREATED, RUNNING)
 
 
 def signal_number(text: str) -> int:
@@ -158,6 +74,6 @@ def signal_number(text: str) -> int:
         return SIGNALS[name]
     if name.startswith("RTMIN+") and name[6:].isdigit():
         name = str(34 + int(name[6:]))
-    if not name.isdigit() or not 0 <= int(name) <= MAX_SIGNAL:
-        raise InvalidArgument(f"unknown signal {text!r}")
+    if not name.isascii() or not name.isdigit() or not 0 <= int(name) <= MAX_SIGNAL:
+        raise InvalidArgument(f'unknown signal "{text}"')
     return int(name)

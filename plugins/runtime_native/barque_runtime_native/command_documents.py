@@ -1,18 +1,11 @@
-"""`barque-runtime spec` and `features`."""
+"""`barque-runtime spec`."""
 
 from __future__ import annotations
 
 import os
-import sys
 
-from barque.spi.errors import AlreadyExists
-from barque_runtime_native.capabilities import NUMBERS
+from barque.spi.errors import AlreadyExists, NotFound
 from barque_runtime_native.command_options import Options
-from barque_runtime_native.hooks import KINDS as HOOKS
-from barque_runtime_native.jsontext import dumps
-from barque_runtime_native.mount_options import ATTRIBUTES, PROPAGATION
-from barque_runtime_native.namespaces import KINDS as NAMESPACES
-from barque_runtime_native.seccomp import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,20 +17,31 @@ SAFE = ["nosuid", "noexec", "nodev"]
 
 def spec(_root: str, options: Options) -> int:
     """Write an example config.json into the bundle."""
-    path = os.path.join(options.values.get("bundle", "."), "config.json")
-    text = dumps(example(terminal=sys.stdin.isatty()), indent=True) + b"\n"
+    from json import dumps
+
+    document = example()
+    if "rootless" in options.flags:
+        make_rootless(document, os.geteuid(), os.getegid())
+    bundle = options.values.get("bundle", "")
+    write_new(os.path.join(bundle, "config.json"), dumps(document, indent="\t").encode())
+    return 0
+
+
+def write_new(path: str, text: bytes) -> None:
+    """Write a file that must not be there yet. Errors: AlreadyExists; NotFound when there is no such directory."""
     try:
-        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     except FileExistsError:
-        raise AlreadyExists(f"{path} exists", hint="remove it first") from None
+        raise AlreadyExists(f"File {path} exists. Remove it first") from None
+    except FileNotFoundError:
+        raise NotFound(f"chdir {os.path.dirname(path)}: no such file or directory") from None
     try:
         os.write(fd, text)
     finally:
         os.close(fd)
-    return 0
 
 
-def example(*, terminal: bool) -> dict[str, Any]:
+def example(*, terminal: bool = True) -> dict[str, Any]:
     """A container that runs `sh`."""
     return {
         "ociVersion": "1.2.0",
@@ -47,7 +51,8 @@ def example(*, terminal: bool) -> dict[str, Any]:
             "args": ["sh"],
             "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
             "cwd": "/",
-            "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), DEFAULT_CAPABILITIES),
+            "capabilities": {key: list(DEFAULT_CAPABILITIES) for key in ("bounding", "effective", "permitted")},
+            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
             "noNewPrivileges": True,
         },
         "root": {"path": "rootfs", "readonly": True},
@@ -58,7 +63,7 @@ def example(*, terminal: bool) -> dict[str, Any]:
             "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount", "cgroup")],
             "maskedPaths": [
                 "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
-                "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
+                "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/proc/scsi",
             ],
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
         },
@@ -77,39 +82,34 @@ def example_mounts() -> list[dict[str, Any]]:
             ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         ),
         ("/dev/shm", "tmpfs", "shm", [*SAFE, "mode=1777", "size=65536k"]),
-        ("/dev/mqueue", "mqueue", "mqueue", SAFE),
+        ("/dev/mqueue", "mqueue", "mqueue", list(SAFE)),
         ("/sys", "sysfs", "sysfs", [*SAFE, "ro"]),
         ("/sys/fs/cgroup", "cgroup", "cgroup", [*SAFE, "relatime", "ro"]),
     )
-    return [{"destination": d, "type": t, "source": s, "options": o} for d, t, s, o in rows]
+    return [
+        {"destination": d, "type": t, "source": s, **({"options": o} if o else {})} for d, t, s, o in rows
+    ]
 
 
-def features(_root: str, _options: Options) -> int:
-    """Print what this runtime can do (runtime-spec "Features Structure")."""
-    recursive = sorted(f"r{name}" for name in ATTRIBUTES)
-    document = {
-        "ociVersionMin": "1.0.0",
-        "ociVersionMax": "1.2.0",
-        "hooks": list(HOOKS),
-        "mountOptions": sorted({*ATTRIBUTES, *recursive, *PROPAGATION, "bind", "rbind", "tmpcopyup"}),
-        "linux": {
-            "namespaces": list(NAMESPACES),
-            "capabilities": list(NUMBERS),
-            "cgroup": {"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": False},
-            "seccomp": {
-                "enabled": True,
-                "actions": [action for action in ACTIONS if action != "SCMP_ACT_NOTIFY"],
-                "operators": list(OPERATORS),
-                "archs": [f"SCMP_ARCH_{name}" for name in ARCHITECTURES],
-                "knownFlags": list(FLAGS),
-                "supportedFlags": list(FLAGS),
-            },
-            "apparmor": {"enabled": True},
-            "selinux": {"enabled": True},
-            "intelRdt": {"enabled": False},
-            "mountExtensions": {"idmap": {"enabled": False}},
-            "netDevices": {"enabled": False},
-        },
-    }
-    print(dumps(document, indent=True).decode())
-    return 0
+def make_rootless(document: dict[str, Any], uid: int, gid: int) -> None:
+    """Change the example so that the user `uid` can run it without any privilege.
+
+    Its own ids are root inside; it keeps the host's network, because without privilege nothing could be connected to
+    a new one, and so the host's /sys, because a new one may be mounted by the owner of the network namespace only;
+    limits would need a cgroup that is delegated to it.
+    """
+    linux = document["linux"]
+    del linux["resources"]
+    linux["namespaces"] = [each for each in linux["namespaces"] if each["type"] != "network"]
+    linux["namespaces"].append({"type": "user"})
+    linux["uidMappings"] = [{"containerID": 0, "hostID": uid, "size": 1}]
+    linux["gidMappings"] = [{"containerID": 0, "hostID": gid, "size": 1}]
+    for mount in document["mounts"]:
+        # group 5 (tty) has no id inside
+        mount["options"] = [
+            each for each in mount.get("options", ()) if not each.startswith(("gid=", "uid="))
+        ]
+        if not mount["options"]:
+            del mount["options"]
+        if mount["destination"] == "/sys":
+            mount.update(type="none", source="/sys", options=["rbind", *SAFE, "ro"])

@@ -3,27 +3,51 @@
 from __future__ import annotations
 
 import os
-import sys
-import time
 
-from barque.spi.errors import BarqueError, InvalidArgument, NotImplemented
-from barque_runtime_native.command_options import COMMANDS, GLOBAL, SHORT, Options, UsageError, parse
+from barque.spi.errors import BarqueError
+from barque_runtime_native.command_log import FORMATS, Log
+from barque_runtime_native.command_options import (
+    COMMANDS,
+    GLOBAL,
+    SHORT,
+    Options,
+    UsageError,
+    check_words,
+    parse,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 DEFAULT_ROOT = "/run/barque-runtime"
-SPEC_VERSION = "1.2.0"
-FAILED, EXEC_FAILED = 1, 255
-USAGE = """usage: barque-runtime [--root DIR] [--log FILE] [--log-format text|json] [--debug] COMMAND …
-
-  create   [-b BUNDLE] [--pid-file F] [--console-socket S] [--preserve-fds N] [--no-pivot] [--no-new-keyring] ID
-  run      as create, and [-d] [--keep]
-  start ID      state ID      kill [-a] ID [SIGNAL]      delete [-f] ID      pause ID      resume ID
-  exec     [-p FILE] [-t] [--cwd D] [-e K=V] [-u UID[:GID]] [-d] [--pid-file F] [--console-socket S] ID PROGRAM …
-  list [-q] [-f table|json]      ps [-f table|json] ID      spec [-b BUNDLE]      features      --version
-"""
+FAILED, EXEC_FAILED, NO_SUCH_COMMAND = 1, 255, 3
+# verb: the module that does it and its function there
+MODULES = {
+    "create": ("command_create", "create"),
+    "run": ("command_create", "run"),
+    "exec": ("command_exec", "execute"),
+    "list": ("command_list", "list_"),
+    "ps": ("command_list", "ps"),
+    "state": ("command_list", "state"),
+    "spec": ("command_documents", "spec"),
+    "features": ("command_features", "features"),
+    "update": ("command_update", "update"),
+    "events": ("command_events", "events"),
+    "checkpoint": ("command_checkpoint", "checkpoint"),
+    "restore": ("command_checkpoint", "restore"),
+    "start": ("command_control", "start"),
+    "kill": ("command_control", "kill"),
+    "delete": ("command_control", "delete"),
+    "pause": ("command_control", "pause"),
+    "resume": ("command_control", "resume"),
+}
+# how runc begins the message of an error
+PREFIX = {
+    "run": "barque-runtime run failed: ",
+    "create": "barque-runtime create failed: ",
+    "exec": "exec failed: ",
+}
 
 
 def run(words: list[str]) -> int:
@@ -31,99 +55,99 @@ def run(words: list[str]) -> int:
     try:
         options = parse(words, GLOBAL, SHORT[""])
     except UsageError as error:
-        return usage(str(error))
+        return usage(Log(), "", f"Incorrect Usage. {error}", str(error))
     if "version" in options.flags:
-        from barque import __version__
+        from barque_runtime_native.command_help import version
 
-        print(f"barque-runtime version {__version__}\nspec: {SPEC_VERSION}")
-        return 0
-    if "help" in options.flags or not options.words:
-        print(USAGE, end="")
-        return 0 if "help" in options.flags else FAILED
-    return run_command(options)
+        return show(version())
+    if options.values.get("log-format", "text") not in FORMATS:
+        Log().error(f"invalid log-format: {options.values['log-format']}")
+        return FAILED
+    log = Log(
+        options.values.get("log", ""),
+        options.values.get("log-format", "text"),
+        debug="debug" in options.flags,
+    )
+    if "help" in options.flags or not options.words or options.words[0] in ("help", "h"):
+        from barque_runtime_native.command_help import help_of
+
+        named = options.words[1:2] if options.words[:1] != [] and "help" not in options.flags else []
+        return show(help_of(named[0] if named and named[0] in COMMANDS else ""))
+    return run_command(options, log)
 
 
-def run_command(options: Options) -> int:
+def run_command(options: Options, log: Log) -> int:
     """The command after the global options."""
     name = options.words[0]
     if name not in COMMANDS:
-        return usage(f"no such command: {name}")
+        log.error(f"No help topic for '{name}'")
+        return NO_SUCH_COMMAND
     try:
         given = parse(options.words[1:], COMMANDS[name], SHORT.get(name, {}))
-        if "help" in given.flags:
-            print(USAGE, end="")
-            return 0
-        check_global(options)
-        return command(name)(root_of(options), given)
     except UsageError as error:
-        return usage(str(error))
-    except (BarqueError, OSError) as error:
-        report(options, f"{name}: {error}")
+        return usage(log, name, f"Incorrect Usage: {error}", str(error))
+    if "help" in given.flags:
+        from barque_runtime_native.command_help import help_of
+
+        return show(help_of(name))
+    try:
+        check_words(name, given)
+    except UsageError as error:
+        return usage(log, name, "Incorrect Usage.", str(error))
+    given.log = log
+    given.systemd_cgroup = "systemd-cgroup" in options.flags
+    given.rootless = options.values.get("rootless", "auto")
+    given.criu = options.values.get("criu", "criu")
+    return guarded(name, root_of(options), given)
+
+
+def guarded(name: str, root: str, options: Options) -> int:
+    """Run it; an error becomes a line of the log and an exit status."""
+    try:
+        if options.rootless not in ("auto", "true", "false"):
+            raise UsageError(f"invalid value for --rootless: {options.rootless!r} (true, false or auto)")
+        return command(name)(root, options)
+    except (UsageError, BarqueError, OSError) as error:
+        options.log.error(PREFIX.get(name, "") + describe(error))
         return EXEC_FAILED if name == "exec" else FAILED
+
+
+def describe(error: BaseException) -> str:
+    """The error's words."""
+    if isinstance(error, OSError) and error.strerror:
+        what = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        return what + error.strerror.lower()
+    return str(error)
 
 
 def command(name: str) -> Callable[[str, Options], int]:
     """The function of a command, imported when it is asked for: a `kill` need not load what makes containers."""
-    if name in ("create", "run"):
-        from barque_runtime_native import command_create
-
-        return {"create": command_create.create, "run": command_create.run}[name]
-    if name == "exec":
-        from barque_runtime_native import command_exec
-
-        return command_exec.execute
-    if name in ("spec", "features"):
-        from barque_runtime_native import command_documents
-
-        return {"spec": command_documents.spec, "features": command_documents.features}[name]
-    from barque_runtime_native import command_control
-
-    return command_control.COMMANDS[name]
+    module, function = MODULES[name]
+    found = __import__(f"barque_runtime_native.{module}", fromlist=[function])
+    chosen: Callable[[str, Options], int] = getattr(found, function)
+    return chosen
 
 
 def root_of(options: Options) -> str:
-    """The directory of the state."""
-    return os.path.abspath(options.values.get("root", DEFAULT_ROOT))
+    """The directory of the state: below $XDG_RUNTIME_DIR for an ordinary user."""
+    if given := options.values.get("root"):
+        return os.path.abspath(given)
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.geteuid() and runtime.startswith("/"):
+        return f"{runtime}/barque-runtime"
+    return DEFAULT_ROOT
 
 
-def check_global(options: Options) -> None:
-    """Errors: NotImplemented for what this runtime does not do, InvalidArgument for a wrong value."""
-    if "systemd-cgroup" in options.flags:
-        raise NotImplemented(
-            "--systemd-cgroup: the native runtime has no systemd cgroup driver", hint="use cgroupfs"
-        )
-    if options.values.get("rootless", "auto") not in ("auto", "false"):
-        raise NotImplemented("--rootless: the native runtime needs root", hint="run it as root")
-    if options.values.get("log-format", "text") not in ("text", "json"):
-        raise InvalidArgument(f"--log-format: {options.values['log-format']!r} is neither text nor json")
+def show(text: str) -> int:
+    """Print to standard output."""
+    print(text, end="" if text.endswith("\n") else "\n")
+    return 0
 
 
-def usage(message: str) -> int:
-    """A wrong command line."""
-    print(f"barque-runtime: {message}\n\n{USAGE}", end="", file=sys.stderr)
+def usage(log: Log, name: str, headline: str, message: str) -> int:
+    """A wrong command line: the help, and what is wrong."""
+    from barque_runtime_native.command_help import help_of
+
+    show(f"{headline}\n\n{help_of(name)}")
+    log.error(message)
     return FAILED
-
-
-def report(options: Options, message: str) -> None:
-    """An error, to standard error and to the log that the caller reads its reason from."""
-    print(f"barque-runtime: {message}", file=sys.stderr)
-    path = options.values.get("log")
-    if not path:
-        return
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    if options.values.get("log-format") == "json":
-        from barque_runtime_native.jsontext import dumps
-
-        line = dumps({"level": "error", "msg": message, "time": stamp})
-    else:
-        quoted = message.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        line = f'time="{stamp}" level=error msg="{quoted}"'.encode()
-    try:
-        fd = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        print(f"barque-runtime: --log {path}: {error.strerror}", file=sys.stderr)
-        return
-    try:
-        os.write(fd, line + b"\n")
-    finally:
-        os.close(fd)

@@ -5,21 +5,29 @@ Not argparse: importing it costs as much as making the container does.
 
 from __future__ import annotations
 
+from barque_runtime_native.command_log import Log
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# option: True when it takes a value; `+` when it may be given several times
+# option: what it takes
 Table = dict[str, str]
-FLAG, VALUE, MANY = "flag", "value", "many"
+FLAG, VALUE, NUMBER, MANY, NUMBERS = "flag", "value", "number", "many", "numbers"
 
 GLOBAL: Table = {
-    "root": VALUE, "log": VALUE, "log-format": VALUE, "debug": FLAG, "systemd-cgroup": FLAG, "rootless": VALUE,
-    "criu": VALUE, "version": FLAG, "help": FLAG,
+    "debug": FLAG, "log": VALUE, "log-format": VALUE, "root": VALUE, "criu": VALUE, "systemd-cgroup": FLAG,
+    "rootless": VALUE, "help": FLAG, "version": FLAG,
 }  # fmt: skip
 CREATE: Table = {
-    "bundle": VALUE, "pid-file": VALUE, "console-socket": VALUE, "preserve-fds": VALUE, "no-pivot": FLAG,
-    "no-new-keyring": FLAG, "help": FLAG,
+    "bundle": VALUE, "console-socket": VALUE, "pid-file": VALUE, "pidfd-socket": VALUE, "no-pivot": FLAG,
+    "no-new-keyring": FLAG, "preserve-fds": NUMBER, "help": FLAG,
+}  # fmt: skip
+# what `checkpoint` and `restore` share
+CRIU: Table = {
+    "image-path": VALUE, "work-path": VALUE, "tcp-established": FLAG, "ext-unix-sk": FLAG, "shell-job": FLAG,
+    "lazy-pages": FLAG, "file-locks": FLAG, "manage-cgroups-mode": VALUE, "empty-ns": MANY, "auto-dedup": FLAG,
+    "help": FLAG,
 }  # fmt: skip
 COMMANDS: dict[str, Table] = {
     "create": CREATE,
@@ -29,16 +37,33 @@ COMMANDS: dict[str, Table] = {
     "kill": {"all": FLAG, "help": FLAG},
     "delete": {"force": FLAG, "help": FLAG},
     "exec": {
-        "process": VALUE, "tty": FLAG, "cwd": VALUE, "env": MANY, "user": VALUE, "cap": MANY, "detach": FLAG,
-        "pid-file": VALUE, "console-socket": VALUE, "additional-gids": MANY, "no-new-privs": FLAG,
-        "preserve-fds": VALUE, "ignore-paused": FLAG, "help": FLAG,
+        "console-socket": VALUE, "pidfd-socket": VALUE, "cwd": VALUE, "env": MANY, "tty": FLAG, "user": VALUE,
+        "additional-gids": NUMBERS, "process": VALUE, "detach": FLAG, "pid-file": VALUE, "process-label": VALUE,
+        "apparmor": VALUE, "no-new-privs": FLAG, "cap": MANY, "preserve-fds": NUMBER, "cgroup": MANY,
+        "ignore-paused": FLAG, "help": FLAG,
     },
-    "list": {"quiet": FLAG, "format": VALUE, "help": FLAG},
     "ps": {"format": VALUE, "help": FLAG},
     "pause": {"help": FLAG},
     "resume": {"help": FLAG},
-    "spec": {"bundle": VALUE, "help": FLAG},
+    "update": {
+        "resources": VALUE, "blkio-weight": VALUE, "cpu-period": VALUE, "cpu-quota": VALUE, "cpu-burst": VALUE,
+        "cpu-rt-period": VALUE, "cpu-rt-runtime": VALUE, "cpu-share": VALUE, "cpuset-cpus": VALUE,
+        "cpuset-mems": VALUE, "kernel-memory": VALUE, "kernel-memory-tcp": VALUE, "memory": VALUE,
+        "memory-reservation": VALUE, "memory-swap": VALUE, "pids-limit": VALUE, "l3-cache-schema": VALUE,
+        "mem-bw-schema": VALUE, "cpu-idle": VALUE, "help": FLAG,
+    },
+    "events": {"interval": VALUE, "stats": FLAG, "help": FLAG},
+    "list": {"format": VALUE, "quiet": FLAG, "help": FLAG},
+    "spec": {"bundle": VALUE, "rootless": FLAG, "help": FLAG},
     "features": {"help": FLAG},
+    "checkpoint": {
+        **CRIU, "parent-path": VALUE, "leave-running": FLAG, "status-fd": NUMBER, "page-server": VALUE,
+        "pre-dump": FLAG,
+    },
+    "restore": {
+        **CRIU, "bundle": VALUE, "console-socket": VALUE, "pid-file": VALUE, "detach": FLAG, "no-subreaper": FLAG,
+        "no-pivot": FLAG, "lsm-profile": VALUE, "lsm-mount-context": VALUE,
+    },
 }  # fmt: skip
 SHORT = {
     "create": {"b": "bundle"},
@@ -51,8 +76,19 @@ SHORT = {
     "list": {"q": "quiet", "f": "format"},
     "ps": {"f": "format"},
     "spec": {"b": "bundle"},
-    "": {"v": "version", "h": "help"},
+    "update": {"r": "resources"},
+    "restore": {"b": "bundle", "d": "detach"},
+    "": {"v": "version"},
 }  # fmt: skip
+# how many words follow the options: (least, most); elsewhere exactly one, the container's id
+WORDS = {
+    "kill": (1, 2),
+    "exec": (1, None),
+    "ps": (1, None),
+    "list": (0, 0),
+    "spec": (0, 0),
+    "features": (0, None),
+}
 
 
 class UsageError(Exception):
@@ -60,20 +96,21 @@ class UsageError(Exception):
 
 
 class Options:
-    """What was given: flags, values, repeated values, and the words after them."""
+    """What was given: flags, values, repeated values, and the words after them; and what the global options say."""
 
     def __init__(self) -> None:
         self.flags: set[str] = set()
         self.values: dict[str, str] = {}
         self.many: dict[str, list[str]] = {}
         self.words: list[str] = []
+        self.log = Log()
+        self.systemd_cgroup = False
+        self.rootless = "auto"
+        self.criu = "criu"
 
     def number(self, name: str) -> int:
-        """A value that is a number from 0 up; 0 when not given."""
-        text = self.values.get(name, "0")
-        if not text.isdigit():
-            raise UsageError(f"--{name}: {text!r} is not a number")
-        return int(text)
+        """A value that is a number; 0 when not given."""
+        return int(self.values.get(name, "0"))
 
 
 def parse(words: list[str], table: Mapping[str, str], short: Mapping[str, str]) -> Options:
@@ -88,22 +125,48 @@ def parse(words: list[str], table: Mapping[str, str], short: Mapping[str, str]) 
         if not word.startswith("-") or word == "-":
             break
         del rest[0]
-        name, separator, value = word.lstrip("-").partition("=")
-        name = short.get(name, name)
+        given, separator, value = word.lstrip("-").partition("=")
+        name = "help" if given == "h" else short.get(given, given)
         kind = table.get(name)
         if kind is None:
-            raise UsageError(f"flag provided but not defined: {word}")
+            raise UsageError(f"flag provided but not defined: -{given}")
         if kind == FLAG:
-            if not separator or value == "true":
-                options.flags.add(name)
+            _set_flag(options, name, value if separator else "true")
             continue
         if not separator:
             if not rest:
-                raise UsageError(f"flag needs an argument: {word}")
+                raise UsageError(f"flag needs an argument: -{given}")
             value = rest.pop(0)
-        if kind == VALUE:
-            options.values[name] = value
-        else:
-            options.many.setdefault(name, []).append(value)
+        _set_value(options, name, kind, value)
     options.words = rest
     return options
+
+
+def _set_flag(options: Options, name: str, value: str) -> None:
+    if value in ("true", "1", "t", "T", "TRUE", "True"):
+        options.flags.add(name)
+    elif value in ("false", "0", "f", "F", "FALSE", "False"):
+        options.flags.discard(name)
+    else:
+        raise UsageError(f'invalid boolean value "{value}" for -{name}: parse error')
+
+
+def _set_value(options: Options, name: str, kind: str, value: str) -> None:
+    if kind in (NUMBER, NUMBERS) and not (value.isascii() and value.isdigit()):
+        raise UsageError(f'invalid value "{value}" for flag -{name}: parse error')
+    if kind in (VALUE, NUMBER):
+        options.values[name] = value
+    else:
+        options.many.setdefault(name, []).append(value)
+
+
+def check_words(name: str, options: Options) -> None:
+    """Errors: UsageError when there are too few or too many words after the options."""
+    least, most = WORDS.get(name, (1, 1))
+    count = len(options.words)
+    if least == most != count:
+        raise UsageError(f'barque-runtime: "{name}" requires exactly {least} argument(s)')
+    if count < least:
+        raise UsageError(f'barque-runtime: "{name}" requires a minimum of {least} argument(s)')
+    if most is not None and count > most:
+        raise UsageError(f'barque-runtime: "{name}" requires a maximum of {most} argument(s)')

@@ -12,11 +12,16 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class CgroupMount:
-    """One mounted hierarchy. `unified`: cgroup v2. `parent_shared`: an unmount would reach other mount namespaces."""
+    """One mounted hierarchy. `unified`: cgroup v2. `parent_shared`: an unmount would reach other mount namespaces.
+
+    `controllers` are those of a v1 hierarchy. `root` is the cgroup that is mounted at `path`: `/`, or less in a container.
+    """
 
     path: str
     unified: bool
     parent_shared: bool
+    controllers: frozenset[str] = frozenset()
+    root: str = "/"
 
 
 def cgroup_mounts() -> list[CgroupMount]:
@@ -30,8 +35,16 @@ def cgroup_mounts() -> list[CgroupMount]:
     }
     found = []
     for fields in lines:
-        kind = fields[fields.index("-") + 1]
+        kind, _, options = (*fields[fields.index("-") + 1 :], "", "")[:3]
         if kind in ("cgroup", "cgroup2"):
-            path = _ESCAPED.sub(lambda match: chr(int(match[1], 8)), fields[4])
-            found.append(CgroupMount(path, kind == "cgroup2", fields[1] in shared))
+            v2 = kind == "cgroup2"
+            controllers = frozenset() if v2 else frozenset(options.split(","))
+            mount = CgroupMount(
+                _unescape(fields[4]), v2, fields[1] in shared, controllers, _unescape(fields[3])
+            )
+            found.append(mount)
     return found
+
+
+def _unescape(text: str) -> str:
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 8)), text)

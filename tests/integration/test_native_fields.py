@@ -1,0 +1,130 @@
+"""Every field of the OCI Linux configuration is honoured or refused, and the reference page says which (issue 3, "must show" 2).
+
+UPDATE_DOCS=1 writes docs/reference/runtime-fields.md; without it the tests fail when the page is out of date.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import native_schema
+import pytest
+from native_fields import REPOSITORY, configured, keys, shown
+from native_refusals import REFUSED, refusal, refused_word
+from native_table import DOCUMENT, ELSEWHERE, render, tests_of
+
+for name in sorted(path.stem for path in Path(__file__).parent.glob("test_native_fields_*.py")):
+    importlib.import_module(name)
+
+SPECIFICATION = REPOSITORY.parent / "shared/spec/oci-runtime"
+FIELDS = native_schema.load()["fields"]
+# A value that no field of that type can hold.
+ABSURD = {"string": {"no": 1}, "integer": "seven", "boolean": "yes", "array": "x", "object": 7}
+
+
+@pytest.fixture
+def rootfs(tmp_path):
+    path = tmp_path / "rootfs"
+    path.mkdir()
+    return path
+
+
+def plain(name):
+    """A member of a list may be named as the list, a key of a map as the map."""
+    return re.sub(r"(\[\d+\]|\.key)$", "", name)
+
+
+def test_fields_are_those_of_the_schema():
+    if not SPECIFICATION.is_dir():
+        pytest.skip("the specification's schema is not here; the flat copy is what counts")
+    assert native_schema.load() == native_schema.flatten(SPECIFICATION)
+
+
+def test_every_row_is_honoured_or_refused():
+    known = {*shown(), *ELSEWHERE, *REFUSED}
+    assert [key for key in keys() if key not in known] == []
+    assert sorted(known - set(keys())) == []
+
+
+@pytest.mark.parametrize("key", sorted(REFUSED))
+def test_refused_field_is_refused_by_name(rootfs, key):
+    text = refused_word(key, rootfs)
+    name = configured(rootfs, key.partition("=")[0], None)[1]
+    parents = [name[: len(name) - cut] for cut in range(len(name)) if name[: len(name) - cut][-1] not in ".["]
+    assert any(parent in text for parent in parents if "." in parent or parent in REFUSED), text
+    assert text
+
+
+@pytest.mark.parametrize("path", FIELDS)
+def test_absurd_value_is_an_error_that_names_the_field(rootfs, path):
+    """A field that is not looked at would take anything. What is refused whatever it holds may name its object."""
+    config, name = configured(rootfs, path, ABSURD[FIELDS[path]])
+    text = refusal(config, rootfs.parent)
+    if any(each == path or each.startswith((f"{path}.", f"{path}[")) for each in REFUSED):
+        assert text.startswith(name.split(".")[0]), text
+    else:
+        assert plain(name) in text, text
+
+
+@pytest.mark.parametrize("path", [path for path, kind in FIELDS.items() if kind == "integer"])
+@pytest.mark.parametrize("value", [-(2**70), 2**70, 1.5, True])
+def test_number_out_of_any_range_is_an_error_that_names_the_field(rootfs, path, value):
+    config, name = configured(rootfs, path, value)
+    text = refusal(config, rootfs.parent)
+    if path in REFUSED:
+        assert text
+    else:
+        assert plain(name) in text, text
+
+
+@pytest.mark.parametrize(
+    "path", ["", *(path for path, kind in FIELDS.items() if kind == "object" and path not in REFUSED)]
+)
+def test_unknown_property_is_ignored(rootfs, path):
+    """config.md "Extensibility": a runtime must ignore what it does not know."""
+    if any(each.startswith(f"{path}.") for each in REFUSED) and path not in ("process", "process.user", "linux", ""):
+        pytest.skip("refused as a whole")
+    if f"{path}.*" in FIELDS:
+        return  # a map: every key is the user's
+    config, _ = configured(rootfs, f"{path}.org.example.unknown" if path else "org.example.unknown", {"a": [1]})
+    without, _ = configured(rootfs, path or "annotations", {})
+    assert refusal(config, rootfs.parent) in ("", refusal(without, rootfs.parent))
+
+
+def collect(*words):
+    """pytest in a process of its own, so that this one's outcome does not depend on what is selected."""
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=500, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.timeout(600)
+def test_tests_of_the_table_exist():
+    wanted = {node for key in keys() for node in tests_of(key)}
+    files = sorted({node.partition("::")[0] for node in wanted})
+    found = set(collect("--collect-only", *files).stdout.splitlines())
+    whole = {node.partition("[")[0] for node in found}
+    assert sorted(node for node in wanted if node not in found and node not in whole) == []
+
+
+@pytest.mark.root
+@pytest.mark.timeout(600)
+def test_tests_of_other_files_pass_here_and_are_not_skipped():
+    """Those of test_native_fields_* run beside this one, and skip nothing."""
+    wanted = sorted({node for node, where in ELSEWHERE.values() if not where})
+    result = collect("-rA", *wanted)
+    assert result.returncode == 0, result.stdout[-3000:]
+    assert "SKIPPED" not in result.stdout
+
+
+def test_reference_page_is_up_to_date(tmp_path, rootfs):
+    text = render(rootfs)
+    if os.environ.get("UPDATE_DOCS") == "1":
+        DOCUMENT.write_text(text)
+    assert DOCUMENT.read_text() == text, "run this test with UPDATE_DOCS=1"
