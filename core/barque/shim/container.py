@@ -91,7 +91,7 @@ class BringUp:
 
     def __call__(self) -> Answer:
         """Raises as `RuntimeHooks` says, OSError, InvalidArgument; Unavailable when no launch comes."""
-        _warm_up()
+        _warm_up(self._drivers)
         received = packets.receive(self._launches)
         if received is None:
             raise Unavailable("the launcher has ended")
@@ -167,8 +167,11 @@ class Launch:
         self.clients = fds[4:] if has_netns else fds[3:]
 
 
-def _warm_up() -> None:
+def _warm_up(drivers: Drivers) -> None:
     """Take the page faults of a start before it comes: a forked child pays one for every page it first writes to."""
+    for runtime in drivers.runtimes.values():
+        if hasattr(runtime, "rehearse"):
+            runtime.rehearse()
     clients = (ClientAttach(False, True, True),)
     mounts = (Mount("overlay", "overlay", ("ro",)),)
     sample = ShimConfig("", "", "", "", mounts, "", "", {"process": {}}, "", "", clients=clients)

@@ -9,7 +9,7 @@ from typing import Any
 
 from barque.shim.protocol import EXIT_FILE
 
-__all__ = ["Exit", "read_exit_file", "remove_exit_file", "write_exit_file"]
+__all__ = ["Exit", "read_exit_file", "remove_exit_file", "sync_exit_file", "write_exit_file"]
 
 _MAX_SIZE = 4096
 
@@ -28,15 +28,26 @@ class Exit:
 
 
 def write_exit_file(directory: int, ended: Exit) -> None:
-    """Write the file into the open directory so that it survives a power cut: whole, or not at all."""
+    """Write the file into the open directory: whole, or not at all. A power cut may undo or damage it; see `sync_exit_file`."""
     temporary = EXIT_FILE + ".new"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600, dir_fd=directory)
     try:
         os.write(fd, json.dumps(ended.to_json()).encode())
-        os.fsync(fd)
     finally:
         os.close(fd)
     os.replace(temporary, EXIT_FILE, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def sync_exit_file(directory: int) -> None:
+    """Have the file survive a power cut: 3 ms, which nobody should wait for. Idempotent; gone already is fine."""
+    try:
+        fd = os.open(EXIT_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
     os.fsync(directory)
 
 

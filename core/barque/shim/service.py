@@ -16,7 +16,7 @@ from barque.shim.container import Drivers, Running, open_log
 from barque.shim.container_log import ContainerLog
 from barque.shim.crash_log import report_defect
 from barque.shim.execs import Execs
-from barque.shim.exit_file import Exit, write_exit_file
+from barque.shim.exit_file import Exit, sync_exit_file, write_exit_file
 from barque.shim.loop import Loop
 from barque.shim.memory_cgroup import MemoryCgroup
 from barque.shim.operations import Operations
@@ -64,6 +64,7 @@ class Service:
         self._exit: Exit | None = None
         self._deleted = False
         self._released = False
+        self._recorded = False  # by a daemon, durably: `exit.json` need not survive a power cut
         for client, attach in zip(container.clients, settings.clients, strict=True):
             self.streams.add(client, ClientAttach(**attach), start=False)
         self._signals = signals
@@ -76,6 +77,8 @@ class Service:
             self._init_ended(ended)
         self.loop.run(self._finished)
         self.server.stop()
+        if not self._recorded:
+            self._attempt(lambda: sync_exit_file(self._state))
 
     def close(self) -> None:
         """Close every descriptor."""
@@ -140,7 +143,7 @@ class Service:
     def release(self) -> None:
         """A daemon has recorded the exit: free the socket's name, and end when the clients have their output."""
         self.server.stop()
-        self._released = True
+        self._released = self._recorded = True
 
     def _require_running(self) -> None:
         if self._exit is not None:

@@ -10,7 +10,8 @@ one such child, each `runtime_exec`, `runtime_kill` and `runtime_delete` in a ch
 that nobody else sees; what a driver keeps in memory, it has from the launcher, and what it learns ends with the child. A
 driver never waits for a process it returned (the shim reaps), and such a process must not ask to die with its
 parent (PR_SET_PDEATHSIG). `runtime_probe` runs in the daemon too. An optional method `preload()` is called once in the
-launcher, before any shim is forked: for libraries and tables that every container needs.
+launcher, before any shim is forked: for libraries and tables that every container needs. An optional method `rehearse()` is
+called in each child that waits for its container: it may run through a creation on nothing, so that its pages are its own by then.
 The module that holds the driver imports the standard library and `barque.spi` only.
 
 Lifecycle: create -> start -> (exec …, kill …) -> init exits, the shim reaps it -> delete.

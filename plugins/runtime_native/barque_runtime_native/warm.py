@@ -35,6 +35,21 @@ def preload() -> None:
     _done = True
 
 
+def rehearse() -> None:
+    """Go through the planning of a container on nothing: a process that was forked pays for each page it first writes to,
+    and CPython writes to every object it looks at. For a process that waits for its container. Changes nothing."""
+    from barque_runtime_native.command_documents import example
+    from barque_runtime_native.create import document_of
+    from barque_runtime_native.jsontext import dumps
+    from barque_runtime_native.plan import Plan
+
+    config = example(terminal=False)
+    config["root"]["path"] = "/usr"
+    plan = Plan("rehearsal", "/", config)
+    dumps(document_of(plan, config))
+    use_in_advance()
+
+
 def load_seccomp() -> None:
     """Load libseccomp; only containers with a filter need it."""
     from barque_runtime_native import seccomp_cache

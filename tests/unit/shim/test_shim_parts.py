@@ -18,7 +18,7 @@ from barque.shim.container import Drivers, _with_netns
 from barque.shim.container_log import ContainerLog
 from barque.shim.crash_log import report_defect
 from barque.shim.detach import DetachKeys
-from barque.shim.exit_file import Exit, read_exit_file, remove_exit_file, write_exit_file
+from barque.shim.exit_file import Exit, read_exit_file, remove_exit_file, sync_exit_file, write_exit_file
 from barque.shim.launching import DriverRef
 from barque.shim.loop import Loop
 from barque.shim.memory_cgroup import MemoryCgroup
@@ -90,6 +90,19 @@ def test_the_exit_file_is_whole_or_not_there(tmp_path):
 def test_a_damaged_exit_file_is_none(tmp_path, content):
     (tmp_path / "exit.json").write_bytes(content)
     assert read_exit_file(str(tmp_path)) is None
+
+
+def test_the_exit_file_is_synced_with_its_directory_and_may_be_gone(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    directory = os.open(tmp_path, os.O_RDONLY)
+    sync_exit_file(directory)
+    assert synced == []
+    write_exit_file(directory, Exit(3, 42, True))
+    assert synced == []
+    sync_exit_file(directory)
+    assert synced == [str(tmp_path / "exit.json"), str(tmp_path)]
+    os.close(directory)
 
 
 def test_an_exit_file_that_is_a_link_is_not_followed(tmp_path):
