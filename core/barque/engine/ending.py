@@ -17,7 +17,7 @@ from barque.engine.core import Core
 from barque.engine.processes import kill_process
 from barque.engine.records import ContainerRecord
 from barque.engine.validation import signal_number
-from barque.shim.client import ShimClient, read_exit_file
+from barque.shim.client import ShimClient, read_exit_file, tell_recorded
 from barque.spi.errors import BarqueError, Conflict, NotFound
 from barque.spi.frontend import ExitStatus
 
@@ -91,9 +91,19 @@ class Ender:
         try:
             with ShimClient.connect(self._state(record)) as shim:
                 shim.kill(number, all=False)
+            self._wake(record)
         except NotFound:
             return  # it ended in this moment
         self._core.publish(record.stored, "kill", signal=number)
+
+    def _wake(self, record: ContainerRecord) -> None:
+        """A paused container that is signalled goes on, to have the signal: as dockerd does it."""
+        with record.lock:
+            if record.stored.state.status != "paused":
+                return
+            with contextlib.suppress(Conflict), ShimClient.connect(self._state(record)) as shim:
+                shim.resume()
+                record.change(self._core.database, state=replace(record.stored.state, status="running"))
 
     def stop(self, record: ContainerRecord, signal_name: str | None, timeout: int | None) -> bool:
         """See `Engine.container_stop`."""
@@ -147,6 +157,7 @@ class Ender:
         control, record.control = record.control, None
         if control is not None:
             self._core.monitor.forget(control.fileno())
+            tell_recorded(control)
             control.close()
 
     def _shim_gone(self, record: ContainerRecord) -> None:

@@ -12,6 +12,7 @@ import barque
 from barque.engine.adoption import Adopter
 from barque.engine.attaching import Attacher
 from barque.engine.containers import ContainerService
+from barque.engine.control import Controller
 from barque.engine.core import Core
 from barque.engine.ending import Ender
 from barque.engine.events import Subscription
@@ -28,13 +29,16 @@ from barque.spi.frontend import (
     ClientStream,
     Container,
     ContainerConfig,
+    ContainerUse,
     EngineInfo,
     Exec,
     ExecConfig,
     Image,
     LogsRequest,
     Network,
+    ProcessTable,
     Removed,
+    Resources,
 )
 from barque.spi.image import Credentials
 from barque.spi.log import LogEntry
@@ -54,6 +58,7 @@ class BarqueEngine:
         self._ender = Ender(core, self._containers, self._execs.ended)
         self._starter = Starter(core, self._containers, self._ender.on_event)
         self._attacher = Attacher(core, self._containers)
+        self._controller = Controller(core)
         self._adopter = Adopter(core, self._containers, self._ender, self._execs.adopt)
         self._started_ns = time.time_ns()
         self._id = core.database.fact("engine-id", secrets.token_hex(16))
@@ -87,7 +92,7 @@ class BarqueEngine:
         in_use = any(record.running for record in self._containers.records())
         self._core.monitor.close()
         self._core.networks.close(in_use)
-        if not in_use:
+        if not in_use and not self._core.host.rootless:
             remove_cgroup_parent()
         self._core.launcher().close()
         self._core.database.close()
@@ -107,6 +112,7 @@ class BarqueEngine:
             networks=drivers.names("network"),
             cgroup_version=self._core.host.cgroup_version,
             started_ns=self._started_ns,
+            warnings=self._core.host.warnings,
         )
 
     # -- containers ---------------------------------------------------------------------------
@@ -136,6 +142,21 @@ class BarqueEngine:
     def container_kill(self, ref: str, signal: str) -> None:
         record = self._containers.find(ref)
         self._ender.signal(record, signal_number(signal or "KILL"))
+
+    def container_pause(self, ref: str) -> None:
+        self._controller.pause(self._containers.find(ref))
+
+    def container_unpause(self, ref: str) -> None:
+        self._controller.resume(self._containers.find(ref))
+
+    def container_update(self, ref: str, resources: Resources) -> None:
+        self._controller.update(self._containers.find(ref), resources)
+
+    def container_stats(self, ref: str) -> ContainerUse:
+        return self._controller.use(self._containers.find(ref))
+
+    def container_top(self, ref: str, options: str) -> ProcessTable:
+        return self._controller.processes(self._containers.find(ref), options)
 
     def container_wait(self, ref: str, condition: str) -> WaitHandle:
         return self._containers.wait(self._containers.find(ref), condition)

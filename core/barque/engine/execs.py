@@ -46,8 +46,7 @@ class ExecService:
     def create(self, ref: str, config: ExecConfig) -> str:
         """See `Engine.exec_create`. Errors: Conflict when the container does not run."""
         record = self._containers.find(ref)
-        if not record.running:
-            raise Conflict(f"container {record.id} is not running")
+        _require_awake(record)
         if not config.command:
             raise InvalidArgument("No exec command specified")
         id = secrets.token_hex(32)
@@ -60,8 +59,7 @@ class ExecService:
         """See `Engine.exec_start`."""
         session = self._get(exec_id)
         record = self._containers.find(session.container_id)
-        if not record.running:
-            raise Conflict(f"container {record.id} is not running")
+        _require_awake(record)
         with self._lock:
             if self._sessions[exec_id].started:
                 raise Conflict(f"exec {exec_id} has already been started")
@@ -189,6 +187,13 @@ class ExecService:
 
     def _state(self, record: ContainerRecord) -> str:
         return os.fspath(self._core.layout.container(record.id))
+
+
+def _require_awake(record: ContainerRecord) -> None:
+    if not record.running:
+        raise Conflict(f"container {record.id} is not running")
+    if record.stored.state.status == "paused":
+        raise Conflict(f"Container {record.id} is paused, unpause the container before exec")
 
 
 def _attach(config: ExecConfig, stream: ClientStream | None) -> ClientAttach | None:

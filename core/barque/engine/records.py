@@ -127,7 +127,8 @@ class ContainerRecord:
 
     @property
     def running(self) -> bool:
-        return self.stored.state.status == "running"
+        """Whether it has processes; also when they are paused."""
+        return self.stored.state.status in ("running", "paused")
 
     def change(self, database: Database, **fields: Any) -> None:
         """Replace fields of the stored value, durable first."""

@@ -32,7 +32,8 @@ class SpecInputs:
 
     `network`: `private` (a new namespace), `sandbox` (handed to the shim) or `host`. `pid_namespace` and `ipc_namespace`:
     None for a new one, "" for the host's, else the path of another's. `files` are (source, target) of the engine's own
-    /etc files. `bounding` is the daemon's bounding set. `cgroup_v2`: the host has nothing but cgroup v2.
+    /etc files. `bounding` is the daemon's bounding set. `cgroups_path` empty: the runtime's choice. `cgroup_v2`: the host has nothing but cgroup v2.
+    `last_gid`: the groups 0 to this one exist; fewer than all in a user namespace.
     """
 
     id: str
@@ -46,6 +47,7 @@ class SpecInputs:
     files: Sequence[tuple[str, str]]
     bounding: frozenset[str]
     cgroup_v2: bool
+    last_gid: int = 2147483647
 
 
 def runtime_spec(config: ContainerConfig, inputs: SpecInputs) -> dict[str, Any]:
@@ -59,7 +61,7 @@ def runtime_spec(config: ContainerConfig, inputs: SpecInputs) -> dict[str, Any]:
         "hostname": inputs.hostname,
         "mounts": _mounts(config, inputs),
         "linux": {
-            "cgroupsPath": inputs.cgroups_path,
+            **({"cgroupsPath": inputs.cgroups_path} if inputs.cgroups_path else {}),
             "namespaces": _namespaces(config, inputs),
             "resources": _resources(config.resources, privileged),
             "sysctl": _sysctl(config, inputs),
@@ -193,7 +195,10 @@ def _words(options: str) -> list[str]:
 def _sysctl(config: ContainerConfig, inputs: SpecInputs) -> dict[str, str]:
     values = {}
     if inputs.network != "host":
-        values = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+        values = {
+            "net.ipv4.ip_unprivileged_port_start": "0",
+            "net.ipv4.ping_group_range": f"0 {inputs.last_gid}",
+        }
     values.update({name.replace("/", "."): value for name, value in config.sysctls.items()})
     return values
 
@@ -203,7 +208,12 @@ def _paths(chosen: Sequence[str] | None, default: Sequence[str]) -> list[str]:
 
 
 def _resources(limits: Resources, privileged: bool) -> dict[str, Any]:
-    resources: dict[str, Any] = {"devices": device_rules(privileged)}
+    return {"devices": device_rules(privileged), **resource_limits(limits)}
+
+
+def resource_limits(limits: Resources) -> dict[str, Any]:
+    """`linux.resources` with what is limited."""
+    resources: dict[str, Any] = {}
     memory = _present(limit=limits.memory, reservation=limits.memory_reservation, swap=_swap(limits))
     if limits.oom_kill_disable:
         memory["disableOOMKiller"] = True
@@ -218,7 +228,7 @@ def _resources(limits: Resources, privileged: bool) -> dict[str, Any]:
         resources["memory"] = memory
     if cpu:
         resources["cpu"] = cpu
-    if limits.pids_limit > 0:
+    if limits.pids_limit:
         resources["pids"] = {"limit": limits.pids_limit}
     if limits.blkio_weight:
         resources["blockIO"] = {"weight": limits.blkio_weight}

@@ -6,6 +6,7 @@ import os
 import socket
 import struct
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any
@@ -14,8 +15,9 @@ from barque.shim import packets
 from barque.shim.exit_file import read_exit_file
 from barque.shim.protocol import SOCKET_NAME, ClientAttach
 from barque.spi.errors import NotFound, PermissionDenied, Unavailable, from_wire
+from barque.spi.runtime import BlockIo, HugepageUsage, RuntimeStats
 
-__all__ = ["ShimClient", "read_event", "read_exit_file"]
+__all__ = ["ShimClient", "read_event", "read_exit_file", "tell_recorded"]
 
 _SLOW = 60.0
 """Seconds for what the runtime has to do something for."""
@@ -34,6 +36,12 @@ def read_event(control: socket.socket) -> dict[str, Any] | None:
     event, fds = received
     packets.close_all(fds)
     return event
+
+
+def tell_recorded(control: socket.socket) -> None:
+    """Say on an event channel that the exit is recorded; nobody waits for the shim's answer."""
+    with suppress(OSError):  # it has ended
+        packets.send(control, {"op": "release"})
 
 
 class ShimClient:
@@ -107,6 +115,26 @@ class ShimClient:
         """Send a signal to init, or to every process of the container."""
         self._ask({"op": "kill", "signal": signal, "all": all}, timeout=_SLOW)
 
+    def pause(self) -> None:
+        """Freeze every process of the container."""
+        self._ask({"op": "pause"}, timeout=_SLOW)
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+        self._ask({"op": "resume"}, timeout=_SLOW)
+
+    def update(self, resources: Mapping[str, Any]) -> None:
+        """Change limits: OCI `linux.resources` with only what is to change."""
+        self._ask({"op": "update", "resources": resources}, timeout=_SLOW)
+
+    def stats(self) -> RuntimeStats:
+        """What the container uses."""
+        return _stats(self._ask({"op": "stats"}, timeout=_SLOW)["stats"])
+
+    def processes(self) -> tuple[int, ...]:
+        """The pids of its processes, in the shim's pid namespace."""
+        return tuple(self._ask({"op": "processes"}, timeout=_SLOW)["pids"])
+
     def exec_state(self, exec_id: str) -> dict[str, Any]:
         """`{"pid", "running", "code"}`."""
         return self._ask({"op": "exec-state", "exec": exec_id})
@@ -137,6 +165,14 @@ class ShimClient:
         if "error" in reply:
             raise from_wire(reply["error"])
         return reply
+
+
+def _stats(document: Mapping[str, Any]) -> RuntimeStats:
+    fields = dict(document)
+    fields["cpu_per_cpu"] = tuple(document["cpu_per_cpu"])
+    fields["block_io"] = tuple(BlockIo(**one) for one in document["block_io"])
+    fields["hugepages"] = {size: HugepageUsage(**one) for size, one in document["hugepages"].items()}
+    return RuntimeStats(**fields)
 
 
 def _connect(sock: socket.socket, state: str) -> None:

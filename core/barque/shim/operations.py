@@ -33,6 +33,11 @@ class Operations:
             "exec-state": self._exec_state,
             "resize": self._resize,
             "kill": self._kill,
+            "pause": self._pause,
+            "resume": self._resume,
+            "update": self._update,
+            "stats": self._stats,
+            "processes": self._processes,
             "release": self._release,
         }
 
@@ -83,6 +88,29 @@ class Operations:
     def _kill(self, _connection: Connection, request: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
         self._service.kill(_number(request, "signal", _MAX_SIGNAL), bool(request.get("all")))
         return {}
+
+    def _pause(self, _connection: Connection, _request: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
+        self._service.runtime().pause()
+        return {}
+
+    def _resume(self, _connection: Connection, _request: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
+        self._service.runtime().resume()
+        return {}
+
+    def _update(self, _connection: Connection, request: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
+        resources = request.get("resources")
+        if not isinstance(resources, dict):
+            raise InvalidArgument("resources must be an object")
+        self._service.runtime().update(resources)
+        return {}
+
+    def _stats(self, _connection: Connection, _request: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
+        return {"stats": self._service.runtime().stats()}
+
+    def _processes(
+        self, _connection: Connection, _request: dict[str, Any], _fds: list[int]
+    ) -> dict[str, Any]:
+        return {"pids": self._service.runtime().processes()}
 
     def _release(self, _connection: Connection, _request: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
         if not self._service.has_ended:

@@ -18,7 +18,7 @@ Shim, on `control` (made by the daemon, kept open as the shim's event channel; i
     <- {"event": "started", "pid": P, "starttime": T}            the program runs (execve has succeeded)
     <- {"event": "failed", "error": {...}}                       nothing runs, nothing is left; the shim exits,
                                                                  and no client has got a byte: the daemon answers them
-    <- {"event": "exit", "code": C, "time_ns": N, "oom": bool}   output is drained, log closed, `exit.json` durable
+    <- {"event": "exit", "code": C, "time_ns": N, "oom": bool}   output is drained, log closed, `exit.json` written
     <- {"event": "exec-exit", "exec": ID, "code": C}             before the exec's client is closed
     <- {"event": "detach"} or {"event": "detach", "exec": ID}    a client typed the detach keys
     <- {"event": "oom"}                                          the kernel killed for memory; at the latest before `exit`
@@ -41,14 +41,18 @@ An ATTACH is `"stdin": b, "stdout": b, "stderr": b, "detach_keys": "ctrl-p,ctrl-
     {"op": "kill", "signal": N, "all": b}                    -> {"ok"}
     {"op": "exec-state", "exec": ID}                         -> {"ok", "pid", "running", "code"}
     {"op": "release"}                                        -> {"ok"}; the daemon has recorded the exit
-    {"op": "stats"}                                          reserved
+    {"op": "pause"}                                          -> {"ok"} when every process is frozen
+    {"op": "resume"}                                         -> {"ok"}
+    {"op": "update", "resources": {...}}                     -> {"ok"}; OCI linux.resources with only what changes
+    {"op": "stats"}                                          -> {"ok", "stats": RuntimeStats as JSON}
+    {"op": "processes"}                                      -> {"ok", "pids": [P ...]}, as the shim sees them
 
-When init has ended the shim drains the output, closes the log, writes `<state>/exit.json` (fsync, rename, fsync of the
-directory), sends `exit`, closes the clients as they have got everything, and only then, since nobody should wait for it,
-deletes the container in the runtime; its root's mounts end with its last process. The answer to `release` comes when that is done; from then on
-`shim.sock` is free and the same container can be launched again. The shim ends when it is released and its clients are
-gone; without a daemon, or 10 s after the exit, it needs no release: the file is enough. What went wrong inside a
-shim (a driver's defect, a failed delete) is written to `<state>/shim.log`.
+When init has ended the shim drains the output, closes the log, writes `<state>/exit.json` (to be made durable at the
+end if no daemon says `release`), sends `exit`, closes the clients as they have got everything, and only then, since
+nobody should wait for it, deletes the container in the runtime; its root's mounts end with its last process. The answer
+to `release` comes when that is done; from then on `shim.sock` is free and the same container can be launched again. The
+shim ends when it is released and its clients are gone; without a daemon, or 10 s after the exit, it needs no release:
+the file is enough. What went wrong inside a shim (a driver's defect, a failed delete) is written to `<state>/shim.log`.
 
 Framing to a client without a terminal is Docker's: 8 bytes (stream, 0, 0, 0, length big-endian), then the data.
 """

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
+from barque.shim import packets
 from barque.shim.mounts import enter_namespace
 from barque.shim.stdio import set_window_size
 from barque.shim.worker import Answer, Worker
+from barque.spi import errors
 from barque.spi.errors import BarqueError
-from barque.spi.runtime import RuntimeExec, RuntimeHooks, Stdio
+from barque.spi.runtime import RuntimeCapability, RuntimeExec, RuntimeHooks, Stdio
 
 __all__ = ["RuntimeCalls"]
 
@@ -51,20 +54,38 @@ class RuntimeCalls:
     def kill(self, signal: int, all: bool) -> None:
         """`runtime_kill`."""
 
-        def task() -> Answer:
-            self._runtime.runtime_kill(self._id, self._root, signal, all)
-            return b"", []
-
-        self._call(task)
+        self._do(lambda: self._runtime.runtime_kill(self._id, self._root, signal, all))
 
     def delete(self) -> None:
         """`runtime_delete`, with every process that is left."""
+        self._do(lambda: self._runtime.runtime_delete(self._id, self._root, True))
 
-        def task() -> Answer:
-            self._runtime.runtime_delete(self._id, self._root, True)
-            return b"", []
+    def pause(self) -> None:
+        """`runtime_pause`."""
+        self._require(RuntimeCapability.PAUSE)
+        self._do(lambda: self._runtime.runtime_pause(self._id, self._root))
 
-        self._call(task)
+    def resume(self) -> None:
+        """`runtime_resume`."""
+        self._require(RuntimeCapability.PAUSE)
+        self._do(lambda: self._runtime.runtime_resume(self._id, self._root))
+
+    def update(self, resources: Mapping[str, Any]) -> None:
+        """`runtime_update`."""
+        self._require(RuntimeCapability.UPDATE)
+        self._do(lambda: self._runtime.runtime_update(self._id, self._root, resources))
+
+    def stats(self) -> dict[str, Any]:
+        """`runtime_stats`, as JSON has it."""
+        self._require(RuntimeCapability.STATS)
+        answer: dict[str, Any] = self._ask(lambda: asdict(self._runtime.runtime_stats(self._id, self._root)))
+        return answer
+
+    def processes(self) -> list[int]:
+        """`runtime_processes`."""
+        self._require(RuntimeCapability.STATS)
+        pids: list[int] = self._ask(lambda: self._runtime.runtime_processes(self._id, self._root))
+        return pids
 
     def delete_here(self) -> None:
         """`runtime_delete` in this process, cheaper than in a worker: for a shim that has nothing to do any more but to
@@ -77,6 +98,28 @@ class RuntimeCalls:
             raise
         except Exception as error:  # noqa: BLE001 - a driver's defect is written down, and the shim ends as it should
             self._report(error)
+
+    def _require(self, capability: str) -> None:
+        if capability not in getattr(self._runtime, "capabilities", ()):
+            raise errors.NotImplemented(
+                f"this container's runtime driver cannot {capability}",
+                hint="choose another runtime in the profile",
+            )
+
+    def _do(self, action: Callable[[], None]) -> None:
+        def task() -> Answer:
+            action()
+            return b"", []
+
+        self._call(task)
+
+    def _ask(self, question: Callable[[], Any]) -> Any:
+        """What a hook answers; it travels as JSON."""
+
+        def task() -> Answer:
+            return packets.encode({"answer": question()}), []
+
+        return packets.decode(self._call(task)[0])["answer"]
 
     def _call(self, task: Callable[[], Answer]) -> Answer:
         def isolated() -> Answer:

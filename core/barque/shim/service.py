@@ -140,6 +140,11 @@ class Service:
         self._require_running()
         self._runtime.kill(number, all)
 
+    def runtime(self) -> RuntimeCalls:
+        """The container's runtime. Raises Conflict when the container has ended."""
+        self._require_running()
+        return self._runtime
+
     def release(self) -> None:
         """A daemon has recorded the exit: free the socket's name, and end when the clients have their output."""
         self.server.stop()

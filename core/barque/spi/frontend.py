@@ -15,6 +15,7 @@ from barque.spi.common import Platform, Probe, ProgressSink
 from barque.spi.image import Credentials
 from barque.spi.log import LogEntry
 from barque.spi.network import Endpoint, NetworkSpec, PortBinding
+from barque.spi.runtime import RuntimeStats
 
 __all__ = [
     "AttachRequest",
@@ -23,6 +24,7 @@ __all__ = [
     "Container",
     "ContainerConfig",
     "ContainerState",
+    "ContainerUse",
     "Engine",
     "EngineInfo",
     "Event",
@@ -32,9 +34,11 @@ __all__ = [
     "ExitStatus",
     "FrontendHooks",
     "Image",
+    "InterfaceUse",
     "Listener",
     "LogsRequest",
     "Network",
+    "ProcessTable",
     "Removed",
     "Resources",
     "Ulimit",
@@ -156,7 +160,7 @@ class ExitStatus:
 
 @dataclass(frozen=True, slots=True)
 class ContainerState:
-    """`status`: created, running, exited, removing, dead. Times in ns since the epoch, 0: never."""
+    """`status`: created, running, paused, exited, removing, dead. Times in ns since the epoch, 0: never."""
 
     status: str
     pid: int = 0
@@ -253,6 +257,37 @@ class Network:
     driver: str
     created_ns: int
     endpoints: Mapping[str, Endpoint]
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceUse:
+    """Counters of one network interface of a container: bytes, packets, errors, and packets dropped, in and out."""
+
+    name: str
+    received_bytes: int
+    received_packets: int
+    received_errors: int
+    received_dropped: int
+    sent_bytes: int
+    sent_packets: int
+    sent_errors: int
+    sent_dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerUse:
+    """What a container uses: of its cgroup, and of its network namespace."""
+
+    stats: RuntimeStats
+    interfaces: tuple[InterfaceUse, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessTable:
+    """Column titles, and a row a process."""
+
+    titles: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,6 +401,21 @@ class Engine(Protocol):
 
     def container_kill(self, ref: str, signal: str) -> None:
         """`signal` is a name or number. Conflict when it does not run."""
+
+    def container_pause(self, ref: str) -> None:
+        """Conflict when it does not run, or is paused already."""
+
+    def container_unpause(self, ref: str) -> None:
+        """Conflict when it is not paused. A signal also ends a pause."""
+
+    def container_update(self, ref: str, resources: Resources) -> None:
+        """Replace its limits, at once when it runs. Errors as `RuntimeHooks.runtime_update`."""
+
+    def container_stats(self, ref: str) -> ContainerUse:
+        """What it uses now. Conflict when it does not run."""
+
+    def container_top(self, ref: str, options: str) -> ProcessTable:
+        """Its processes as the host's ps(1) prints them with `options` ("": -ef). Conflict when it does not run."""
 
     def container_wait(self, ref: str, condition: str) -> Waiter:
         """`condition`: not-running, next-exit, removed."""

@@ -32,7 +32,7 @@ def containers(call: Call) -> Response:
     everything = call.engine.container_list()
     shown = _between(everything, filters)
     if not (call.query_flag("all") or limit > 0 or "status" in filters):
-        shown = tuple(one for one in shown if one.state.status == "running")
+        shown = tuple(one for one in shown if one.state.status in ("running", "paused"))
     for keep in _tests(call.engine, filters):
         shown = tuple(one for one in shown if keep(one))
     if limit > 0:

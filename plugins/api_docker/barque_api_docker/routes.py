@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from barque_api_docker import (
+    container_control,
     container_list,
     container_streams,
     containers,
@@ -32,6 +33,11 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/containers/{id}/stop", containers.stop),
     ("POST", "/containers/{id}/restart", containers.restart),
     ("POST", "/containers/{id}/kill", containers.kill),
+    ("POST", "/containers/{id}/pause", container_control.pause),
+    ("POST", "/containers/{id}/unpause", container_control.unpause),
+    ("POST", "/containers/{id}/update", container_control.update),
+    ("GET", "/containers/{id}/top", container_control.top),
+    ("GET", "/containers/{id}/stats", container_control.stats),
     ("POST", "/containers/{id}/resize", containers.resize),
     ("POST", "/containers/{id}/wait", container_streams.wait),
     ("POST", "/containers/{id}/attach", container_streams.attach),
@@ -56,8 +62,8 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
 
 _UNIMPLEMENTED = {
     "GET": """
-        /containers/{id}/top /containers/{id}/changes /containers/{id}/export /containers/{id}/stats
-        /containers/{id}/attach/ws /containers/{id}/archive /images/search /images/get /images/{name*}/get /system/df
+        /containers/{id}/changes /containers/{id}/export /containers/{id}/attach/ws
+        /containers/{id}/archive /images/search /images/get /images/{name*}/get /system/df
         /volumes /plugins /plugins/privileges /nodes /nodes/{id} /swarm /swarm/unlockkey /services /services/{id}
         /services/{id}/logs /tasks /tasks/{id} /tasks/{id}/logs /secrets /secrets/{id} /configs /configs/{id}
         /distribution/{name*}/json
@@ -65,7 +71,7 @@ _UNIMPLEMENTED = {
     "HEAD": "/containers/{id}/archive",
     "PUT": "/containers/{id}/archive /volumes/{name}",
     "POST": """
-        /containers/{id}/update /containers/{id}/rename /containers/{id}/pause /containers/{id}/unpause /containers/prune
+        /containers/{id}/rename /containers/prune
         /build /build/prune /images/{name*}/push /images/prune /auth /commit /volumes/create /volumes/prune
         /networks/create /networks/{id}/connect /networks/{id}/disconnect /networks/prune /plugins/pull /plugins/create
         /plugins/{name*}/enable /plugins/{name*}/disable /plugins/{name*}/upgrade /plugins/{name*}/push

@@ -53,14 +53,14 @@ def info(call: Call) -> Response:
     """`GET /info`."""
     engine = call.engine.info()
     states = [container.state.status for container in call.engine.container_list()]
-    running = states.count("running")
+    running, paused = states.count("running"), states.count("paused")
     return json_response(
         {
             "ID": engine.id,
             "Containers": len(states),
             "ContainersRunning": running,
-            "ContainersPaused": 0,
-            "ContainersStopped": len(states) - running,
+            "ContainersPaused": paused,
+            "ContainersStopped": len(states) - running - paused,
             "Images": len(call.engine.image_list()),
             "Driver": engine.storage_driver,
             "DriverStatus": [["Profile", engine.profile]],

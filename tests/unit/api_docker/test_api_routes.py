@@ -35,8 +35,8 @@ def test_swagger_is_covered_exactly_once():
 
 
 def test_unimplemented_operations_say_so(api):
-    assert api.message("POST", "/v1.51/containers/x/pause", status=501) == (
-        "barque does not implement POST /containers/x/pause yet"
+    assert api.message("POST", "/v1.51/containers/x/rename", status=501) == (
+        "barque does not implement POST /containers/x/rename yet"
     )
     assert "/images/a/b:c/push" in api.message("POST", "/images/a/b:c/push", status=501)
 

@@ -14,7 +14,7 @@ from barque_api_docker.fields import Fields
 from barque_api_docker.translate import mounts, ports, refused
 from barque_api_docker.translate.security import security_options
 
-__all__ = ["container_config"]
+__all__ = ["container_config", "read_resources"]
 
 _MAC = re.compile(r"[0-9a-fA-F]{2}(?:[:-][0-9a-fA-F]{2}){5}")
 
@@ -67,7 +67,7 @@ def container_config(engine: Engine, body: Fields, platform: Platform | None) ->
         group_add=host.texts("GroupAdd") or (),
         oom_score_adj=_oom_score(host),
         cgroup_parent=host.text("CgroupParent"),
-        resources=_resources(host),
+        resources=read_resources(host),
         ulimits=_ulimits(host),
         sysctls=host.table("Sysctls"),
         extra_hosts=host.texts("ExtraHosts") or (),
@@ -181,7 +181,8 @@ def _not_negative(host: Fields, name: str) -> int:
     return value
 
 
-def _resources(host: Fields) -> Resources:
+def read_resources(host: Fields) -> Resources:
+    """The limits in a HostConfig, or in the body of an update. Errors: InvalidArgument."""
     memory = _not_negative(host, "Memory")
     resources = Resources(
         memory=memory,

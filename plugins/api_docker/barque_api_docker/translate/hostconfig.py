@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from barque.spi.frontend import Container
+from barque.spi.frontend import Container, Resources
 
 __all__ = ["host_config", "network_mode"]
 
@@ -90,6 +90,7 @@ def host_config(container: Container) -> dict[str, Any]:
     document["LogConfig"] = {"Type": container.log_driver, "Config": dict(config.log_options)}
     document["Runtime"] = container.runtime
     document["ShmSize"] = config.shm_size or _SHM_SIZE
+    document.update(_limits(config.resources))  # as they are now: an update may have changed them
     document["MemorySwap"] = config.resources.memory_swap or 2 * config.resources.memory
     if document["MemorySwappiness"] == -1:
         document["MemorySwappiness"] = None
@@ -100,6 +101,22 @@ def host_config(container: Container) -> dict[str, Any]:
     if config.readonly_paths is not None:
         document["ReadonlyPaths"] = list(config.readonly_paths)
     return document
+
+
+def _limits(resources: Resources) -> dict[str, Any]:
+    limits = {
+        "Memory": resources.memory,
+        "MemoryReservation": resources.memory_reservation,
+        "NanoCpus": resources.nano_cpus,
+        "CpuShares": resources.cpu_shares,
+        "CpuPeriod": resources.cpu_period,
+        "CpuQuota": resources.cpu_quota,
+        "CpusetCpus": resources.cpuset_cpus,
+        "CpusetMems": resources.cpuset_mems,
+        "PidsLimit": resources.pids_limit or None,
+        "BlkioWeight": resources.blkio_weight,
+    }
+    return {name: value for name, value in limits.items() if value}
 
 
 def network_mode(container: Container) -> str:

@@ -47,8 +47,8 @@ def inspect_document(container: Container) -> dict[str, Any]:
 def _state(state: ContainerState) -> dict[str, Any]:
     return {
         "Status": state.status,
-        "Running": state.status == "running",
-        "Paused": False,
+        "Running": state.status in ("running", "paused"),
+        "Paused": state.status == "paused",
         "Restarting": False,
         "OOMKilled": state.oom_killed,
         "Dead": state.status == "dead",

@@ -89,7 +89,7 @@ def _host_ip(port: PortBinding) -> str:
 
 def port_map(container: Container) -> dict[str, list[dict[str, str]] | None]:
     """`NetworkSettings.Ports` of inspect."""
-    if container.state.status != "running":
+    if container.state.status not in ("running", "paused"):
         return {}
     ports: dict[str, list[dict[str, str]] | None] = dict.fromkeys(container.config.exposed_ports)
     for port in _published(container):
@@ -100,7 +100,7 @@ def port_map(container: Container) -> dict[str, list[dict[str, str]] | None]:
 
 def port_summary(container: Container) -> list[Mapping[str, Any]]:
     """`Ports` of `docker ps`."""
-    if container.state.status != "running":
+    if container.state.status not in ("running", "paused"):
         return []
     published: list[Mapping[str, Any]] = [
         {

@@ -41,8 +41,9 @@ def _command(container: Container) -> str:
 def status_text(container: Container) -> str:
     """`Up 3 seconds`, `Exited (0) 2 minutes ago`, `Created` …"""
     state = container.state
-    if state.status == "running":
-        return f"Up {age(state.started_ns)}"
+    if state.status in ("running", "paused"):
+        paused = " (Paused)" if state.status == "paused" else ""
+        return f"Up {age(state.started_ns)}{paused}"
     if state.status == "removing":
         return "Removal In Progress"
     if state.status == "dead":

@@ -1,0 +1,130 @@
+"""Pause, resume, limits and use of containers that run."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from dataclasses import replace
+
+from barque.engine.core import Core
+from barque.engine.records import ContainerRecord
+from barque.oci.spec import resource_limits
+from barque.shim.client import ShimClient
+from barque.spi.errors import Conflict, FailedPrecondition, InvalidArgument
+from barque.spi.frontend import ContainerUse, InterfaceUse, ProcessTable, Resources
+
+__all__ = ["Controller"]
+
+_PS_SECONDS = 10
+# Options of ps(1) only choose and format; a word that is none of them could name a file or another user's processes.
+_PS_WORD = re.compile(r"-?[A-Za-z][A-Za-z0-9,=:._-]*")
+
+
+class Controller:
+    """Every method raises Conflict when the container does not run."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def pause(self, record: ContainerRecord) -> None:
+        """See `Engine.container_pause`."""
+        with record.lock:
+            self._require_running(record)
+            if record.stored.state.status == "paused":
+                raise Conflict(f"container {record.id} is already paused")
+            with self._shim(record) as shim:
+                shim.pause()
+            self._set_status(record, "paused")
+        self._core.publish(record.stored, "pause")
+
+    def resume(self, record: ContainerRecord) -> None:
+        """See `Engine.container_unpause`."""
+        with record.lock:
+            if record.stored.state.status != "paused":
+                raise Conflict(f"container {record.id} is not paused")
+            with self._shim(record) as shim:
+                shim.resume()
+            self._set_status(record, "running")
+        self._core.publish(record.stored, "unpause")
+
+    def update(self, record: ContainerRecord, resources: Resources) -> None:
+        """See `Engine.container_update`. A container that does not run gets the limits with its next start."""
+        with record.lock:
+            if record.running:
+                with self._shim(record) as shim:
+                    shim.update(resource_limits(resources))
+            config = replace(record.stored.config, resources=resources)
+            record.change(self._core.database, config=config)
+        self._core.publish(record.stored, "update")
+
+    def use(self, record: ContainerRecord) -> ContainerUse:
+        """See `Engine.container_stats`."""
+        self._require_running(record)
+        with self._shim(record) as shim:
+            stats = shim.stats()
+        return ContainerUse(stats, interfaces(record.stored.state.pid))
+
+    def processes(self, record: ContainerRecord, options: str) -> ProcessTable:
+        """See `Engine.container_top`."""
+        self._require_running(record)
+        with self._shim(record) as shim:
+            pids = frozenset(map(str, shim.processes()))
+        return process_table(options or "-ef", pids)
+
+    def _require_running(self, record: ContainerRecord) -> None:
+        if not record.running:
+            raise Conflict(f"container {record.id} is not running")
+
+    def _set_status(self, record: ContainerRecord, status: str) -> None:
+        record.change(self._core.database, state=replace(record.stored.state, status=status))
+
+    def _shim(self, record: ContainerRecord) -> ShimClient:
+        return ShimClient.connect(os.fspath(self._core.layout.container(record.id)))
+
+
+def interfaces(pid: int) -> tuple[InterfaceUse, ...]:
+    """The counters in process `pid`'s network namespace (proc_pid_net(5), `dev`), less the loopback's."""
+    try:
+        with open(f"/proc/{pid}/net/dev") as file:
+            lines = file.readlines()[2:]
+    except OSError:
+        return ()  # it has ended
+    found = []
+    for line in lines:
+        name, _, counters = line.partition(":")
+        values = [int(word) for word in counters.split()]
+        if name.strip() != "lo":
+            received, sent = values[:4], values[8:12]
+            found.append(InterfaceUse(name.strip(), *received, *sent))
+    return tuple(found)
+
+
+def process_table(options: str, pids: frozenset[str]) -> ProcessTable:
+    """What ps(1) of the host says of `pids`. Errors: InvalidArgument for options it may not have, or refuses."""
+    words = options.split()
+    for word in words:
+        if not _PS_WORD.fullmatch(word):
+            raise InvalidArgument(
+                f"ps_args: {word!r} is no option of ps that formats",
+                hint="for example: -ef, aux, -o pid,comm",
+            )
+    try:
+        done = subprocess.run(
+            ["ps", *words], capture_output=True, text=True, timeout=_PS_SECONDS, check=False
+        )
+    except FileNotFoundError:
+        raise FailedPrecondition("the host has no ps", hint="install the package procps") from None
+    lines = done.stdout.splitlines()
+    if done.returncode or not lines:
+        raise InvalidArgument(f"error running ps: {done.stderr.strip() or 'it printed nothing'}")
+    titles = tuple(lines[0].split())
+    if "PID" not in titles:
+        raise InvalidArgument(
+            "Couldn't find PID field in ps output", hint="let ps print the pid: -o pid,comm"
+        )
+    column = titles.index("PID")
+    rows = (line.split(None, len(titles) - 1) for line in lines[1:])
+    return ProcessTable(
+        titles, tuple(tuple(row) for row in rows if len(row) > column and row[column] in pids)
+    )
