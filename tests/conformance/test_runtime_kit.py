@@ -6,12 +6,16 @@ import pytest
 
 from barque.testing import need
 from barque.testing.runtime import RuntimeConformance
+from barque_runtime_native.plugin import NativeRuntime
+from barque_runtime_runc.deviations import DEVIATIONS
 from barque_runtime_runc.plugin import RuncRuntime
 
 pytestmark = pytest.mark.root
 
 
 class TestRunc(RuntimeConformance):
+    excused = DEVIATIONS["runc"]
+
     @pytest.fixture
     def driver(self):
         return RuncRuntime("runc", RuncRuntime.Config(path=need.tool("runc")))
@@ -26,10 +30,7 @@ class TestCrun(RuntimeConformance):
 class TestNative(RuntimeConformance):
     @pytest.fixture
     def driver(self):
-        plugin = pytest.importorskip(
-            "barque_runtime_native.plugin", reason="the native runtime is not there yet"
-        )
-        return plugin.NativeRuntime("native", plugin.NativeRuntime.Config())
+        return NativeRuntime("native", NativeRuntime.Config())
 
 
 def test_a_test_of_the_kit_cannot_be_replaced():

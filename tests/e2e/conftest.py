@@ -11,6 +11,8 @@ from registry_image import IMAGE, REGISTRY, busybox_archive
 from barque.testing import need
 from barque.testing.daemon import Daemon, Lab
 
+pytest.register_assert_rewrite("peers_docker_cases")
+
 
 @pytest.fixture(scope="session")
 def lab():

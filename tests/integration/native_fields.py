@@ -44,6 +44,7 @@ WORDS: dict[str, list[str]] = {
 }
 
 _shown: dict[str, list[str]] = {}
+_verdicts: dict[str, str] = {}
 
 
 def shows(*keys: str) -> Callable[[Function], Function]:
@@ -57,13 +58,16 @@ def shows(*keys: str) -> Callable[[Function], Function]:
     return note
 
 
-def shows_each(cases: Mapping[str, object] | Iterable[str]) -> Callable[[Function], Function]:
+def shows_each(
+    cases: Mapping[str, object] | Iterable[str], verdict: str = "honoured"
+) -> Callable[[Function], Function]:
     """The same for a test that runs once for each key; it gets `key`, and with a mapping the `case` that goes with it."""
 
     def note(function: Function) -> Function:
         keys = list(cases)
         for key in keys:
             _shown.setdefault(key, []).append(f"{_node(function)}[{key}]")
+            _verdicts[key] = verdict
         if isinstance(cases, Mapping):
             values = [pytest.param(key, case, id=key) for key, case in cases.items()]
             return pytest.mark.parametrize(("key", "case"), values)(function)
@@ -79,6 +83,11 @@ def _node(function: Callable[..., Any]) -> str:
 def shown() -> dict[str, list[str]]:
     """Key -> the tests that show it, of all modules imported so far."""
     return _shown
+
+
+def verdict_of(key: str) -> str:
+    """What the tests of `key` show of it in a word or two."""
+    return _verdicts.get(key, "honoured")
 
 
 def keys() -> list[str]:

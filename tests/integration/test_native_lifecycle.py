@@ -390,7 +390,7 @@ def test_hook_that_fails_ends_the_container(box, kind):
     config["hooks"] = {kind: [{"path": "/bin/sh", "args": ["sh", "-c", "echo the reason >&2; exit 3"]}]}
     result = box.run(config)
     assert result.returncode == 1
-    assert f"{kind} hook /bin/sh ended with 3: the reason" in result.stderr
+    assert f"{kind} hook #0 /bin/sh: exit status 3, stdout: , stderr: the reason" in result.stderr
     assert not (box.root / "box").exists()
 
 

@@ -59,7 +59,7 @@ def make_checkout(checkout: Path, image: Path, python: str, arguments: Sequence[
         checkout,
         tree,
         symlinks=True,
-        ignore=lambda folder, names: [each for each in names if _left_out(each)],
+        ignore=lambda _, names: [each for each in names if _left_out(each)],
     )
     (tree / ".venv").mkdir()
     (tree / ARGUMENTS).write_text(json.dumps(list(arguments)))
@@ -72,4 +72,4 @@ def make_checkout(checkout: Path, image: Path, python: str, arguments: Sequence[
 
 
 def _left_out(name: str) -> bool:
-    return (name.startswith(".") and name != ".ci") or name in ("dist", "build")
+    return (name.startswith(".") and name not in (".ci", ".hypothesis")) or name in ("dist", "build")

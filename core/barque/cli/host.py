@@ -30,7 +30,10 @@ def default_socket(environ: Mapping[str, str]) -> str:
     uid = os.geteuid()
     if uid == 0:
         return "/run/barque/barque.sock"
-    return os.path.join(environ.get("XDG_RUNTIME_DIR") or f"/run/user/{uid}", "barque/barque.sock")
+    given, usual = environ.get("XDG_RUNTIME_DIR"), f"/run/user/{uid}"
+    if given or os.path.isdir(usual):
+        return os.path.join(given or usual, "barque/barque.sock")
+    return f"/tmp/barque-{uid}/barque.sock"
 
 
 def choose(flag: str, environ: Mapping[str, str]) -> Address:

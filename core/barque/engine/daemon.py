@@ -27,6 +27,7 @@ from barque.engine.layout import Layout
 from barque.engine.monitor import Monitor
 from barque.engine.networks import NetworkService
 from barque.engine.pulling import Puller
+from barque.engine.rootless.entering import Keeper, enter
 from barque.engine.sandboxes import SandboxPool
 from barque.profiles.loading import load_profile
 from barque.shim.launching import Launcher
@@ -76,7 +77,9 @@ def _options(arguments: list[str]) -> argparse.Namespace:
         "--host", "-H", action="append", metavar="unix:///PATH", help="where to listen; may be repeated"
     )
     parser.add_argument(
-        "--profile", default=os.environ.get("BARQUE_PROFILE", "default"), help="name or file of a profile"
+        "--profile",
+        default=os.environ.get("BARQUE_PROFILE") or ("default" if os.geteuid() == 0 else "rootless"),
+        help="name or file of a profile (default: default for root, rootless for others)",
     )
     parser.add_argument("--debug", action="store_true", help="log more")
     parser.add_argument("--version", action="version", version=f"barqued {barque.__version__}")
@@ -87,12 +90,20 @@ def _default_places() -> tuple[Path, Path]:
     if os.geteuid() == 0:
         return Path("/var/lib/barque"), Path("/run/barque")
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    run = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/barque-{os.geteuid()}")
-    return data / "barque", run / "barque"
+    return data / "barque", _user_run_dir()
 
 
-def build_engine(root: Path, run: Path, profile_name: str) -> BarqueEngine:
-    """An engine on this data root; the caller holds the root's lock. Errors: BarqueError."""
+def _user_run_dir() -> Path:
+    """As `barque.cli.host.default_socket` has it."""
+    given, usual = os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{os.geteuid()}"
+    if given or os.path.isdir(usual):
+        return Path(given or usual, "barque")
+    return Path(f"/tmp/barque-{os.geteuid()}")
+
+
+def build_engine(root: Path, run: Path, profile_name: str, keeper: Keeper | None = None) -> BarqueEngine:
+    """An engine on this data root; the caller holds the root's lock, and has gone into the namespaces of `keeper`, if
+    the profile is rootless. Errors: BarqueError."""
     profile = load_profile(profile_name)
     layout = Layout(root.absolute(), run.absolute())
     layout.make()
@@ -107,7 +118,7 @@ def build_engine(root: Path, run: Path, profile_name: str) -> BarqueEngine:
     images = ImageService(drivers, database, content, events)
     core = Core(
         layout=layout,
-        host=Host.look(),
+        host=Host.look(rootless=keeper is not None, warnings=keeper.warnings if keeper else ()),
         drivers=drivers,
         database=database,
         content=content,
@@ -130,10 +141,11 @@ def _serve(options: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     hosts = options.host or [f"unix://{options.run_dir}/barque.sock"]
+    keeper = _privileged(options)
     options.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     options.run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
     with _locked(options.root), contextlib.ExitStack() as closing:
-        engine = build_engine(options.root, options.run_dir, options.profile)
+        engine = build_engine(options.root, options.run_dir, options.profile, keeper)
         closing.callback(engine.close)
         listeners = tuple(_listen(host, closing) for host in hosts)
         for frontend in engine.frontends():
@@ -146,6 +158,24 @@ def _serve(options: argparse.Namespace) -> int:
         stop.wait()
         _log.info("stopping; containers go on")
     return 0
+
+
+def _privileged(options: argparse.Namespace) -> Keeper | None:
+    """Make sure that this process is root, in namespaces of its user where the profile is rootless.
+
+    Before any thread is started: a user namespace is entered with one. Errors: FailedPrecondition, BarqueError.
+    """
+    settings = load_profile(options.profile).rootless
+    if settings is None:
+        if os.geteuid() != 0:
+            raise FailedPrecondition(
+                f"profile {options.profile} needs root", hint="run barqued as root, or with --profile rootless"
+            )
+        return None
+    keeper = enter(options.run_dir, settings)
+    for warning in keeper.warnings:
+        _log.warning("%s", warning)
+    return keeper
 
 
 @contextlib.contextmanager

@@ -8,33 +8,57 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from barque.engine.processes import boot_id
+from barque.engine.rootless.cgroups import NO_LIMITS, delegated_parent
 from barque.oci.capabilities import bounding_set
 
 __all__ = ["CGROUP_PARENT", "Host", "remove_cgroup_parent"]
 
+_MOST_GIDS = 1 << 31  # net.ipv4.ping_group_range takes no more
 CGROUP_PARENT = "/barque"
 """Where containers' cgroups are made, in every hierarchy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """`cgroup_v2`: nothing but the unified hierarchy. `bounding`: capabilities the daemon may give."""
+    """`cgroup_v2`: nothing but the unified hierarchy. `bounding`: capabilities the daemon may give. `rootless`: it is
+    root in its user's namespaces only. `cgroup_parent`: where containers' cgroups are made, empty where there can be
+    none. `last_gid`: the groups from 0 to this one exist. `warnings`: what is lacking, for `info`."""
 
     cgroup_v2: bool
     bounding: frozenset[str]
     boot_id: str
+    rootless: bool = False
+    cgroup_parent: str = CGROUP_PARENT
+    last_gid: int = _MOST_GIDS - 1
+    warnings: tuple[str, ...] = ()
 
     @classmethod
-    def look(cls) -> Host:
-        """Read them."""
+    def look(cls, *, rootless: bool = False, warnings: tuple[str, ...] = ()) -> Host:
+        """Read them; what only the caller knows is given."""
         unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
         status = Path("/proc/self/status").read_text()
-        return cls(unified, bounding_set(status), boot_id())
+        parent = delegated_parent() if rootless else CGROUP_PARENT
+        warnings = warnings if parent else (*warnings, NO_LIMITS)
+        return cls(unified, bounding_set(status), boot_id(), rootless, parent, _last_gid(), warnings)
+
+    def cgroups_path(self, parent: str, id: str) -> str:
+        """The cgroup of a container, below `parent` if its configuration names one; empty for none."""
+        chosen = parent or self.cgroup_parent
+        return f"/{chosen.strip('/')}/{id}" if chosen else ""
 
     @property
     def cgroup_version(self) -> str:
         """1 (also hybrid) or 2, as Docker says it."""
         return "2" if self.cgroup_v2 else "1"
+
+
+def _last_gid() -> int:
+    """The end of the range of mapped groups that begins with 0 (user_namespaces(7))."""
+    lines = [line.split() for line in Path("/proc/self/gid_map").read_text().splitlines()]
+    end = 0
+    for first, count in sorted((int(words[0]), int(words[2])) for words in lines):
+        end = max(end, first + count) if first <= end else end
+    return min(end, _MOST_GIDS) - 1
 
 
 def remove_cgroup_parent(patience: float = 0.5) -> None:

@@ -15,7 +15,6 @@ from barque.engine import failpoints
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
 from barque.engine.etcfiles import EtcFiles
-from barque.engine.host import CGROUP_PARENT
 from barque.engine.networks import Connection
 from barque.engine.records import ContainerRecord, PendingClient
 from barque.engine.sandboxes import open_sandbox
@@ -189,13 +188,14 @@ class Starter:
             rootfs=str(bundle / "rootfs"),
             args=(stored.path, *stored.args),
             hostname=hostname,
-            cgroups_path=f"/{(config.cgroup_parent or CGROUP_PARENT).strip('/')}/{stored.id}",
+            cgroups_path=core.host.cgroups_path(config.cgroup_parent, stored.id),
             network=connection.mode,
             pid_namespace=self._namespace(config.pid_mode, "pid"),
             ipc_namespace=self._namespace(config.ipc_mode, "ipc"),
             files=files.mounts(),
             bounding=core.host.bounding,
             cgroup_v2=core.host.cgroup_v2,
+            last_gid=core.host.last_gid,
         )
         runtime_root = core.layout.runtime(stored.runtime)
         return ShimConfig(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["Instance", "Profile", "Section"]
+__all__ = ["Instance", "Profile", "Rootless", "Section"]
 
 
 class Instance(BaseModel):
@@ -50,13 +50,27 @@ class Section(BaseModel):
         return self
 
 
+class Rootless(BaseModel):
+    """The table that makes a profile one for ordinary users.
+
+    `uplink`: the program that connects containers with the world; `auto` is the first that is installed and works.
+    `host_loopback`: the default gateway's address leads containers to what listens on the host's 127.0.0.1.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    uplink: Literal["auto", "pasta", "slirp4netns", "none"] = "auto"
+    host_loopback: bool = False
+
+
 class Profile(BaseModel):
-    """A whole profile. `name` is that of its file."""
+    """A whole profile. `name` is that of its file. `rootless`: the engine runs as an ordinary user, in his namespaces."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     description: str = ""
+    rootless: Rootless | None = None
     runtime: Section
     network: Section
     storage: Section

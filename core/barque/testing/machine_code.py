@@ -11,7 +11,7 @@ import struct
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-__all__ = ["MACHINES", "Aarch64", "Assembler", "X86_64"]
+__all__ = ["MACHINES", "X86_64", "Aarch64", "Assembler"]
 
 
 class Assembler(ABC):
@@ -111,7 +111,7 @@ class X86_64(Assembler):
         "read": 0, "write": 1, "mmap": 9, "rt_sigprocmask": 14, "ioctl": 16, "nanosleep": 35, "getpid": 39,
         "clone": 56, "kill": 62, "uname": 63, "mknodat": 259, "mkdirat": 258, "openat": 257, "rt_sigtimedwait": 128,
         "mount": 165, "exit_group": 231, "unshare": 272, "setns": 308, "socket": 41, "chdir": 80, "getcwd": 79,
-        "keyctl": 250, "ptrace": 101, "setuid": 105, "sethostname": 170,
+        "keyctl": 250, "dup3": 292, "ptrace": 101, "setuid": 105, "sethostname": 170,
     }  # fmt: skip
     _ARGUMENTS = (7, 6, 2, 10, 8, 9)
     _RESULT, _KEPT = 12, 13
@@ -180,7 +180,7 @@ class Aarch64(Assembler):
 
     elf_machine = 183
     system_calls: ClassVar[dict[str, int]] = {
-        "ioctl": 29, "mknodat": 33, "mkdirat": 34, "mount": 40, "chdir": 49, "openat": 56, "read": 63, "write": 64,
+        "dup3": 24, "ioctl": 29, "mknodat": 33, "mkdirat": 34, "mount": 40, "chdir": 49, "openat": 56, "read": 63, "write": 64,
         "exit_group": 94, "unshare": 97, "nanosleep": 101, "ptrace": 117, "kill": 129, "rt_sigprocmask": 135,
         "rt_sigtimedwait": 137, "setuid": 146, "uname": 160, "sethostname": 161, "getpid": 172, "socket": 198,
         "keyctl": 219, "clone": 220, "mmap": 222, "setns": 268, "getcwd": 17,

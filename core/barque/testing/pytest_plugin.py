@@ -23,8 +23,13 @@ _ROWS = pytest.StashKey[Rows]()
 _KITS = (
     "runtime",
     "runtime_confinement",
+    "runtime_checkpoints",
+    "runtime_control",
+    "runtime_crashes",
     "runtime_lifecycle",
+    "runtime_lab",
     "runtime_programs",
+    "runtime_settings",
     "storage",
     "storage_crashes",
     "storage_layers",

@@ -5,8 +5,9 @@
         def driver(self):
             return MyRuntime("mine", MyRuntime.Config())
 
-Root is needed, and a static busybox. Each test has a shim of its own (`barque.testing.shim`) that the hooks run in, and
-is followed by a census: a mount, cgroup or process that is left fails it.
+Root is needed, and nothing else: the containers' programs are made here (`barque.testing.static_init`). What a driver
+does not declare among its capabilities is not asked of it. Each test has a shim of its own (`barque.testing.shim`)
+that the hooks run in, and is followed by a census: a mount, cgroup or process that is left fails it.
 """
 
 from __future__ import annotations
@@ -18,20 +19,33 @@ from typing import Any
 
 import pytest
 
-from barque.spi.errors import (
-    InvalidArgument,
-)
+from barque.spi.errors import InvalidArgument
+from barque.testing import need
 from barque.testing.census import Scope, no_leaks
 from barque.testing.kit import Conformance
+from barque.testing.runtime_checkpoints import RuntimeCheckpoints
 from barque.testing.runtime_confinement import RuntimeConfinement
-from barque.testing.runtime_lab import RuntimeLab, busybox_rootfs
+from barque.testing.runtime_control import RuntimeControl
+from barque.testing.runtime_crashes import RuntimeCrashes
+from barque.testing.runtime_lab import RuntimeLab
 from barque.testing.runtime_lifecycle import RuntimeLifecycle
 from barque.testing.runtime_programs import RuntimePrograms
+from barque.testing.runtime_rootfs import static_rootfs
+from barque.testing.runtime_settings import RuntimeSettings
 
 __all__ = ["RuntimeConformance"]
 
 
-class RuntimeConformance(RuntimeLifecycle, RuntimePrograms, RuntimeConfinement, Conformance):
+class RuntimeConformance(
+    RuntimeLifecycle,
+    RuntimePrograms,
+    RuntimeConfinement,
+    RuntimeSettings,
+    RuntimeControl,
+    RuntimeCheckpoints,
+    RuntimeCrashes,
+    Conformance,
+):
     """What every runtime driver must do. See the contract, `barque.spi.runtime`."""
 
     @pytest.fixture
@@ -41,18 +55,20 @@ class RuntimeConformance(RuntimeLifecycle, RuntimePrograms, RuntimeConfinement, 
 
     @pytest.fixture(scope="class")
     @classmethod
-    def rootfs(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """A root file system with a shell."""
-        return busybox_rootfs(tmp_path_factory.mktemp("rootfs"))
+    def rootfs(cls) -> Iterator[Path]:
+        """A root file system with a few programs."""
+        need.root()
+        with static_rootfs() as root:
+            yield root
 
     @pytest.fixture
     def lab(
         self, request: pytest.FixtureRequest, driver: Any, tmp_path: Path, rootfs: Path
     ) -> Iterator[RuntimeLab]:
         """The bench; see `RuntimeLab`."""
-        needed = request.node.get_closest_marker("needs")
-        if needed and not set(needed.args) <= driver.capabilities:
-            pytest.skip(f"the driver does not declare {', '.join(needed.args)}")
+        needed = {capability for marker in request.node.iter_markers("needs") for capability in marker.args}
+        if missing := sorted(needed - driver.capabilities):
+            pytest.skip(f"the driver does not declare {', '.join(missing)}")
         name = f"barque-kit-{os.getpid()}"
         with no_leaks(Scope(mounts_below=[tmp_path, rootfs], cgroups=[name])):
             lab = RuntimeLab(driver, tmp_path, rootfs, name)

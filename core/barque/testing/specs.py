@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,6 +41,10 @@ FORBIDDEN_SYSCALLS = (
     "kexec_load",
 )
 
+_ARCHITECTURES = {
+    "x86_64": ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"),
+    "aarch64": ("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"),
+}
 _SAFE = ("nosuid", "noexec", "nodev")
 _CHARACTER_DEVICES = ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2), (136, None))
 
@@ -107,6 +112,6 @@ def _device_rules() -> list[Mapping[str, Any]]:
 def _seccomp() -> Mapping[str, Any]:
     return {
         "defaultAction": "SCMP_ACT_ALLOW",
-        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+        "architectures": list(_ARCHITECTURES[platform.machine()]),
         "syscalls": [{"names": list(FORBIDDEN_SYSCALLS), "action": "SCMP_ACT_ERRNO", "errnoRet": 1}],
     }

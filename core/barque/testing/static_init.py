@@ -180,7 +180,9 @@ def elf(*steps: Step, machine: str = "") -> bytes:
     """The executable that does `steps` on `machine` (default: this host's): `x86_64` or `aarch64`."""
     name = machine or platform.machine()
     if name not in MACHINES:
-        raise NotImplementedError(f"no assembler for {name}: barque.testing.machine_code has {list(MACHINES)}")
+        raise NotImplementedError(
+            f"no assembler for {name}: barque.testing.machine_code has {list(MACHINES)}"
+        )
     entry = _BASE + _HEADERS
     code: Assembler | None = None
     for _ in range(2):  # the first pass finds out where things are, the second writes them
@@ -199,6 +201,4 @@ def elf(*steps: Step, machine: str = "") -> bytes:
 
 
 def _segment(flags: int, offset: int, address: int, in_file: int, in_memory: int) -> bytes:
-    return struct.pack(
-        "<IIQQQQQQ", _PT_LOAD, flags, offset, address, address, in_file, in_memory, _PAGE
-    )
+    return struct.pack("<IIQQQQQQ", _PT_LOAD, flags, offset, address, address, in_file, in_memory, _PAGE)

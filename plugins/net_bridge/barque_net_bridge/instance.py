@@ -76,6 +76,8 @@ def claim(bridge: str, table: str, stored: int | None) -> Claim:
     numbers = range(_MOST) if stored is None else (stored,)
     for number in numbers:
         wanted = instance(bridge, table, number)
+        if _in_user_namespace():
+            return Claim(wanted, "", -1)
         path = f"{_LOCKS}/{os.stat('/proc/thread-self/ns/net').st_ino}-{wanted.bridge}"
         try:
             return Claim(wanted, path, _lock(path))
@@ -88,6 +90,12 @@ def claim(bridge: str, table: str, stored: int | None) -> Claim:
         f"bridge {instance(bridge, table, numbers[-1]).bridge} belongs to another running daemon on this host",
         hint="stop that one, or name another bridge and table for one of them in its profile",
     )
+
+
+def _in_user_namespace() -> bool:
+    """A rootless daemon's network namespace is its own: nobody else is there to be told apart."""
+    with open("/proc/self/uid_map", "rb") as file:
+        return file.read(4096).split() != [b"0", b"0", b"4294967295"]
 
 
 def _lock(path: str) -> int:

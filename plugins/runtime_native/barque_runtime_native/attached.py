@@ -8,6 +8,7 @@ from _socket import AF_UNIX, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket
 from fcntl import ioctl
 from struct import pack
 
+from barque.spi.errors import InvalidArgument
 from barque_runtime_native import syscalls
 
 SIGCHLD, SIGKILL, SIGSTOP, SIGWINCH = 17, 9, 19, 28
@@ -22,8 +23,10 @@ CHUNK = 65536
 class Attached:
     """Made before the container is: from then on signals wait to be forwarded."""
 
-    def __init__(self) -> None:
-        syscalls.prctl(PR_SET_CHILD_SUBREAPER, 1)
+    def __init__(self, *, subreaper: bool = True) -> None:
+        """`subreaper`: orphans of the container's processes become children of this process, which reaps them."""
+        if subreaper:
+            syscalls.prctl(PR_SET_CHILD_SUBREAPER, 1)
         mask = sum(1 << (number - 1) for number in range(1, 32) if number not in KEPT or number == SIGCHLD)
         self.signals = syscalls.signalfd4(mask)
         syscalls.rt_sigprocmask(mask)
@@ -127,13 +130,25 @@ def resize(console: int) -> None:
 
 def send_console(path: str, console: int) -> None:
     """Pass the terminal's master side to whoever listens on `path`, and close it here."""
+    send_descriptor(path, console, b"/dev/ptmx")
+
+
+def send_pidfd(path: str, pid: int) -> None:
+    """Pass a pidfd of the process `pid`, a child of this process, to whoever listens on `path`."""
+    send_descriptor(path, os.pidfd_open(pid), b"pidfd")
+
+
+def send_descriptor(path: str, fd: int, name: bytes) -> None:
+    """Pass `fd` with its name over a Unix socket, and close it here. Errors: InvalidArgument when nobody listens."""
     line = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     try:
         line.connect(path)
-        line.sendmsg([b"/dev/ptmx"], [(SOL_SOCKET, SCM_RIGHTS, pack("=i", console))])
+        line.sendmsg([name], [(SOL_SOCKET, SCM_RIGHTS, pack("=i", fd))])
+    except OSError as error:
+        raise InvalidArgument(f"dial unix {path}: connect: {(error.strerror or '').lower()}") from error
     finally:
         line.close()
-        os.close(console)
+        os.close(fd)
 
 
 def write_pid_file(path: str, pid: int) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from barque.spi.errors import InvalidArgument
 from barque_runtime_native import syscalls
+from barque_runtime_native.notices import warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,12 +33,22 @@ class CapabilitySets:
     ambient: int
 
     def __init__(self, section: Section) -> None:
+        """Errors: InvalidArgument for what is no list of strings. The specification wants a capability that the kernel
+        does not have, or would not grant, to be left out with a warning, and the rest of the container to work."""
         for name in self.SETS:
             setattr(self, name, mask(section, name))
-        # The kernel grants no others (capabilities(7)), and the specification wants the rest of the container to work.
-        self.ambient &= self.permitted & self.inheritable
-        if self.effective & ~self.permitted:
-            raise InvalidArgument(f"{section.path('effective')} holds a capability that is not permitted")
+        # capabilities(7)
+        self._restrict(section, "effective", self.permitted)
+        self._restrict(section, "ambient", self.permitted & self.inheritable)
+
+    def _restrict(self, section: Section, name: str, possible: int) -> None:
+        """Leave only `possible` ones in the set."""
+        wanted = getattr(self, name)
+        if wanted & ~possible:
+            warn(
+                f"{section.path(name)}: left out, not possible with the other sets: {words(wanted & ~possible)}"
+            )
+            setattr(self, name, wanted & possible)
 
     def grant_all(self, uid: int) -> None:
         """What a process has when the configuration says nothing: all for root, none for others."""
@@ -49,6 +59,12 @@ class CapabilitySets:
         """Forget what cannot be granted: the specification wants the rest to be applied all the same."""
         for name in self.SETS:
             setattr(self, name, getattr(self, name) & available)
+
+    def warn_of(self, available: int) -> None:
+        """Tell the user which ones the runtime cannot grant. In the runtime; in the child `limit_to` leaves them out."""
+        wanted = self.bounding | self.permitted | self.inheritable
+        if wanted & ~available and wanted != ALL:
+            warn(f"process.capabilities: left out, not available here: {words(wanted & ~available)}")
 
     def drop_bounding(self, available: int) -> None:
         """Leave only the bounding set. Needs CAP_SETPCAP."""
@@ -66,11 +82,19 @@ class CapabilitySets:
 
 
 def mask(section: Section, key: str) -> int:
-    """The bit mask of a list of CAP_* names. Errors: InvalidArgument for a name the kernel headers do not know."""
-    result = 0
+    """The bit mask of a list of CAP_* names; one that the kernel headers do not know is left out with a warning."""
+    result, unknown = 0, []
     for name in section.texts(key):
         number = NUMBERS.get(name)
         if number is None:
-            raise InvalidArgument(f"{section.path(key)}: unknown capability {name!r}")
-        result |= 1 << number
+            unknown.append(name)
+        else:
+            result |= 1 << number
+    if unknown:
+        warn(f"{section.path(key)}: ignoring unknown or unavailable capabilities: {unknown}")
     return result
+
+
+def words(bits: int) -> str:
+    """The names of a mask, for people."""
+    return " ".join(name for name, number in NUMBERS.items() if bits >> number & 1)

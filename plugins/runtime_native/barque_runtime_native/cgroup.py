@@ -1,4 +1,4 @@
-"""One container's cgroup in every mounted hierarchy: made, entered, killed, removed.
+"""One container's cgroups at work: entered, frozen, killed, removed. `cgroup_plan` makes them.
 
 Entering on v1 is a write of "0" to the file `tasks` by the process itself: for a single thread moving itself the
 kernel skips the lock whose grace period makes a write to `cgroup.procs` last 8 to 16 ms (measured on 6.18).
@@ -11,83 +11,14 @@ import errno
 import os
 import time
 
-from barque.spi.errors import Conflict, FailedPrecondition, InvalidArgument
+from barque.spi.errors import Conflict, FailedPrecondition
 from barque_runtime_native import syscalls
-from barque_runtime_native.cgroup_devices import DeviceRule, attach_v2, plan_device_rules, write_v1
-from barque_runtime_native.cgroup_layout import Layout, read_text
-from barque_runtime_native.cgroup_settings import Setting, plan_settings
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from barque_runtime_native.spec import Section
+from barque_runtime_native.cgroup_layout import read_text
+from barque_runtime_native.cgroup_tree import GONE, read_at, walk, write_at
 
 SIGKILL = 9
 REMOVE_SECONDS = 5.0
-
-
-class CgroupPlan:
-    """Directories, settings and device rules of one container."""
-
-    def __init__(self, linux: Section, layout: Layout, container: str) -> None:
-        path = linux.text("cgroupsPath") or container
-        check_path(path, linux.path("cgroupsPath"))
-        resources = linux.section("resources")
-        self.layout = layout
-        self.directories = {each.name: os.path.normpath(each.directory(path)) for each in layout.hierarchies}
-        self.settings: list[Setting] = plan_settings(resources, layout)
-        self.rules: list[DeviceRule] = plan_device_rules(resources)
-        if self.rules and not layout.unified and layout.of("devices") is None:
-            raise FailedPrecondition(
-                f"{resources.path('devices')} is set but the cgroup controller devices is not mounted",
-                hint="mount the devices hierarchy",
-            )
-
-    def describe(self) -> str:
-        """One line for people."""
-        return f"cgroup {', '.join(self.directories.values())}"
-
-    def create(self) -> list[str]:
-        """Make the directories, apply settings and rules; returns the directories that were not there before."""
-        made: list[str] = []
-        try:
-            for hierarchy in self.layout.hierarchies:
-                make_directory(self.directories[hierarchy.name], hierarchy.mountpoint, made)
-                if "cpuset" in hierarchy.controllers:
-                    inherit_cpuset(self.directories[hierarchy.name], hierarchy.mountpoint)
-            if self.layout.unified and self.settings:
-                self._enable_controllers()
-            for setting in self.settings:
-                setting.execute(self._directory(setting.controller))
-            if self.rules:
-                if self.layout.unified:
-                    attach_v2(self._directory(""), self.rules)
-                else:
-                    write_v1(self._directory("devices"), self.rules)
-        except BaseException:
-            remove(made)
-            raise
-        return made
-
-    def _directory(self, controller: str) -> str:
-        hierarchy = self.layout.hierarchies[0] if self.layout.unified else self.layout.of(controller)
-        assert hierarchy is not None  # plan_settings and __init__ have refused what is not mounted
-        return self.directories[hierarchy.name]
-
-    def _enable_controllers(self) -> None:
-        """Hand the controllers that settings need down from the mount to the parent of the container's cgroup."""
-        hierarchy = self.layout.hierarchies[0]
-        wanted = {each.controller for each in self.settings if each.controller not in ("cgroup", "")}
-        text = " ".join(f"+{name}" for name in sorted(wanted))
-        parents = []
-        directory = os.path.dirname(self.directories[hierarchy.name])
-        while len(directory) >= len(hierarchy.mountpoint):
-            parents.append(directory)
-            directory = os.path.dirname(directory)
-        for parent in reversed(parents):
-            if not wanted <= set(read_text(f"{parent}/cgroup.subtree_control").split()):
-                Setting("", "cgroup.subtree_control", text, "linux.resources").execute(parent)
+FREEZE_SECONDS = 5.0
 
 
 class CgroupEntry:
@@ -97,11 +28,11 @@ class CgroupEntry:
         self.tasks: list[int] = []
         self.born_in = -1
         try:
-            if unified:
-                self.born_in = os.open(directories[0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            else:
+            if not unified:
                 for directory in directories:
                     self.tasks.append(os.open(f"{directory}/tasks", os.O_WRONLY | os.O_CLOEXEC))
+            elif directories:
+                self.born_in = os.open(directories[0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except BaseException:
             self.close()
             raise
@@ -121,126 +52,167 @@ class CgroupEntry:
             self.born_in = -1
 
 
-def check_path(path: str, field: str) -> None:
-    """Errors: InvalidArgument for a path that climbs out, or is one of systemd's."""
-    if ".." in path.split("/") or not path.strip("/"):
-        raise InvalidArgument(f"{field}: {path!r} must name a cgroup below its parent")
-    if path.count(":") == 2 and "/" not in path:
-        raise InvalidArgument(
-            f"{field}: {path!r} is for systemd's cgroup driver, which the native runtime does not use",
-            hint="use a path such as /barque/ID",
-        )
+def exec_directories(directories: list[str], pid: int, *, unified: bool) -> list[str]:
+    """Where a further process enters: on v2 the cgroup of init `pid`, once init has made cgroups below its own.
 
-
-def make_directory(directory: str, top: str, made: list[str]) -> None:
-    """mkdir with parents; the new ones are added to `made`, deepest last."""
-    try:
-        os.mkdir(directory, 0o755)
-    except FileExistsError:
-        return
-    except FileNotFoundError:
-        parent = os.path.dirname(directory)
-        if len(parent) < len(top):
-            raise
-        make_directory(parent, top, made)
-        make_directory(directory, top, made)
-        return
-    made.append(directory)
-
-
-def inherit_cpuset(directory: str, top: str) -> None:
-    """A v1 cpuset starts without processors and memory, and takes no task until it has both: copy the parent's."""
-    if directory == top or read_text(f"{directory}/cpuset.cpus").strip():
-        return
-    parent = os.path.dirname(directory)
-    inherit_cpuset(parent, top)
-    for file in ("cpuset.cpus", "cpuset.mems"):
-        Setting("cpuset", file, read_text(f"{parent}/{file}").strip(), "linux.resources.cpu").execute(
-            directory
-        )
+    A v2 cgroup that hands controllers down takes no processes (EBUSY): a systemd in a container does so.
+    """
+    if not unified or not directories:
+        return directories
+    top = directories[0]
+    if not read_text(f"{top}/cgroup.subtree_control").strip():
+        return directories
+    own = read_text(f"/proc/{pid}/cgroup").rpartition("::")[2].strip()
+    for directory in (top + own[index:] for index in range(len(own)) if own[index] == "/"):
+        # `own` begins above `top`, or at it in a cgroup namespace: the longest tail that exists below `top`
+        if ".." not in directory and os.path.isdir(directory):
+            return [directory]
+    return directories
 
 
 def main_directory(directories: list[str]) -> str:
-    """Of a container's cgroups the one to find and stop its processes by: one that can be frozen, if there is one."""
-    return next((each for each in directories if "/freezer/" in each), directories[0])
+    """Of a container's cgroups the one to find and stop its processes by: one that can be frozen, if there is one.
+    Empty when the container has none."""
+    for each in directories:
+        if "/freezer/" in each:
+            return each
+    return directories[0] if directories else ""
 
 
-def processes(directory: str) -> Iterator[int]:
-    """The pids in a cgroup and those below it; none when it is gone."""
-    try:
-        for pid in read_text(f"{directory}/cgroup.procs").split():
-            yield int(pid)
-        with os.scandir(directory) as entries:
-            below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENODEV):
-            return
-        raise
-    for path in below:
-        yield from processes(path)
+def processes(directory: str) -> set[int]:
+    """The pids in a cgroup and those below it; none when it is gone. Of a pid namespace not below ours: none."""
+    found: set[int] = set()
+    for fd in walk(directory):
+        found.update(map(int, read_at(fd, "cgroup.procs").split()))
+    found.discard(0)
+    return found
 
 
 def signal_all(directory: str, signal: int) -> int:
     """Signal every process in the cgroup; returns how many there were. A pid that left meanwhile is not touched."""
+    pidfds: dict[int, int] = {}
     count = 0
-    for pid in set(processes(directory)):
-        if not pid:
-            continue  # a process of a pid namespace that is not below ours
-        try:
-            pidfd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        try:
-            if pid in set(processes(directory)):
-                syscalls.pidfd_send_signal(pidfd, signal)
+    try:
+        for pid in processes(directory):
+            try:
+                pidfds[pid] = os.pidfd_open(pid)
+            except ProcessLookupError:
+                continue
+        # Listed again now that the pids are held: none can have become another process's.
+        for pid in pidfds.keys() & processes(directory) if pidfds else ():
+            try:
+                syscalls.pidfd_send_signal(pidfds[pid], signal)
                 count += 1
-        except ProcessLookupError:
-            pass
-        finally:
+            except ProcessLookupError:
+                continue
+    finally:
+        for pidfd in pidfds.values():
             os.close(pidfd)
     return count
 
 
 def kill_all(directory: str) -> None:
-    """SIGKILL until nobody is left who could fork."""
-    try:
-        Setting("", "cgroup.kill", 1, "cgroup.kill").execute(directory)
-    except FailedPrecondition:
-        pass
-    else:
+    """SIGKILL until nobody is left who could fork; what is frozen, also below, is thawed for its end."""
+    if not directory or kill_unified(directory):
         return
     frozen = os.path.exists(f"{directory}/freezer.state")
     if frozen:
-        freeze(directory, True)
+        set_frozen(directory, True)
     try:
         for _ in range(100):
             if not signal_all(directory, SIGKILL) or frozen:
                 return
     finally:
         if frozen:
-            freeze(directory, False)
+            thaw_all(directory)
+
+
+def kill_unified(directory: str) -> bool:
+    """Kill everything in a v2 cgroup and below, frozen or not; False when this is none (or Linux before 5.14)."""
+    try:
+        fd = os.open(f"{directory}/cgroup.kill", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (*GONE, errno.EACCES):
+            return False
+        raise
+    try:
+        os.write(fd, b"1")
+    except OSError as error:
+        if error.errno not in (*GONE, errno.EOPNOTSUPP):
+            raise
+        return error.errno != errno.EOPNOTSUPP  # threaded: its processes are signalled one by one
+    finally:
+        os.close(fd)
+    return True
+
+
+def thaw_all(directory: str) -> None:
+    """Thaw a cgroup and all below, which a container can have frozen itself. A v1 process dies only when thawed."""
+    for fd in walk(directory):
+        if not write_at(fd, "freezer.state", "THAWED"):
+            write_at(fd, "cgroup.freeze", "0")
+
+
+def set_frozen(directory: str, frozen: bool) -> None:
+    """Ask to stop or resume every process of a cgroup: of v2, or of the v1 hierarchy `freezer`."""
+    for file, words in (("cgroup.freeze", (b"0", b"1")), ("freezer.state", (b"THAWED", b"FROZEN"))):
+        try:
+            fd = os.open(f"{directory}/{file}", os.O_WRONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            os.write(fd, words[frozen])
+        finally:
+            os.close(fd)
+        return
+    raise FailedPrecondition(
+        "the container has no cgroup that can be frozen",
+        hint="mount the v1 hierarchy freezer, or have a cgroup delegated to this user",
+    )
 
 
 def freeze(directory: str, frozen: bool) -> None:
-    """Stop or resume every process of a cgroup: of v2, or of the v1 hierarchy `freezer`."""
-    if os.path.exists(f"{directory}/cgroup.freeze"):
-        Setting("", "cgroup.freeze", int(frozen), "cgroup.freeze").execute(directory)
-    else:
-        Setting("", "freezer.state", "FROZEN" if frozen else "THAWED", "freezer.state").execute(directory)
+    """As `set_frozen`; returns when it has happened. Errors: Conflict when processes cannot be frozen in time: those
+    that came in meanwhile are asked again, those that wait in the kernel cannot be."""
+    set_frozen(directory, frozen)
+    deadline = time.monotonic() + FREEZE_SECONDS
+    pause = 0.0002
+    while _freezing(directory) is not frozen:
+        if time.monotonic() > deadline:
+            set_frozen(directory, False)
+            raise Conflict(
+                f"cgroup {directory} cannot be {'frozen' if frozen else 'thawed'}",
+                hint="a process of it waits in the kernel, or a cgroup above it is frozen",
+            )
+        time.sleep(pause)
+        pause = min(pause * 2, 0.02)
+        if frozen and pause == 0.02:
+            set_frozen(directory, True)
+
+
+def _freezing(directory: str) -> bool | None:
+    """Whether all are frozen; None while some are and some are not. Of v2, `frozen` in cgroup.events."""
+    try:
+        return "frozen 1" in read_text(f"{directory}/cgroup.events").splitlines()
+    except FileNotFoundError:
+        state = read_text(f"{directory}/freezer.state").strip()
+    return {"FROZEN": True, "THAWED": False}.get(state)
 
 
 def is_frozen(directory: str) -> bool:
     """Whether `freeze` is in force."""
-    for file, word in (("cgroup.freeze", "1"), ("freezer.state", "FROZEN")):
+    for file, words in (("cgroup.freeze", ("1",)), ("freezer.state", ("FROZEN", "FREEZING"))):
         try:
-            return read_text(f"{directory}/{file}").strip() == word
-        except FileNotFoundError:
-            continue
+            return read_text(f"{directory}/{file}").strip() in words
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
     return False
 
 
-def remove(directories: list[str]) -> None:
-    """Remove cgroups, deepest first; the last exit may take a moment to leave (EBUSY). Gone already is fine.
+def remove(directories: list[str], *, kill: bool = False) -> None:
+    """Remove cgroups, deepest first, with all below; the last exit may take a moment to leave (EBUSY). Gone already is
+    fine. With `kill`, processes in them are killed: one can have left the hierarchy that `kill_all` looked at.
 
     Errors: Conflict when processes stay in one.
     """
@@ -252,13 +224,15 @@ def remove(directories: list[str]) -> None:
                 _remove_tree(directory)
                 break
             except OSError as error:
-                if error.errno != errno.EBUSY:
+                if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
                     raise
                 if time.monotonic() > deadline:
                     raise Conflict(
                         f"cgroup {directory} is still in use",
                         hint="end the processes in it, then delete again",
                     ) from error
+            if kill:
+                signal_all(directory, SIGKILL)
             time.sleep(pause)
             pause = min(pause * 2, 0.05)
 
@@ -272,8 +246,6 @@ def _remove_tree(directory: str) -> None:
     except OSError as error:
         if error.errno not in (errno.EBUSY, errno.ENOTEMPTY):
             raise
-    with os.scandir(directory) as entries:
-        below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-    for path in below:
-        _remove_tree(path)
+    for _ in walk(directory, remove=True):
+        continue  # the walk removes what it leaves
     os.rmdir(directory)

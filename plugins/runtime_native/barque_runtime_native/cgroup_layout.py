@@ -6,7 +6,9 @@ import os
 
 from barque.spi.errors import FailedPrecondition
 
-CGROUP_ROOT = "/sys/fs/cgroup"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
 
 
 class Hierarchy:
@@ -36,13 +38,33 @@ class Hierarchy:
 class Layout:
     """The hierarchies. `unified` is true on a pure v2 host; a v2 mount beside v1 ones (hybrid) has no controllers."""
 
-    __slots__ = ("hierarchies", "unified")
+    __slots__ = ("hierarchies", "rootless", "unified")
 
     def __init__(self, hierarchies: list[Hierarchy]) -> None:
+        self.rootless = False
         self.unified = bool(hierarchies) and all(hierarchy.v2 for hierarchy in hierarchies)
         self.hierarchies = hierarchies if self.unified else [each for each in hierarchies if not each.v2]
         if not hierarchies:
             raise FailedPrecondition("no cgroup hierarchy is mounted", hint="mount cgroup2 on /sys/fs/cgroup")
+
+    def only(self, names: Container[str]) -> Layout:
+        """The hierarchies of these names, for a user who may not use the others; perhaps none."""
+        layout = Layout(self.hierarchies)
+        layout.hierarchies = [each for each in self.hierarchies if each.name in names]
+        layout.rootless = True
+        return layout
+
+    def directories(self, cgroups: list[str]) -> dict[str, str]:
+        """A container's cgroups by controller; on v2 all in one, which has the name ""."""
+        if self.unified:
+            return {"": cgroups[0]} if cgroups else {}
+        return {
+            controller: directory
+            for directory in cgroups
+            for each in self.hierarchies
+            if directory.startswith(each.mountpoint + "/")
+            for controller in each.controllers
+        }
 
     def of(self, controller: str) -> Hierarchy | None:
         """The v1 hierarchy of `controller`."""

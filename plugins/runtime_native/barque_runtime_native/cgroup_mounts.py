@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 
 from barque_runtime_native import syscalls
+from barque_runtime_native.cgroup_layout import current_layout
 from barque_runtime_native.mounts import apply_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from barque_runtime_native.cgroup import CgroupPlan
     from barque_runtime_native.cgroup_layout import Hierarchy
+    from barque_runtime_native.cgroup_plan import CgroupPlan
     from barque_runtime_native.mount_options import MountOptions
     from barque_runtime_native.rootfs import Root
 
@@ -39,17 +40,21 @@ class CgroupMount:
         if self.cgroup.layout.unified:
             target = root.directory(self.destination)
             try:
-                self._attach(self.cgroup.layout.hierarchies[0], target)
+                self._attach(self._hierarchies()[0], target)
             finally:
                 os.close(target)
             return
         top = self._attach_tmpfs(root)
         try:
-            for hierarchy in self.cgroup.layout.hierarchies:
+            for hierarchy in self._hierarchies():
                 self._attach_below(hierarchy, root)
             syscalls.mount_setattr(top, set_=self.options.set)
         finally:
             os.close(top)
+
+    def _hierarchies(self) -> list[Hierarchy]:
+        """All of the host's, though a rootless container may have no cgroup of its own in them."""
+        return current_layout().hierarchies
 
     def _attach_tmpfs(self, root: Root) -> int:
         context = syscalls.fsopen("tmpfs")
@@ -60,7 +65,7 @@ class CgroupMount:
             mount = syscalls.fsmount(context, self.options.set & ~syscalls.MOUNT_ATTR_RDONLY)
         finally:
             os.close(context)
-        for hierarchy in self.cgroup.layout.hierarchies:
+        for hierarchy in self._hierarchies():
             os.mkdir(hierarchy.name, 0o755, dir_fd=mount)
             for controller in hierarchy.controllers:
                 if controller != hierarchy.name and len(hierarchy.controllers) > 1:
@@ -83,7 +88,7 @@ class CgroupMount:
         if self.namespace:
             mount = self._filesystem(hierarchy)
         else:
-            source = self.cgroup.directories[hierarchy.name]
+            source = self.cgroup.directories.get(hierarchy.name, hierarchy.mountpoint + hierarchy.own)
             mount = syscalls.open_tree(syscalls.AT_FDCWD, source, syscalls.OPEN_TREE_CLONE)
         try:
             apply_options(mount, self.options, attributes=not self.namespace)

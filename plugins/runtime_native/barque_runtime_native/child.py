@@ -12,14 +12,15 @@ from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from barque.spi.errors import FailedPrecondition, Internal, InvalidArgument
 from barque_runtime_native import syscalls
+from barque_runtime_native.kernel_files import PROC_SUPER_MAGIC
 from barque_runtime_native.process import Process
 from barque_runtime_native.program import find_program, home_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from barque_runtime_native.channel import ChildEnd
     from barque_runtime_native.seccomp_filter import Filter
 
-PROC_SUPER_MAGIC = 0x9FA0
 FIRST_FREE = 3
 LAST = 2**32 - 1
 
@@ -100,10 +101,14 @@ def close_all_but(keep: set[int], preserved: int) -> None:
 class Finish:
     """The last steps, in the container: limits, identity, working directory, confinement, program."""
 
-    def __init__(self, process: Process, filter_: Filter | None, *, bounding: int, permitted: int) -> None:
+    def __init__(
+        self, process: Process, filter_: Filter | None, channel: ChildEnd, *, bounding: int, permitted: int
+    ) -> None:
         """`bounding` and `permitted`: the sets of capabilities this process has."""
         self.process = process
         self.filter = filter_
+        self.channel = channel
+        self.sealed = False
         self.bounding = bounding
         self.permitted = permitted
         self.program = ""
@@ -117,7 +122,7 @@ class Finish:
         return environment
 
     def confine(self) -> None:
-        """Become the container's user. Without no_new_privs the filter is loaded while CAP_SYS_ADMIN is still there."""
+        """Become the container's user; CAP_SYS_ADMIN stays until `seal`."""
         process = self.process
         self.environment = self.environment_of()
         os.umask(process.umask)
@@ -130,9 +135,16 @@ class Finish:
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         if denied:
             self._enter_directory(last=True)
-        if not process.no_new_privileges:
+
+    def seal(self) -> None:
+        """Leave nothing but the container's capabilities.
+
+        Without no_new_privs the filter is loaded first, which needs CAP_SYS_ADMIN; with it, right before execve, unless
+        somebody listens: the runtime hands over the listener now.
+        """
+        if not self.process.no_new_privileges or (self.filter and self.filter.notifies):
             self._load_filter()
-        process.drop_admin()
+        self.process.drop_admin()
 
     def _enter_directory(self, last: bool = False) -> bool:
         """chdir, and proof that the directory is inside. True when only the user itself may be allowed to."""
@@ -151,11 +163,20 @@ class Finish:
         return False
 
     def _load_filter(self) -> None:
-        if self.filter:
-            try:
-                syscalls.seccomp_set_mode_filter(self.filter.code, self.filter.flags)
-            except OSError as error:
-                raise Internal(f"linux.seccomp: the kernel refused the filter: {error.strerror}") from error
+        if not self.filter or self.sealed:
+            return
+        if self.filter.notifies:
+            # the kernel takes the lowest free number
+            free = os.dup(self.channel.fd)
+            os.close(free)
+            self.channel.announce_listener(free)
+        try:
+            syscalls.seccomp_set_mode_filter(self.filter.code, self.filter.flags)
+        except OSError as error:
+            raise Internal(f"linux.seccomp: the kernel refused the filter: {error.strerror}") from error
+        self.sealed = True
+        if self.filter.notifies:
+            self.channel.wait()
 
     def find(self) -> None:
         """Look the program up, as its user. Errors: as `find_program`."""
@@ -163,6 +184,5 @@ class Finish:
 
     def execute(self) -> None:
         """Become the program. Returns only by raising."""
-        if self.process.no_new_privileges:
-            self._load_filter()
+        self._load_filter()
         os.execve(self.program, self.process.args, self.environment)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
-from barque.spi.errors import BarqueError, InvalidArgument
+from barque.spi.errors import BarqueError, InvalidArgument, NotFound
 from barque_runtime_native import warm
-from barque_runtime_native.attached import Attached, send_console, write_pid_file
-from barque_runtime_native.command_create import check_terminal, read_config
-from barque_runtime_native.command_options import Options, UsageError
+from barque_runtime_native.attached import Attached, send_console
+from barque_runtime_native.command_create import check_terminal, read_object, tell_pid
+from barque_runtime_native.command_options import Options
 from barque_runtime_native.execute import Execution
-from barque_runtime_native.state import Store
+from barque_runtime_native.state import CREATED, RUNNING, Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,10 +21,9 @@ SIGKILL = 9
 
 def execute(root: str, options: Options) -> int:
     """Run a program in the container; without --detach also wait for its end."""
-    if not options.words:
-        raise UsageError("a container id is needed")
     container = options.words[0]
-    process = process_of(Store(root, container).read()["config"]["process"], options)
+    document = Store(root, container).read()
+    process = process_of(document["config"]["process"], options)
     socket = options.values.get("console-socket", "")
     detach = "detach" in options.flags
     check_terminal(process.get("terminal", False) is True, socket, detach=detach)
@@ -32,13 +31,18 @@ def execute(root: str, options: Options) -> int:
     attached = None if detach else Attached()
     execution = Execution(container, root, process)
     execution.ignore_paused = "ignore-paused" in options.flags
+    execution.statuses = (CREATED, RUNNING)
     execution.preserved = options.number("preserve-fds")
+    if given := options.many.get("cgroup"):
+        from barque_runtime_native.command_exec_cgroup import directories_of
+
+        execution.cgroups = directories_of(document, given)
     pid, console = execution.run()
+    options.log.debug([f"process {pid} executes {process['args']} in container {container}"])
     try:
         if console is not None and socket:
             send_console(socket, console)
-        if path := options.values.get("pid-file"):
-            write_pid_file(path, pid)
+        tell_pid(pid, options)
     except (BarqueError, OSError):
         os.kill(pid, SIGKILL)
         raise
@@ -48,15 +52,19 @@ def execute(root: str, options: Options) -> int:
 def process_of(own: dict[str, Any], options: Options) -> dict[str, Any]:
     """The process: a file's, or the container's own with what the options change."""
     if path := options.values.get("process"):
-        return read_config(path)
+        try:
+            return read_object(path)
+        except FileNotFoundError:
+            raise NotFound(f"open {path}: no such file or directory") from None
     if len(options.words) < 2:
-        raise UsageError("a program is needed")
+        raise InvalidArgument("process args cannot be empty")
     process = {key: value for key, value in own.items() if key != "consoleSize"}
     process["args"] = options.words[1:]
     process["terminal"] = "tty" in options.flags
-    process["env"] = [*own.get("env", ()), *options.many.get("env", ())]
-    if cwd := options.values.get("cwd"):
-        process["cwd"] = cwd
+    process["env"] = [*(own.get("env") or ()), *options.many.get("env", ())]
+    for option, field in (("cwd", "cwd"), ("apparmor", "apparmorProfile"), ("process-label", "selinuxLabel")):
+        if value := options.values.get(option):
+            process[field] = value
     if "no-new-privs" in options.flags:
         process["noNewPrivileges"] = True
     process["user"] = user_of(own.get("user") or {}, options)
@@ -64,7 +72,7 @@ def process_of(own: dict[str, Any], options: Options) -> dict[str, Any]:
         sets = own.get("capabilities") or {}
         process["capabilities"] = {
             **sets,
-            **{key: [*sets.get(key, ()), *names] for key in ("bounding", "effective", "permitted")},
+            **{key: [*(sets.get(key) or ()), *names] for key in ("bounding", "effective", "permitted")},
         }
     return process
 
@@ -74,19 +82,16 @@ def user_of(own: dict[str, Any], options: Options) -> dict[str, Any]:
     user = dict(own)
     if text := options.values.get("user"):
         uid, separator, gid = text.partition(":")
-        user["uid"] = number(uid, "--user")
+        user["uid"] = number(uid, "uid")
         if separator:
-            user["gid"] = number(gid, "--user")
+            user["gid"] = number(gid, "gid")
     if groups := options.many.get("additional-gids"):
-        user["additionalGids"] = [
-            *own.get("additionalGids", ()),
-            *(number(each, "--additional-gids") for each in groups),
-        ]
+        user["additionalGids"] = [*(own.get("additionalGids") or ()), *map(int, groups)]
     return user
 
 
-def number(text: str, option: str) -> int:
+def number(text: str, what: str) -> int:
     """A user or group id. Errors: InvalidArgument; names are the engine's to look up."""
     if not text.isascii() or not text.isdigit():
-        raise InvalidArgument(f"{option}: {text!r} is not a number")
+        raise InvalidArgument(f"parsing {text} as int for {what} failed: --user takes numbers")
     return int(text)

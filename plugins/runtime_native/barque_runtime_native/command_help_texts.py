@@ -150,7 +150,12 @@ COMMAND_TEXTS = {
         examples=("barque-runtime events --stats web", "barque-runtime events --interval 10s web"),
         options={"interval": "time between two prints, as 500ms, 5s or 1m (default 5s)", "stats": "print once and end"},
     ),
-    "list": Text("print the containers below --root", "", examples=("barque-runtime list", "barque-runtime --root /run/other list -q"), options=_LIST),
+    "list": Text(
+        "print the containers below --root",
+        "",
+        examples=("barque-runtime list", "barque-runtime --root /run/other list -q"),
+        options=_LIST,
+    ),
     "spec": Text(
         "write an example config.json",
         "",

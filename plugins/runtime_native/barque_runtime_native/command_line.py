@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 
 from barque.spi.errors import BarqueError
+from barque_runtime_native import notices
 from barque_runtime_native.command_log import FORMATS, Log
 from barque_runtime_native.command_options import (
     COMMANDS,
     GLOBAL,
     SHORT,
+    VERBATIM,
     Options,
     UsageError,
     check_words,
@@ -83,7 +85,7 @@ def run_command(options: Options, log: Log) -> int:
         log.error(f"No help topic for '{name}'")
         return NO_SUCH_COMMAND
     try:
-        given = parse(options.words[1:], COMMANDS[name], SHORT.get(name, {}))
+        given = parse(options.words[1:], COMMANDS[name], SHORT.get(name, {}), permute=name not in VERBATIM)
     except UsageError as error:
         return usage(log, name, f"Incorrect Usage: {error}", str(error))
     if "help" in given.flags:
@@ -98,18 +100,23 @@ def run_command(options: Options, log: Log) -> int:
     given.systemd_cgroup = "systemd-cgroup" in options.flags
     given.rootless = options.values.get("rootless", "auto")
     given.criu = options.values.get("criu", "criu")
-    return guarded(name, root_of(options), given)
+    return guarded(name, options.values.get("root", ""), given)
 
 
 def guarded(name: str, root: str, options: Options) -> int:
     """Run it; an error becomes a line of the log and an exit status."""
+    notices.send_to(options.log.warning)
     try:
         if options.rootless not in ("auto", "true", "false"):
             raise UsageError(f"invalid value for --rootless: {options.rootless!r} (true, false or auto)")
-        return command(name)(root, options)
+        return command(name)(root_of(root), options)
     except (UsageError, BarqueError, OSError) as error:
         options.log.error(PREFIX.get(name, "") + describe(error))
         return EXEC_FAILED if name == "exec" else FAILED
+    except Exception as error:
+        # A defect. Whoever reads only the log is told too.
+        options.log.error(f"{PREFIX.get(name, '')}{type(error).__name__}: {error}")
+        raise
 
 
 def describe(error: BaseException) -> str:
@@ -128,13 +135,16 @@ def command(name: str) -> Callable[[str, Options], int]:
     return chosen
 
 
-def root_of(options: Options) -> str:
-    """The directory of the state: below $XDG_RUNTIME_DIR for an ordinary user."""
-    if given := options.values.get("root"):
+def root_of(given: str) -> str:
+    """The directory of the state. Errors: PermissionDenied."""
+    if given:
         return os.path.abspath(given)
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    if os.geteuid() and runtime.startswith("/"):
-        return f"{runtime}/barque-runtime"
+    from barque_runtime_native.privilege import is_rootless
+
+    if is_rootless():
+        from barque_runtime_native.rootless_state import rootless_root
+
+        return rootless_root(DEFAULT_ROOT)
     return DEFAULT_ROOT
 
 

@@ -6,7 +6,7 @@ import os
 
 from barque.spi.errors import BarqueError, FailedPrecondition, InvalidArgument
 from barque_runtime_native import lifecycle
-from barque_runtime_native.cgroup import is_frozen, main_directory, processes
+from barque_runtime_native.cgroup import is_frozen, main_directory
 from barque_runtime_native.command_options import Options
 from barque_runtime_native.jsontext import dumps
 from barque_runtime_native.state import CREATED, RUNNING, Store, check_id
@@ -75,9 +75,8 @@ def owner_of(directory: str) -> str:
 
 def ps(root: str, options: Options) -> int:
     """Print the processes of the container: their pids, or the lines of ps(1) that are about them."""
-    document = Store(root, options.words[0]).read()
     table = table_format(options)
-    pids = sorted(set(processes(main_directory(document["cgroups"]))))
+    pids = list(lifecycle.members(options.words[0], root))
     if table:
         print("\n".join(lines_about(pids, run_ps(options.words[1:] or ["-ef"]))))
     else:

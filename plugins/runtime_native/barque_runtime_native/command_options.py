@@ -91,6 +91,10 @@ WORDS = {
 }
 
 
+# whose words are another program's, with options of its own
+VERBATIM = ("exec", "ps")
+
+
 class UsageError(Exception):
     """The command line is wrong."""
 
@@ -113,8 +117,13 @@ class Options:
         return int(self.values.get(name, "0"))
 
 
-def parse(words: list[str], table: Mapping[str, str], short: Mapping[str, str]) -> Options:
-    """Options up to the first word that is none, as Go's flag package reads them: `--x v`, `--x=v`, `-x`."""
+def parse(
+    words: list[str], table: Mapping[str, str], short: Mapping[str, str], *, permute: bool = False
+) -> Options:
+    """Options up to the first word that is none, as Go's flag package reads them: `--x v`, `--x=v`, `-x`.
+
+    `permute`: known options may also follow the words, as in `delete ID --force`.
+    """
     options = Options()
     rest = list(words)
     while rest:
@@ -122,14 +131,17 @@ def parse(words: list[str], table: Mapping[str, str], short: Mapping[str, str]) 
         if word == "--":
             del rest[0]
             break
-        if not word.startswith("-") or word == "-":
-            break
-        del rest[0]
         given, separator, value = word.lstrip("-").partition("=")
         name = "help" if given == "h" else short.get(given, given)
         kind = table.get(name)
+        if not word.startswith("-") or word == "-" or (options.words and kind is None):
+            if not permute:
+                break
+            options.words.append(rest.pop(0))
+            continue
         if kind is None:
             raise UsageError(f"flag provided but not defined: -{given}")
+        del rest[0]
         if kind == FLAG:
             _set_flag(options, name, value if separator else "true")
             continue
@@ -138,7 +150,7 @@ def parse(words: list[str], table: Mapping[str, str], short: Mapping[str, str]) 
                 raise UsageError(f"flag needs an argument: -{given}")
             value = rest.pop(0)
         _set_value(options, name, kind, value)
-    options.words = rest
+    options.words += rest
     return options
 
 

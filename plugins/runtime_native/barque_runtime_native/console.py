@@ -39,6 +39,8 @@ class Console:
             )
         ioctl(self.master, TIOCSPTLCK, pack("=i", 0))
         self.slave = ioctl(self.master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        if syscalls.fstatfs_type(self.slave) != DEVPTS_SUPER_MAGIC:
+            raise FailedPrecondition("the other end of the terminal is not of a devpts")
         os.fchown(self.slave, process.uid, -1)
         os.fchmod(self.slave, MODE)
         if process.height or process.width:
@@ -56,9 +58,10 @@ class Console:
         finally:
             os.close(tree)
 
-    def take(self) -> None:
-        """Make it the controlling terminal of this session leader, and its standard input, output and error."""
-        ioctl(self.slave, TIOCSCTTY, 0)
+    def take(self, *, control: bool = True) -> None:
+        """Make it standard input, output and error, and with `control` the terminal of this session leader."""
+        if control:
+            ioctl(self.slave, TIOCSCTTY, 0)
         for number in range(3):
             os.dup2(self.slave, number)
 

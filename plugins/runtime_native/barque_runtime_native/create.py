@@ -8,14 +8,25 @@ import time
 from barque.spi.errors import BarqueError, ResourceExhausted
 from barque_runtime_native import syscalls
 from barque_runtime_native.cgroup import CgroupEntry, remove
-from barque_runtime_native.channel import HOOKS, MAP, READY, ParentEnd, make_channel
+from barque_runtime_native.channel import (
+    HOOKS,
+    LISTENER,
+    MAP,
+    MAP_STAGE,
+    OUTSIDE,
+    READY,
+    ParentEnd,
+    make_channel,
+)
 from barque_runtime_native.child import Own
 from barque_runtime_native.failures import translate
 from barque_runtime_native.hooks import run_all
 from barque_runtime_native.init import Init
 from barque_runtime_native.mounts import BindMount
-from barque_runtime_native.namespaces import Visit, close_all, open_paths, write_mappings
+from barque_runtime_native.namespaces import Visit, close_all, open_paths, split
 from barque_runtime_native.plan import Plan
+from barque_runtime_native.privilege import CAP_SYS_ADMIN, capable
+from barque_runtime_native.process import set_oom_score
 from barque_runtime_native.state import REPORT, START, Store, boot_id, live_starttime
 
 TYPE_CHECKING = False
@@ -23,6 +34,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from barque_runtime_native.seccomp_filter import Filter
+    from barque_runtime_native.stage import Stage
 
 SIGKILL = 9
 ALL_SIGNALS = 2**64 - 1
@@ -41,6 +53,7 @@ class Creation:
         self.keyring = True
         self.find_early = False
         self.pid = 0
+        self.stage: Stage | None = None
         self.made: list[str] = []
         self.doing = "create"
 
@@ -76,9 +89,13 @@ class Creation:
             own = Own()
             parent, child = make_channel()
             try:
+                if self.plan.namespaces.user:
+                    self._check_mappings(own)
+                if not self.plan.namespaces.own("user"):
+                    self.plan.process.capabilities.warn_of(own.permitted & own.bounding)
                 self._clone(Init(self.plan, own, child, self._entry(), filter_), start, report)
                 child.close()
-                return self._follow(parent)
+                return self._follow(parent, own)
             finally:
                 parent.close()
                 child.close()
@@ -98,39 +115,88 @@ class Creation:
         init.start, init.report = start, report
         init.stdio, init.preserved = self.stdio, self.preserved
         init.keyring, init.find_early = self.keyring, self.find_early
-        plan = self.plan
-        binds = [step for step in plan.mounts if isinstance(step, BindMount)] if plan.namespaces.user else []
         targets: list[tuple[int, int]] = []
+        binds = self._binds_to_prepare(init.own)
         try:
+            self.doing = "linux.namespaces"
+            targets = open_paths(self.plan.namespaces)
             for bind in binds:
                 self.doing = bind.describe()
-                bind.prepare()
+                bind.prepare(self.plan.namespaces, targets)
             self.doing = "linux.namespaces"
-            targets = open_paths(plan.namespaces)
-            new_time = plan.namespaces.time_offsets if "time" in plan.namespaces.new else None
             blocked = syscalls.rt_sigprocmask(ALL_SIGNALS)
             try:
-                with Visit(targets, new_time):
-                    pid = syscalls.clone3(plan.namespaces.clone_flags, init.entry.born_in)
-                    if pid == 0:
-                        init.main()
+                self._clone_init(init, targets)
             finally:
                 syscalls.rt_sigprocmask(blocked)
-            self.pid = pid
         finally:
             init.entry.close()
             close_all(targets)
             for bind in binds:
                 bind.release()
 
-    def _follow(self, parent: ParentEnd) -> tuple[int, int | None]:
+    def _clone_init(self, init: Init, targets: list[tuple[int, int]]) -> None:
+        plan = self.plan
+        mounts, others = split(targets, syscalls.CLONE_NEWNS)
+        if mounts:
+            init.mount_namespace = mounts[0][0]
+        if plan.staged:
+            # Imported for those who need it.
+            from barque_runtime_native.joining import Joining
+
+            init.staged = True
+            self.stage = Joining(init, others).stage()
+            self.stage.start()
+            return
+        new_time = plan.namespaces.time_offsets if "time" in plan.namespaces.new else None
+        with Visit(others, new_time):
+            pid = syscalls.clone3(plan.namespaces.clone_flags, init.entry.born_in)
+            if pid == 0:
+                init.main()
+        self.pid = pid
+
+    def _binds_to_prepare(self, own: Own) -> list[BindMount]:
+        """The binds whose source is taken here: a child in a user namespace may not reach it, nor give it other ids."""
+        binds = [step for step in self.plan.mounts if isinstance(step, BindMount)]
+        here = (
+            self.plan.namespaces.own("user")
+            and "mount" in self.plan.namespaces.new
+            and capable(own.permitted, CAP_SYS_ADMIN)
+        )
+        return [each for each in binds if here or each.ids]
+
+    def _check_mappings(self, own: Own) -> None:
+        from barque_runtime_native.user_namespace import check_means
+
+        self.doing = "linux.uidMappings"
+        check_means(self.plan.namespaces, own.permitted)
+
+    def _map(self, pid: int, own: Own) -> None:
+        if self.plan.namespaces.user:
+            from barque_runtime_native.user_namespace import write_mappings
+
+            write_mappings(pid, self.plan.namespaces, own.permitted)
+
+    def _follow(self, parent: ParentEnd, own: Own) -> tuple[int, int | None]:
         """Answer init's requests until it is ready, then record it."""
         while True:
             self.doing = "start of init"
             letter = parent.next()
+            if letter == MAP_STAGE and self.stage:
+                self._map(self.stage.pid, own)
+                parent.answer()
+                continue
+            if self.stage:
+                self.pid, self.stage = self.stage.finish(), None
             if letter == MAP:
-                write_mappings(self.pid, self.plan.namespaces)
-                self.plan.process.set_limits(self.pid)
+                self._prepare_user(own)
+                parent.answer()
+            elif letter == OUTSIDE and self.plan.outside:
+                self.plan.outside.apply(self.pid)
+                parent.answer()
+            elif letter == LISTENER and self.plan.agent:
+                state = self.plan.state(self.pid, "creating")
+                self.plan.agent.hand_over(self.pid, int(parent.payload), state)
                 parent.answer()
             elif letter == HOOKS:
                 state = self.plan.state(self.pid, "creating")
@@ -148,6 +214,15 @@ class Creation:
         parent.answer(str(self.pid).encode())
         return self.pid, parent.take_console()
 
+    def _prepare_user(self, own: Own) -> None:
+        """What init in its user namespace has no power for."""
+        plan = self.plan
+        if not plan.staged:
+            self._map(self.pid, own)
+        plan.process.set_limits(self.pid)
+        if not plan.rootless:
+            set_oom_score(own.procfs, plan.process.oom_score_adj, str(self.pid))
+
     def _ended(self) -> BarqueError:
         """Why init is gone without a word."""
         limit = " (linux.resources.memory.limit)" if "memory" in self._limited() else ""
@@ -160,6 +235,10 @@ class Creation:
 
     def _undo(self) -> None:
         """Kill and reap init, remove cgroups and state. A failure here must not hide the first one."""
+        if self.stage:
+            self.pid = self.stage.finish()
+        if self.plan.outside:
+            self.plan.outside.undo()
         if self.pid:
             end_child(self.pid)
         try:
@@ -194,15 +273,23 @@ def make_fifos(store: Store) -> tuple[int, int]:
         raise
 
 
+def created_at(nanoseconds: int) -> str:
+    """A time as RFC 3339 writes it, with all its digits."""
+    seconds, rest = divmod(nanoseconds, 10**9)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:09d}Z"
+
+
 def document_of(plan: Plan, config: dict[str, Any]) -> dict[str, Any]:
     """What state.json holds."""
     linux = {key: value for key, value in config.get("linux", {}).items() if key != "seccomp"}
+    if plan.agent:
+        linux["seccomp"] = {"listenerPath": plan.agent.path, "listenerMetadata": plan.agent.metadata}
     return {
         "id": plan.id,
         "bundle": plan.bundle,
         "boot": boot_id(),
         "creator": [os.getpid(), live_starttime(os.getpid())],
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "created": created_at(time.time_ns()),
         "rootfs": plan.root.path,
         "cgroups": list(plan.cgroup.directories.values()),
         "unified": plan.cgroup.layout.unified,

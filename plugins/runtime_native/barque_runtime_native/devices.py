@@ -34,7 +34,7 @@ CORE_LINK = ("/dev/core", "/proc/kcore")
 
 
 class DeviceNode:
-    """One device node or FIFO. In a user namespace, where mknod(2) is denied, the host's node is bound instead."""
+    """One device node or FIFO. In a user namespace, where mknod(2) is denied, the host's node of that path is bound."""
 
     def __init__(self, path: str, kind: str, device: int, mode: int, uid: int = 0, gid: int = 0) -> None:
         self.path = path
@@ -60,24 +60,30 @@ class DeviceNode:
             try:
                 os.mknod(name, TYPES[self.kind] | self.mode, self.device, dir_fd=parent)
             except FileExistsError:
-                self._check(os.stat(name, dir_fd=parent, follow_symlinks=False))
+                self._check(os.stat(name, dir_fd=parent, follow_symlinks=False), "in the image")
+            except PermissionError:
+                # in an outer user namespace, or not by the container's device cgroup
+                if self.kind == "p":
+                    raise
+                self._bind(root)
             else:
                 if self.uid or self.gid:
                     os.chown(name, self.uid, self.gid, dir_fd=parent, follow_symlinks=False)
         finally:
             os.close(parent)
 
-    def _check(self, found: os.stat_result) -> None:
-        if stat.S_IFMT(found.st_mode) != TYPES[self.kind] or found.st_rdev != self.device:
+    def _check(self, found: os.stat_result, where: str) -> None:
+        same = self.kind == "p" or found.st_rdev == self.device
+        if stat.S_IFMT(found.st_mode) != TYPES[self.kind] or not same:
             raise InvalidArgument(
-                f"{self.path} exists in the image and is another file",
+                f"{self.path} exists {where} and is another file than linux.devices asks for",
                 hint="mount a tmpfs on /dev, or remove the file",
             )
 
     def _bind(self, root: Root) -> None:
         tree = syscalls.open_tree(syscalls.AT_FDCWD, self.path, syscalls.OPEN_TREE_CLONE)
         try:
-            self._check(os.fstat(tree))
+            self._check(os.fstat(tree), "on the host")
             target = root.file(self.path)
             try:
                 syscalls.move_mount(tree, target)

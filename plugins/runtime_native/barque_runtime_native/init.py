@@ -12,12 +12,12 @@ from struct import pack
 from barque.spi.errors import BarqueError
 from barque_runtime_native import syscalls
 from barque_runtime_native.capabilities import ALL
-from barque_runtime_native.channel import HOOKS, MAP, READY, SOCK_CLOEXEC, ChildEnd, encode_error
+from barque_runtime_native.channel import HOOKS, MAP, OUTSIDE, READY, SOCK_CLOEXEC, ChildEnd, encode_error
 from barque_runtime_native.child import Finish, Own, close_all_but, place_stdio, reset_signals
 from barque_runtime_native.console import Console
 from barque_runtime_native.failures import program_error, translate
 from barque_runtime_native.hooks import run_all
-from barque_runtime_native.process import open_label, set_oom_score
+from barque_runtime_native.process import set_oom_score, try_oom_score
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class Init:
         self.start = self.report = -1
         self.keyring = True
         self.find_early = False
+        self.staged = False
+        self.mount_namespace = -1
         self.pid = 0
         self.doing = "start of init"
 
@@ -76,13 +78,21 @@ class Init:
         reset_signals(self.own.signals)
         self.entry.enter()
         os.setsid()
-        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-        self.doing = "process.oomScoreAdj"
-        set_oom_score(self.own.procfs, process.oom_score_adj)
-        label = open_label(self.own.procfs, process)
+        if not self.staged:
+            self.adjust_oom_score()
+        if not (plan.rootless and plan.namespaces.user):
+            # only the root of the first user namespace may write the mappings of what cannot be dumped
+            syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+        label = process.label.open(self.own.procfs) if process.label else -1
+        if self.mount_namespace >= 0:
+            self.doing = "linux.namespaces: mount"
+            syscalls.setns(self.mount_namespace, syscalls.CLONE_NEWNS)
         self.doing = plan.root.describe()
-        place = plan.root.reach()
+        place = self._reach_root()
         self._enter_user_namespace()
+        if place < 0:
+            self.doing = plan.root.describe()
+            place = plan.root.reach()
         self._set_up_namespaces()
         root = self._set_up_root(place)
         if self.stdio:
@@ -91,24 +101,42 @@ class Init:
         plan.root.enter(root)
         plan.root.finish(root)
         keep = {self.channel.fd, self.start, self.report}
-        if label:
-            keep.add(label[0])
+        if label >= 0:
+            keep.add(label)
         close_all_but(keep, self.preserved)
         self._confine(label)
         self.pid = int(self.channel.request(READY))
         self.channel.close()
 
+    def _reach_root(self) -> int:
+        """The root's directory, as whoever started the runtime; -1 when only the root of the user namespace may walk
+        there: podman's directories of such containers are its own and closed to others."""
+        try:
+            return self.plan.root.reach()
+        except PermissionError:
+            if not self.plan.namespaces.user:
+                raise
+            return -1
+
     def _enter_user_namespace(self) -> None:
         """Have the ids mapped from outside, then be root inside."""
-        if not self.plan.namespaces.user:
+        if not self.plan.namespaces.own("user"):
             self.plan.process.set_limits()
             return
         self.doing = "linux.uidMappings"
         self.channel.request(MAP)
-        syscalls.setgroups([])
+        drop_groups(rootless=self.plan.rootless)
         syscalls.setresgid(0)
         syscalls.setresuid(0)
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+
+    def adjust_oom_score(self) -> None:
+        """Set it for this process and its children; for a user namespace of the host's root the runtime does."""
+        self.doing = "process.oomScoreAdj"
+        if self.plan.rootless:
+            try_oom_score(self.own.procfs, self.plan.process.oom_score_adj)
+        elif not self.plan.namespaces.own("user"):
+            set_oom_score(self.own.procfs, self.plan.process.oom_score_adj)
 
     def _set_up_namespaces(self) -> None:
         plan = self.plan
@@ -117,12 +145,12 @@ class Init:
             syscalls.unshare(syscalls.CLONE_NEWCGROUP)
         if "network" in plan.namespaces.new:
             bring_up_loopback()
+        if plan.outside:
+            self.channel.request(OUTSIDE)
         if plan.hostname:
             syscalls.sethostname(plan.hostname)
         if plan.domainname:
             syscalls.setdomainname(plan.domainname)
-        if plan.personality is not None:
-            syscalls.personality(plan.personality)
         if self.keyring:
             join_keyring(plan.id)
 
@@ -159,16 +187,17 @@ class Init:
             self.pid = int(self.channel.request(HOOKS))
             run_all(hooks.get("createContainer", []), self.plan.state(self.pid, "creating"))
 
-    def _confine(self, label: tuple[int, bytes] | None) -> None:
+    def _confine(self, label: int) -> None:
         process = self.plan.process
         self.doing = "process"
-        user = self.plan.namespaces.user
+        user = self.plan.namespaces.own("user")
         permitted, bounding = (ALL, ALL) if user else (self.own.permitted, self.own.bounding)
-        self.finish = Finish(process, self.filter, bounding=bounding, permitted=permitted)
-        if label:
-            os.write(*label)
-            os.close(label[0])
+        self.finish = Finish(process, self.filter, self.channel, bounding=bounding, permitted=permitted)
+        if process.label:
+            process.label.write(label)
+            os.close(label)
         self.finish.confine()
+        self.finish.seal()
         if self.find_early:
             self.finish.find()
 
@@ -177,11 +206,22 @@ class Init:
         os.read(self.start, 1)
         os.close(self.start)
         self.doing = "hooks.startContainer"
-        run_all(self.plan.hooks.get("startContainer", []), self.plan.state(self.pid, "created"))
+        hooks = self.plan.hooks.get("startContainer", [])
+        run_all(hooks, self.plan.state(self.pid, "created"), self.finish.environment)
         if not self.finish.program:
             self.finish.find()
         self.doing = "execve"
         self.finish.execute()
+
+
+def drop_groups(*, rootless: bool) -> None:
+    """Leave the supplementary groups. Where an ordinary user could map its groups only by denying setgroups(2), they
+    stay: the kernel shows them as the overflow group inside."""
+    try:
+        syscalls.setgroups([])
+    except PermissionError:
+        if not rootless:
+            raise
 
 
 def bring_up_loopback() -> None:

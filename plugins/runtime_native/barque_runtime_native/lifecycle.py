@@ -1,4 +1,4 @@
-"""start, state, kill and delete of a container that exists."""
+"""start, state, pause, resume, kill and delete of a container that exists."""
 
 from __future__ import annotations
 
@@ -8,13 +8,23 @@ import select
 
 from barque.spi.errors import BarqueError, Conflict, NotFound
 from barque_runtime_native import syscalls
-from barque_runtime_native.cgroup import kill_all, main_directory, remove, signal_all
+from barque_runtime_native.cgroup import (
+    freeze,
+    is_frozen,
+    kill_all,
+    main_directory,
+    processes,
+    remove,
+    signal_all,
+    thaw_all,
+)
 from barque_runtime_native.channel import MAX_PACKET, decode_error
 from barque_runtime_native.hooks import read_hooks, run_all
 from barque_runtime_native.spec import Section
 from barque_runtime_native.state import (
     CREATED,
     CREATING,
+    PAUSED,
     REPORT,
     RUNNING,
     START,
@@ -38,7 +48,7 @@ def start(container: str, root: str) -> None:
     document = store.read()
     status, pid = status_of(store, document)
     if status != CREATED:
-        raise Conflict(f"cannot start container {container}: it is {status}")
+        raise cannot_start(status)
     report = os.open(store.path(REPORT), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _release(store)
@@ -54,7 +64,14 @@ def start(container: str, root: str) -> None:
     os.unlink(store.path(REPORT))
     hooks = read_hooks(Section(document["config"]).section("hooks")).get("poststart", [])
     if hooks:
-        run_all(hooks, oci_state(document, RUNNING, pid))
+        run_all(hooks, oci_state(document, RUNNING, pid), must=False)
+
+
+def cannot_start(status: str) -> Conflict:
+    """In runc's words, which its callers read."""
+    if status == STOPPED:
+        return Conflict("cannot start a container that has stopped")
+    return Conflict(f"cannot start an already {status} container")
 
 
 def _release(store: Store) -> None:
@@ -75,7 +92,48 @@ def state(container: str, root: str) -> dict[str, Any]:
     """The OCI state (runtime-spec "State"). Errors: NotFound."""
     store = Store(root, container)
     document = store.read()
-    return oci_state(document, *status_of(store, document))
+    status, pid = status_of(store, document)
+    return oci_state(document, told(document, status), pid)
+
+
+def told(document: dict[str, Any], status: str) -> str:
+    """The status for people: `paused` for a running container that is frozen."""
+    return PAUSED if status == RUNNING and is_frozen(main_directory(document["cgroups"])) else status
+
+
+def pause(container: str, root: str) -> None:
+    """Freeze all processes. Errors: as `runtime_pause` says."""
+    freeze(_running(container, root, "container not running"), True)
+
+
+def resume(container: str, root: str) -> None:
+    """Undo `pause`. Errors: as `runtime_resume` says."""
+    directory = _running(container, root, "container not paused")
+    if is_frozen(directory):
+        freeze(directory, False)
+
+
+def _running(container: str, root: str, otherwise: str) -> str:
+    """The cgroup to freeze of a container that runs. Errors: NotFound; Conflict."""
+    store = Store(root, container)
+    document = store.read()
+    status, _ = status_of(store, document)
+    if status != RUNNING:
+        raise Conflict(otherwise, hint=f"container {container} is {status}")
+    return main_directory(document["cgroups"])
+
+
+def members(container: str, root: str) -> tuple[int, ...]:
+    """The pids of all processes of the container, ascending. Errors: NotFound."""
+    store = Store(root, container)
+    document = store.read()
+    if directory := main_directory(document["cgroups"]):
+        return tuple(sorted(processes(directory)))
+    # Imported for a rootless container without a cgroup.
+    from barque_runtime_native import pid_namespace
+
+    _, pid = status_of(store, document)
+    return tuple(sorted(pid_namespace.members(pid) if pid else ()))
 
 
 def oci_state(document: dict[str, Any], status: str, pid: int) -> dict[str, Any]:
@@ -92,22 +150,35 @@ def oci_state(document: dict[str, Any], status: str, pid: int) -> dict[str, Any]
 
 
 def kill(container: str, root: str, signal: int, everyone: bool) -> None:
-    """Signal init, or with `everyone` all processes of the container's cgroup."""
+    """Signal init, or with `everyone` all processes of the container's cgroup.
+
+    SIGKILL ends a paused container too, and without a pid namespace of its own all of its processes: otherwise
+    those that init leaves behind would go on.
+    """
     store = Store(root, container)
     document = store.read()
-    status, _ = status_of(store, document)
-    if everyone:
-        _kill_cgroup(document, signal)
-        return
+    status, pid = status_of(store, document)
     pidfd = _open_init(store) if status in (CREATED, RUNNING) else None
-    if pidfd is None:
+    if pidfd is None and not everyone:
         raise not_running(container)
     try:
-        syscalls.pidfd_send_signal(pidfd, signal)
+        if pidfd is not None and not everyone:
+            syscalls.pidfd_send_signal(pidfd, signal)
     except ProcessLookupError:
         raise not_running(container) from None
     finally:
-        os.close(pidfd)
+        if pidfd is not None:
+            os.close(pidfd)
+    if everyone or (signal == SIGKILL and not has_pid_namespace(document)):
+        _signal_everyone(document, signal, pid)
+    if signal == SIGKILL and is_frozen(directory := main_directory(document["cgroups"])):
+        thaw_all(directory)
+
+
+def has_pid_namespace(document: dict[str, Any]) -> bool:
+    """Whether the processes of the container end with its init."""
+    named = document["config"].get("linux", {}).get("namespaces") or ()
+    return any(each.get("type") == "pid" and not each.get("path") for each in named)
 
 
 def not_running(container: str) -> NotFound:
@@ -115,12 +186,17 @@ def not_running(container: str) -> NotFound:
     return NotFound(f"container not running: {container}")
 
 
-def _kill_cgroup(document: dict[str, Any], signal: int) -> None:
+def _signal_everyone(document: dict[str, Any], signal: int, pid: int) -> None:
     directory = main_directory(document["cgroups"])
-    if signal == SIGKILL:
+    if directory and signal == SIGKILL:
         kill_all(directory)
-    else:
+    elif directory:
         signal_all(directory, signal)
+    elif pid:
+        # Imported for a rootless container without a cgroup.
+        from barque_runtime_native import pid_namespace
+
+        pid_namespace.signal_members(pid, signal)
 
 
 def _open_init(store: Store) -> int | None:
@@ -145,24 +221,45 @@ def delete(container: str, root: str, force: bool) -> bool:
     status, pid = status_of(store, document)
     if status in (RUNNING, CREATING) and not force:
         raise Conflict(
-            f"cannot delete container {container}: it is {status}", hint="stop it first, or delete with force"
+            f"cannot delete container {container} that is not stopped: {told(document, status)}",
+            hint="stop it first, or delete with force",
         )
-    _end(store, document, status)
-    remove(document["cgroups"])
+    _end(store, document, status, pid)
+    _remove_cgroups(document)
+    leave_resctrl(document)
     store.remove()
     hooks = read_hooks(Section(document["config"]).section("hooks")).get("poststop", [])
     if hooks:
-        run_all(hooks, oci_state(document, STOPPED, pid))
+        run_all(hooks, oci_state(document, STOPPED, pid), must=False)
     return True
 
 
-def _end(store: Store, document: dict[str, Any], status: str) -> None:
+def _remove_cgroups(document: dict[str, Any]) -> None:
+    if unit := document.get("systemd"):
+        # Imported with systemd's cgroup driver only.
+        from barque_runtime_native.cgroup_systemd import stop
+
+        stop(unit)
+    remove(document["cgroups"], kill=True)
+
+
+def leave_resctrl(document: dict[str, Any]) -> None:
+    """Remove what the container had of its own in resctrl."""
+    section = Section(document["config"]).section("linux").section("intelRdt")
+    if section.values:
+        # Imported for those who need it.
+        from barque_runtime_native.intel_rdt import IntelRdt
+
+        IntelRdt(section, document["id"]).remove()
+
+
+def _end(store: Store, document: dict[str, Any], status: str, pid: int) -> None:
     """Kill init and whoever is left, and wait for init's end; its parent reaps it."""
     pidfd = _open_init(store) if status in (CREATED, RUNNING) else None
     try:
         if pidfd is not None:
             syscalls.pidfd_send_signal(pidfd, SIGKILL)
-        kill_all(main_directory(document["cgroups"]))
+        _signal_everyone(document, SIGKILL, pid)
         if pidfd is not None:
             poll = select.poll()
             poll.register(pidfd, select.POLLIN)

@@ -40,7 +40,10 @@ class MaskedPaths:
                     if stat.S_ISDIR(os.fstat(target).st_mode):
                         if empty < 0:
                             empty = empty_directory()
-                        cover(empty, target)
+                            # itself the first time: before Linux 6.15 only what is attached can be cloned
+                            syscalls.move_mount(empty, target)
+                        else:
+                            cover(empty, target)
                     else:
                         cover(null, target)
                 finally:

@@ -6,16 +6,20 @@ detached, gets its attributes while nobody can reach it, and is then attached to
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
 from barque.spi.errors import InvalidArgument
 from barque_runtime_native import syscalls
 from barque_runtime_native.copy_up import copy_tree
-from barque_runtime_native.mount_options import MountOptions
+from barque_runtime_native.mount_options import FLAG_NAMES, MountOptions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from barque_runtime_native.idmapped import MountIds
+    from barque_runtime_native.namespaces import NamespacePlan
+    from barque_runtime_native.remount import Remount
     from barque_runtime_native.rootfs import Root
     from barque_runtime_native.spec import Section
 
@@ -41,6 +45,16 @@ class FilesystemMount:
         self.options = options
         if options.copy_up and fstype != "tmpfs":
             raise InvalidArgument(f"mount of {destination}: tmpcopyup is for tmpfs only")
+        if options.copy_up and self.by_path:
+            raise InvalidArgument(
+                f"{options.name}.options: tmpcopyup does not go with iversion, nor with a value of more than 255 bytes"
+            )
+
+    @property
+    def by_path(self) -> bool:
+        """Whether only mount(2) can make it: fsconfig(2) has no `iversion`, and takes no long value."""
+        long = any(value and len(os.fsencode(value)) > MAX_VALUE for _, value in self.options.data)
+        return long or bool(self.options.super_set & syscalls.MS_I_VERSION)
 
     def describe(self) -> str:
         """One line for people."""
@@ -54,9 +68,7 @@ class FilesystemMount:
         )
         mount = -1
         try:
-            if any(
-                value is not None and len(os.fsencode(value)) > MAX_VALUE for _, value in self.options.data
-            ):
+            if self.by_path:
                 self._mount_by_path(root, target)
                 return
             mount = self._make()
@@ -86,6 +98,9 @@ class FilesystemMount:
             syscalls.fsconfig_string(context, "source", self.source or self.fstype)
             if self.options.read_only and not self.options.copy_up:
                 syscalls.fsconfig_flag(context, "ro")
+            for flag, name in FLAG_NAMES.items():
+                if self.options.super_set & flag:
+                    syscalls.fsconfig_flag(context, name)
             for key, value in self.options.data:
                 if value is None:
                     syscalls.fsconfig_flag(context, key)
@@ -101,9 +116,8 @@ class FilesystemMount:
 
     def _mount_by_path(self, root: Root, target: int) -> None:
         """mount(2), for option strings that fsconfig(2) does not take."""
-        data = ",".join(key if value is None else f"{key}={value}" for key, value in self.options.data)
-        source, flags = self.source or self.fstype, mount_flags(self.options.set)
-        syscalls.mount(source, f"/proc/self/fd/{target}", self.fstype, flags, data)
+        source, flags = self.source or self.fstype, mount_flags(self.options.set) | self.options.super_set
+        syscalls.mount(source, f"/proc/self/fd/{target}", self.fstype, flags, self.options.data_text)
         if self.options.propagation or self.options.tree_set or self.options.tree_clear:
             mount = root.open(self.destination)
             try:
@@ -130,15 +144,18 @@ class BindMount:
         self.source = source
         self.destination = destination
         self.options = options
+        self.ids: MountIds | None = None
         self.tree = -1
 
     def describe(self) -> str:
         """One line for people."""
         return f"bind {self.source} to {self.destination}"
 
-    def prepare(self) -> None:
-        """Take the source in the caller: a child in a new user namespace may not be able to reach it."""
+    def prepare(self, namespaces: NamespacePlan, targets: list[tuple[int, int]]) -> None:
+        """Take the source in the caller: a child in a user namespace may not be able to reach it, or to map its ids."""
         self.tree = self._clone()
+        if self.ids:
+            self.ids.apply(self.tree, self.source, namespaces, targets)
 
     def release(self) -> None:
         """Close what `prepare` opened."""
@@ -148,7 +165,15 @@ class BindMount:
 
     def _clone(self) -> int:
         flags = syscalls.OPEN_TREE_CLONE | (syscalls.AT_RECURSIVE if self.options.recursive else 0)
-        return syscalls.open_tree(syscalls.AT_FDCWD, self.source, flags)
+        try:
+            return syscalls.open_tree(syscalls.AT_FDCWD, self.source, flags)
+        except OSError as error:
+            if error.errno != errno.EINVAL or self.options.recursive:
+                raise
+            raise InvalidArgument(
+                f"{self.options.name}: cannot bind {self.source} without what is mounted below it",
+                hint="in a user namespace that would uncover what the mounts hide: use rbind",
+            ) from error
 
     def execute(self, root: Root) -> None:
         """Clone the source, set its attributes, attach it."""
@@ -213,21 +238,36 @@ def kernel_message(context: int) -> str:
     return ": " + lines.decode("utf-8", "replace").strip().removeprefix("e ")
 
 
-def plan_mount(section: Section, bundle: str) -> FilesystemMount | BindMount | None:
-    """The step for one entry of `mounts`; None for a cgroup mount, which needs the layout of the host's."""
+def plan_mount(
+    section: Section, bundle: str, namespaces: NamespacePlan, label: str = ""
+) -> FilesystemMount | BindMount | Remount | None:
+    """The step for one entry of `mounts`; None for a cgroup mount, which needs the layout of the host's.
+
+    `label`: `linux.mountLabel`. Modules for what few configurations have are imported when one does.
+    """
     destination = section.required("destination")
     fstype = section.text("type")
     options = MountOptions(section.texts("options"), section.name, is_bind_type=fstype in ("bind", "rbind"))
     options.recursive = options.recursive or fstype == "rbind"
-    for key in ("uidMappings", "gidMappings"):
-        if section.sections(key):
-            raise InvalidArgument(
-                f"{section.path(key)} is not supported by the native runtime", hint="remove it"
-            )
+    ids = None
+    if options.idmap or section.has("uidMappings") or section.has("gidMappings"):
+        from barque_runtime_native.idmapped import MountIds
+
+        ids = MountIds(section, options, namespaces)
+    if options.remount:
+        from barque_runtime_native.remount import Remount
+
+        return Remount(destination, options)
     if options.bind:
-        return BindMount(os.path.join(bundle, section.required("source")), destination, options)
+        bind = BindMount(os.path.join(bundle, section.required("source")), destination, options)
+        bind.ids = ids
+        return bind
     if not fstype:
         raise InvalidArgument(f"{section.path('type')} is missing")
     if fstype in ("cgroup", "cgroup2"):
         return None
+    if label:
+        from barque_runtime_native.mount_label import label_option
+
+        options.data += label_option(label, fstype, options.data)
     return FilesystemMount(fstype, section.text("source"), destination, options)

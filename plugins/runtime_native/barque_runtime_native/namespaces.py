@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from fcntl import ioctl
 
-from barque.spi.errors import InvalidArgument, NotImplemented
+from barque.spi.errors import InvalidArgument
 from barque_runtime_native import syscalls
+from barque_runtime_native.mappings import read_mappings, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,18 +24,7 @@ KINDS = {
     "cgroup": (syscalls.CLONE_NEWCGROUP, "cgroup"),
     "time": (syscalls.CLONE_NEWTIME, "time"),
 }
-MAX_MAPPINGS = 340
-
-
-class Mapping:
-    """One range of ids: `inside` the user namespace and on the `outside`."""
-
-    __slots__ = ("inside", "outside", "size")
-
-    def __init__(self, section: Section) -> None:
-        self.inside = section.integer("containerID", 0, 2**32 - 2) or 0
-        self.outside = section.integer("hostID", 0, 2**32 - 2) or 0
-        self.size = section.integer("size", 1, 2**32 - 1) or 1
+NS_GET_NSTYPE = 0xB703
 
 
 class NamespacePlan:
@@ -52,26 +43,27 @@ class NamespacePlan:
                 self.paths[kind] = path
             else:
                 self.new.add(kind)
-        self.uid_map = [Mapping(section) for section in linux.sections("uidMappings")]
-        self.gid_map = [Mapping(section) for section in linux.sections("gidMappings")]
+        self.uid_map = read_mappings(linux, "uidMappings")
+        self.gid_map = read_mappings(linux, "gidMappings")
         self.time_offsets = read_time_offsets(linux.section("timeOffsets"))
         self._check(linux)
 
     def _check(self, linux: Section) -> None:
         field = linux.path("namespaces")
-        if "user" in self.paths or "mount" in self.paths:
-            raise NotImplemented(f"{field}: joining a user or mount namespace by path is not supported")
         if self.time_offsets and "time" not in self.new:
             raise InvalidArgument(f"{linux.path('timeOffsets')} needs a new time namespace")
-        if "mount" not in self.new:
-            raise InvalidArgument(f"{field} must hold a new mount namespace")
-        if self.user != bool(self.uid_map) or self.user != bool(self.gid_map):
+        if not self.own("mount"):
+            raise InvalidArgument(f"{field} must hold a mount namespace")
+        if self.user and not (self.uid_map and self.gid_map):
             raise InvalidArgument(
-                f"{field}: a new user namespace needs uidMappings and gidMappings, and they need it"
+                f"{field}: user namespaces enabled, but no namespace path to join or mappings to apply specified",
+                hint="give both linux.uidMappings and linux.gidMappings",
             )
-        if max(len(self.uid_map), len(self.gid_map)) > MAX_MAPPINGS:
+        if not self.own("user") and (self.uid_map or self.gid_map):
             raise InvalidArgument(
-                f"{linux.path('uidMappings')}: the kernel takes at most {MAX_MAPPINGS} ranges"
+                f"{linux.path('uidMappings')}: user namespace mappings specified, but user namespace isn't enabled in "
+                "the config",
+                hint=f"add one to {field}",
             )
 
     @property
@@ -80,13 +72,19 @@ class NamespacePlan:
         return "user" in self.new
 
     def own(self, kind: str) -> bool:
-        """Whether the container does not share this namespace with the host."""
+        """Whether the container does not share this namespace with the runtime."""
         return kind in self.new or kind in self.paths
 
     @property
     def clone_flags(self) -> int:
-        """Flags for clone3. The cgroup namespace comes later: its root is where its first process is at that moment."""
+        """Flags for clone3. The cgroup namespace comes later: its root is where its first process is at that moment.
+        The time namespace comes before: see `Visit`."""
         return sum(KINDS[kind][0] for kind in self.new if kind not in ("cgroup", "time"))
+
+    def needs_stage(self, *, rootless: bool) -> bool:
+        """Whether the runtime itself could not come back from these namespaces: see `stage`."""
+        around = ("time" in self.new) + sum(kind != "mount" for kind in self.paths)
+        return "user" in self.paths or (rootless and bool(around))
 
     def describe(self) -> str:
         """One line for people."""
@@ -137,7 +135,7 @@ class Visit:
 
 
 def open_paths(plan: NamespacePlan) -> list[tuple[int, int]]:
-    """The namespaces to enter by path, opened. Errors: InvalidArgument that names the path."""
+    """The namespaces to enter by path, opened, with their clone flags. Errors: InvalidArgument that names the path."""
     targets: list[tuple[int, int]] = []
     try:
         for kind, path in plan.paths.items():
@@ -146,35 +144,35 @@ def open_paths(plan: NamespacePlan) -> list[tuple[int, int]]:
             except OSError as error:
                 raise InvalidArgument(f"{kind} namespace {path}: {os.strerror(error.errno or 0)}") from error
             targets.append((fd, KINDS[kind][0]))
+            if kind_of(fd) != KINDS[kind][0]:
+                raise InvalidArgument(f"{kind} namespace {path}: is not a {kind} namespace")
     except BaseException:
         close_all(targets)
         raise
     return targets
 
 
+def kind_of(fd: int) -> int:
+    """The clone flag of the namespace that `fd` is of (ioctl_ns(2)); 0 when it is of something else."""
+    try:
+        return ioctl(fd, NS_GET_NSTYPE)
+    except OSError:
+        return 0
+
+
+def split(targets: list[tuple[int, int]], *flags: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Those of the kinds `flags`, and the others."""
+    return [each for each in targets if each[1] in flags], [each for each in targets if each[1] not in flags]
+
+
+def shared(pid: int, file: str) -> bool:
+    """Whether `pid` is in the same namespace as this process; `file` is its name below /proc/PID/ns."""
+    return os.path.samefile(f"/proc/{pid}/ns/{file}", f"/proc/self/ns/{file}")
+
+
 def close_all(targets: list[tuple[int, int]]) -> None:
     """Close the descriptors."""
     for fd, _ in targets:
-        os.close(fd)
-
-
-def write_mappings(pid: int, plan: NamespacePlan) -> None:
-    """Give the new user namespace of `pid` its ids. Needs CAP_SETUID and CAP_SETGID outside."""
-    for file, mappings in (("uid_map", plan.uid_map), ("gid_map", plan.gid_map)):
-        text = "".join(f"{each.inside} {each.outside} {each.size}\n" for each in mappings)
-        try:
-            write_file(f"/proc/{pid}/{file}", text)
-        except OSError as error:
-            field = "linux.uidMappings" if file == "uid_map" else "linux.gidMappings"
-            raise InvalidArgument(f"{field}: the kernel refused the mappings: {error.strerror}") from error
-
-
-def write_file(path: str, text: str) -> None:
-    """One write to a kernel file."""
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    finally:
         os.close(fd)
 
 

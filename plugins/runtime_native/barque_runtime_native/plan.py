@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from barque.spi.errors import InvalidArgument
-from barque_runtime_native.cgroup import CgroupPlan
+from barque_runtime_native.cgroup_plan import CgroupPlan
 from barque_runtime_native.cgroup_layout import current_layout
 from barque_runtime_native.cgroup_mounts import CgroupMount
 from barque_runtime_native.devices import plan_devices
@@ -14,8 +14,11 @@ from barque_runtime_native.masks import MaskedPaths, ReadonlyPaths
 from barque_runtime_native.mount_options import MountOptions
 from barque_runtime_native.mounts import BindMount, plan_mount
 from barque_runtime_native.namespaces import NamespacePlan
+from barque_runtime_native.outside import plan_outside
+from barque_runtime_native.privilege import check_user, is_rootless
 from barque_runtime_native.process import Process
 from barque_runtime_native.root_mount import RootMount
+from barque_runtime_native.seccomp_agent import plan_agent
 from barque_runtime_native.spec import Section, check_version, refuse_unsupported
 from barque_runtime_native.sysctl import Sysctl
 
@@ -36,9 +39,6 @@ if TYPE_CHECKING:
             """Do it."""
 
 
-PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}
-
-
 class Plan:
     """All that will be done. Nothing of the system has been changed once it exists."""
 
@@ -49,18 +49,25 @@ class Plan:
         check_version(root)
         refuse_unsupported(root)
         linux = root.section("linux")
+        self.rootless = is_rootless()
         self.id = container
         self.bundle = bundle
         self.version = root.text("ociVersion")
         self.annotations = root.mapping("annotations")
         self.namespaces = NamespacePlan(linux)
+        self.staged = self.namespaces.needs_stage(rootless=self.rootless)
+        check_user(self.namespaces)
         self.process = Process(root.section("process"))
-        self.cgroup = CgroupPlan(linux, current_layout(), container)
-        self.root = RootMount(root, bundle, no_pivot=no_pivot)
+        self.cgroup = CgroupPlan(linux, current_layout(), container, rootless=self.rootless)
+        self.root = RootMount(
+            root, bundle, no_pivot=no_pivot, elsewhere="mount" in self.namespaces.paths
+        )
         self.seccomp = linux.section("seccomp") if linux.has("seccomp") else None
+        self.agent = plan_agent(self.seccomp) if self.seccomp else None
         self.hostname = self._uts_name(root, "hostname")
         self.domainname = self._uts_name(root, "domainname")
-        self.personality = read_personality(linux.section("personality"))
+        self.process.take_domain(linux)
+        self.outside = plan_outside(linux, self.namespaces, container)
         self.sysctls = [
             Sysctl(name, value, self.namespaces) for name, value in linux.mapping("sysctl").items()
         ]
@@ -75,9 +82,10 @@ class Plan:
 
     def _uts_name(self, root: Section, key: str) -> str:
         name = root.text(key)
-        if name and "uts" not in self.namespaces.new:
+        if name and not self.namespaces.own("uts"):
             raise InvalidArgument(
-                f"{key} is set without a new UTS namespace", hint="add one to linux.namespaces"
+                f"{key}: unable to set {key} without a private UTS namespace",
+                hint="add one to linux.namespaces",
             )
         if len(os.fsencode(name)) > 64:
             raise InvalidArgument(f"{key} is longer than 64 bytes: {name!r}")
@@ -85,8 +93,13 @@ class Plan:
 
     def _plan_mounts(self, root: Section) -> list[Step]:
         steps: list[Step] = []
+        label = root.section("linux").text("mountLabel")
+        if label:
+            from barque_runtime_native.mount_label import check_label
+
+            check_label(label)
         for section in root.sections("mounts"):
-            step: Step | None = plan_mount(section, self.bundle)
+            step: Step | None = plan_mount(section, self.bundle, self.namespaces, label)
             if step is None:
                 options = MountOptions(section.texts("options"), section.name)
                 namespace = self.namespaces.own("cgroup")
@@ -98,7 +111,7 @@ class Plan:
         bound = any(
             isinstance(step, BindMount) and step.destination.rstrip("/") == "/dev" for step in self.mounts
         )
-        return [*plan_devices(linux, defaults=not bound, bind=self.namespaces.user)]
+        return [*plan_devices(linux, defaults=not bound, bind=self.namespaces.own("user"))]
 
     def describe(self) -> list[str]:
         """The plan, a line a step."""
@@ -119,13 +132,3 @@ class Plan:
             "bundle": self.bundle,
             "annotations": self.annotations,
         }
-
-
-def read_personality(section: Section) -> int | None:
-    """`linux.personality`."""
-    domain = section.choice("domain", PERSONALITIES)
-    if section.texts("flags"):
-        raise InvalidArgument(
-            f"{section.path('flags')} is not supported", hint="the specification defines no flag"
-        )
-    return domain

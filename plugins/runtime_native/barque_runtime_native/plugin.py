@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from barque.spi import Probe, hookimpl
-from barque.spi.runtime import RuntimeCapability, RuntimeCreate, RuntimeExec, RuntimeState, RuntimeTask, Stdio
+from barque.spi.runtime import (
+    RuntimeCapability,
+    RuntimeCreate,
+    RuntimeExec,
+    RuntimeState,
+    RuntimeStats,
+    RuntimeTask,
+    Stdio,
+)
 from barque_runtime_native import lifecycle, warm
 from barque_runtime_native.create import Creation
 from barque_runtime_native.execute import Execution
@@ -33,6 +42,10 @@ class NativeRuntime:
             RuntimeCapability.SECCOMP,
             RuntimeCapability.CGROUP_V1,
             RuntimeCapability.CGROUP_V2,
+            RuntimeCapability.USER_NAMESPACE,
+            RuntimeCapability.PAUSE,
+            RuntimeCapability.UPDATE,
+            RuntimeCapability.STATS,
         }
     )
 
@@ -43,6 +56,10 @@ class NativeRuntime:
     def preload(self) -> None:
         """Do now what every container needs once: libraries, call prototypes, cgroup layout. Needs no privilege."""
         warm.preload()
+
+    def rehearse(self) -> None:
+        """Take the page faults of a creation in a process that waits for its container. Needs no privilege."""
+        warm.rehearse()
 
     @hookimpl
     def runtime_probe(self) -> Probe:
@@ -87,6 +104,35 @@ class NativeRuntime:
     def runtime_delete(self, id: str, root: str, force: bool) -> None:
         """See `RuntimeHooks`."""
         lifecycle.delete(id, root, force)
+
+    @hookimpl
+    def runtime_pause(self, id: str, root: str) -> None:
+        """See `RuntimeHooks`."""
+        lifecycle.pause(id, root)
+
+    @hookimpl
+    def runtime_resume(self, id: str, root: str) -> None:
+        """See `RuntimeHooks`."""
+        lifecycle.resume(id, root)
+
+    @hookimpl
+    def runtime_update(self, id: str, root: str, resources: Mapping[str, Any]) -> None:
+        """See `RuntimeHooks`."""
+        from barque_runtime_native import cgroup_update
+
+        cgroup_update.update(id, root, resources)
+
+    @hookimpl
+    def runtime_stats(self, id: str, root: str) -> RuntimeStats:
+        """See `RuntimeHooks`."""
+        from barque_runtime_native import runtime_stats
+
+        return runtime_stats.stats(id, root)
+
+    @hookimpl
+    def runtime_processes(self, id: str, root: str) -> tuple[int, ...]:
+        """See `RuntimeHooks`."""
+        return lifecycle.members(id, root)
 
 
 def numbers(stdio: Stdio | None) -> tuple[int, int, int] | None:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
-from struct import pack
 
-from barque.spi.errors import FailedPrecondition, InvalidArgument, PermissionDenied
+from barque.spi.errors import InvalidArgument, PermissionDenied
 from barque_runtime_native import syscalls
 from barque_runtime_native.capabilities import SYS_ADMIN, CapabilitySets
-from barque_runtime_native.spec import MAX_UINT32, MAX_UINT64, Section
+from barque_runtime_native.kernel_files import open_kernel_file
+from barque_runtime_native.spec import MAX_UINT32, Section
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from barque_runtime_native.cpu_affinity import CpuAffinity
+    from barque_runtime_native.memory_policy import MemoryPolicy
+    from barque_runtime_native.scheduling import Scheduling
+    from barque_runtime_native.security_label import SecurityLabel
 
 # getrlimit(2); asm-generic/resource.h
 RLIMITS = {
@@ -17,15 +24,8 @@ RLIMITS = {
         "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME".split()
     )
 }
-IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
-SCHEDULERS = {
-    "SCHED_OTHER": 0, "SCHED_FIFO": 1, "SCHED_RR": 2, "SCHED_BATCH": 3, "SCHED_ISO": 4, "SCHED_IDLE": 5,
-    "SCHED_DEADLINE": 6,
-}  # fmt: skip
-SCHEDULER_FLAGS = {
-    "SCHED_FLAG_RESET_ON_FORK": 1, "SCHED_FLAG_RECLAIM": 2, "SCHED_FLAG_DL_OVERRUN": 4, "SCHED_FLAG_KEEP_POLICY": 8,
-    "SCHED_FLAG_KEEP_PARAMS": 16, "SCHED_FLAG_UTIL_CLAMP_MIN": 32, "SCHED_FLAG_UTIL_CLAMP_MAX": 64,
-}  # fmt: skip
+# include/uapi/linux/personality.h
+PERSONALITIES = {"LINUX": 0x0000, "LINUX32": 0x0008}
 MAX_GROUPS = 65536
 
 
@@ -34,11 +34,12 @@ class Process:
 
     def __init__(self, section: Section) -> None:
         user = section.section("user")
-        size = section.section("consoleSize")
         self.args = section.texts("args")
         self.cwd = section.required("cwd")
         self.env = section.texts("env")
         self.terminal = section.boolean("terminal")
+        # without a terminal the specification wants it ignored
+        size = section.section("consoleSize") if self.terminal else Section({})
         self.height = size.integer("height", 0, 0xFFFF) or 0
         self.width = size.integer("width", 0, 0xFFFF) or 0
         # 2**32-1 is "leave unchanged" to setresuid(2): root would stay root
@@ -52,11 +53,10 @@ class Process:
             self.capabilities.grant_all(self.uid)
         self.no_new_privileges = section.boolean("noNewPrivileges")
         self.oom_score_adj = section.integer("oomScoreAdj", -1000, 1000)
-        self.apparmor = section.text("apparmorProfile")
-        self.selinux = section.text("selinuxLabel")
         self.rlimits = read_rlimits(section)
-        self.io_priority = read_io_priority(section.section("ioPriority"))
-        self.scheduler = read_scheduler(section.section("scheduler"))
+        self.personality: int | None = None
+        self.memory_policy: MemoryPolicy | None = None
+        self._read_rare(section)
         if not self.args or not self.args[0]:
             raise InvalidArgument(f"{section.path('args')} must not be empty")
         if not self.cwd.startswith("/"):
@@ -66,6 +66,24 @@ class Process:
         for entry in self.env:
             if "=" not in entry or entry.startswith("="):
                 raise InvalidArgument(f"{section.path('env')}: {entry!r} is not NAME=VALUE")
+
+    def _read_rare(self, section: Section) -> None:
+        """What few containers have: each of the modules is imported for those who need it."""
+        self.label: SecurityLabel | None = None
+        self.scheduling: Scheduling | None = None
+        self.exec_affinity: CpuAffinity | None = None
+        if section.has("apparmorProfile") or section.has("selinuxLabel"):
+            from barque_runtime_native.security_label import read_label
+
+            self.label = read_label(section)
+        if section.has("scheduler") or section.has("ioPriority"):
+            from barque_runtime_native.scheduling import Scheduling
+
+            self.scheduling = Scheduling(section)
+        if section.has("execCPUAffinity"):
+            from barque_runtime_native.cpu_affinity import CpuAffinity
+
+            self.exec_affinity = CpuAffinity(section.section("execCPUAffinity"))
 
     def environment(self) -> dict[str, str]:
         """The variables; the last of a name wins, as in a shell."""
@@ -82,12 +100,28 @@ class Process:
                     hint="the runtime lacks CAP_SYS_RESOURCE; ask for no more than its own hard limit",
                 ) from error
 
+    def take_domain(self, linux: Section) -> None:
+        """What `linux` says about each process of the container: personality and memory policy."""
+        self.personality = read_personality(linux.section("personality"))
+        if linux.section("memoryPolicy").values:
+            # Imported for those who need it.
+            from barque_runtime_native.memory_policy import MemoryPolicy
+
+            self.memory_policy = MemoryPolicy(linux.section("memoryPolicy"))
+
+    @property
+    def forgets_on_fork(self) -> bool:
+        """Whether a child of this process would not have the scheduling that was set."""
+        return bool(self.scheduling and self.scheduling.forgotten_on_fork)
+
     def set_scheduling(self) -> None:
-        """Set scheduler and input/output priority of this process; raising either needs CAP_SYS_NICE."""
-        if self.scheduler:
-            syscalls.sched_setattr(self.scheduler)
-        if self.io_priority is not None:
-            syscalls.ioprio_set(self.io_priority)
+        """Set scheduler, input/output priority, personality and memory policy of this process."""
+        if self.scheduling:
+            self.scheduling.apply()
+        if self.personality is not None:
+            syscalls.personality(self.personality)
+        if self.memory_policy:
+            self.memory_policy.apply()
 
     def become(self, bounding: int, permitted: int) -> None:
         """Take the groups, the user and the capabilities; CAP_SYS_ADMIN stays, for seccomp(2), until `drop_admin`.
@@ -129,42 +163,11 @@ def read_rlimits(section: Section) -> list[tuple[str, int, int]]:
     return list(found.values())
 
 
-def read_io_priority(section: Section) -> int | None:
-    """The value ioprio_set(2) takes: class in the bits from 13 up, level 0 to 7 below."""
-    io_class = section.choice("class", IO_CLASSES)
-    level = section.integer("priority", 0, 7)
-    if io_class is None:
-        if level is not None:
-            raise InvalidArgument(f"{section.path('class')} is missing")
-        return None
-    return io_class << 13 | (level or 0)
-
-
-def read_scheduler(section: Section) -> bytes:
-    """A packed `struct sched_attr` (sched_setattr(2)), or empty."""
-    policy = section.choice("policy", SCHEDULERS)
-    if policy is None:
-        if section.values:
-            raise InvalidArgument(f"{section.path('policy')} is missing")
-        return b""
-    flags = 0
-    for word in section.texts("flags"):
-        if word not in SCHEDULER_FLAGS:
-            raise InvalidArgument(f"{section.path('flags')}: unknown flag {word!r}")
-        flags |= SCHEDULER_FLAGS[word]
-    return pack(
-        "=IIQiI3Q", 48, policy, flags,
-        section.integer("nice", -20, 19) or 0,
-        section.integer("priority", 0, 99) or 0,
-        *(section.integer(key, 0, MAX_UINT64) or 0 for key in ("runtime", "deadline", "period")),
-    )  # fmt: skip
-
-
-def set_oom_score(procfs: int, wanted: int | None) -> None:
-    """Write this process's OOM score adjustment. Errors: PermissionDenied when lowering it needs CAP_SYS_RESOURCE."""
+def set_oom_score(procfs: int, wanted: int | None, pid: str = "self") -> None:
+    """Write the OOM score adjustment of `pid`. Errors: PermissionDenied when lowering it needs CAP_SYS_RESOURCE."""
     if wanted is None:
         return
-    fd = os.open("self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC, dir_fd=procfs)
+    fd = open_kernel_file(procfs, f"{pid}/oom_score_adj", os.O_RDWR)
     try:
         if int(os.read(fd, 16)) == wanted:
             return
@@ -178,33 +181,22 @@ def set_oom_score(procfs: int, wanted: int | None) -> None:
         os.close(fd)
 
 
-def open_label(procfs: int, process: Process) -> tuple[int, bytes] | None:
-    """The attribute file and value that set the program's security label at execve, opened while /proc is the host's.
+def try_oom_score(procfs: int, wanted: int | None) -> None:
+    """As `set_oom_score` for an ordinary user, who may only raise it: lowering it is left undone, as runc does."""
+    try:
+        set_oom_score(procfs, wanted)
+    except (PermissionError, PermissionDenied):
+        return
 
-    Errors: FailedPrecondition that names the field when the kernel module is not there.
-    """
-    for module, field, label in (
-        ("apparmor", "apparmorProfile", process.apparmor),
-        ("selinux", "selinuxLabel", process.selinux),
-    ):
-        if not label or (module == "apparmor" and label == "unconfined" and not label_module(module)):
-            continue
-        if not label_module(module):
-            raise FailedPrecondition(
-                f"process.{field} is set but {module} is not enabled",
-                hint=f"enable {module} or unset the field",
-            )
-        path, value = (
-            ("self/attr/apparmor/exec", f"exec {label}")
-            if module == "apparmor"
-            else ("self/attr/exec", label)
+
+def read_personality(section: Section) -> int | None:
+    """`linux.personality` (personality(2))."""
+    domain = section.choice("domain", PERSONALITIES)
+    if flags := section.texts("flags"):
+        raise InvalidArgument(
+            f"{section.path('flags')}: {flags[0]!r} is not supported",
+            hint="the specification defines no flag",
         )
-        return os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=procfs), os.fsencode(value)
-    return None
-
-
-def label_module(module: str) -> bool:
-    """Whether the security module is at work."""
-    return os.path.exists(
-        {"apparmor": "/sys/kernel/security/apparmor/profiles", "selinux": "/sys/fs/selinux/enforce"}[module]
-    )
+    if domain is None and section.values:
+        raise InvalidArgument(f"{section.path('domain')} is missing")
+    return domain

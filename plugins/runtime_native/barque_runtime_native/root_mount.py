@@ -7,6 +7,7 @@ import os
 
 from barque.spi.errors import InvalidArgument
 from barque_runtime_native import syscalls
+from barque_runtime_native.cgroup_layout import read_text, unescape
 from barque_runtime_native.mount_options import PROPAGATION
 from barque_runtime_native.rootfs import Root
 
@@ -18,19 +19,24 @@ if TYPE_CHECKING:
 class RootMount:
     """Propagation, the read-only flag and the change of root."""
 
-    def __init__(self, config: Section, bundle: str, *, no_pivot: bool) -> None:
+    def __init__(self, config: Section, bundle: str, *, no_pivot: bool, elsewhere: bool = False) -> None:
+        """`elsewhere`: the path is one of another mount namespace, which cannot be looked at yet."""
+        if not config.has("root"):
+            raise InvalidArgument("root is missing")
         root = config.section("root")
-        self.path = os.path.realpath(os.path.join(bundle, root.required("path")))
+        self.path = os.path.normpath(os.path.join(bundle, root.required("path")))
+        if not elsewhere:
+            self.path = os.path.realpath(self.path)
         self.read_only = root.boolean("readonly")
         self.no_pivot = no_pivot
         linux = config.section("linux")
         word = linux.text("rootfsPropagation")
         if word and word not in PROPAGATION:
             raise InvalidArgument(f"{linux.path('rootfsPropagation')}: unknown value {word!r}")
-        self.propagation = PROPAGATION[word][0] if word else 0
+        self.propagation, self.recursive = PROPAGATION[word] if word else (0, False)
         if self.path == "/":
             raise InvalidArgument(f"{root.path('path')} is the host's own root directory")
-        if not os.path.isdir(self.path):
+        if not elsewhere and not os.path.isdir(self.path):
             raise InvalidArgument(f"{root.path('path')} is not a directory: {self.path}")
 
     def describe(self) -> str:
@@ -44,7 +50,10 @@ class RootMount:
     def open(self, place: int) -> Root:
         """Cut propagation to the host and attach a private clone of the root's tree on itself; closes `place`."""
         try:
-            set_tree_propagation("/", self.propagation or syscalls.MS_SLAVE)
+            # Always the whole tree: one mount left shared would show the host what is mounted here. What shall not be
+            # bound is only marked so in the end: it could not be cloned.
+            private = self.propagation in (syscalls.MS_PRIVATE, syscalls.MS_UNBINDABLE)
+            set_tree_propagation("/", syscalls.MS_PRIVATE if private else self.propagation or syscalls.MS_SLAVE)
             if self.propagation == syscalls.MS_SHARED:
                 make_private(place)
             flags = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE | syscalls.AT_EMPTY_PATH
@@ -62,6 +71,7 @@ class RootMount:
         try:
             os.fchdir(root.fd)
             if self.no_pivot:
+                hide_kernel_mounts(self.path)
                 syscalls.mount(".", "/", "", syscalls.MS_MOVE)
                 os.chroot(".")
             else:
@@ -76,9 +86,37 @@ class RootMount:
     def finish(self, root: Root) -> None:
         """Set the root's own propagation and read-only flag."""
         if self.propagation:
-            syscalls.mount_setattr(root.fd, propagation=self.propagation)
+            syscalls.mount_setattr(root.fd, propagation=self.propagation, recursive=self.recursive)
         if self.read_only:
             syscalls.mount_setattr(root.fd, set_=syscalls.MOUNT_ATTR_RDONLY)
+
+
+def hide_kernel_mounts(keep: str) -> None:
+    """Take away the host's procfs and sysfs mounts, which stay in this namespace without pivot_root(2).
+
+    A container that makes a user namespace may mount a procfs of its own where there is one that nothing covers.
+    `keep`: the container's root, whose mounts stay.
+    """
+    for mount_point in reversed(kernel_mounts(read_text("/proc/self/mountinfo"), keep)):
+        try:
+            syscalls.umount2(mount_point, syscalls.MNT_DETACH)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EPERM):
+                raise
+            # locked by the owner of an outer user namespace: covered instead
+            syscalls.mount("tmpfs", mount_point, "tmpfs", syscalls.MOUNT_ATTR_RDONLY, "size=0,nr_inodes=2")
+
+
+def kernel_mounts(mountinfo: str, keep: str) -> list[str]:
+    """Mount points of procfs and sysfs outside of `keep`, in the text of /proc/self/mountinfo."""
+    found = []
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        mount_point = unescape(left.split(" ")[4])
+        inside = mount_point == keep or mount_point.startswith(f"{keep}/")
+        if right.split(" ")[0] in ("proc", "sysfs") and not inside:
+            found.append(mount_point)
+    return found
 
 
 def set_tree_propagation(path: str, propagation: int) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import ctypes
 import os
 
-from barque.spi.errors import FailedPrecondition, InvalidArgument, NotImplemented
-from barque_runtime_native.seccomp_filter import Filter
+from barque.spi.errors import FailedPrecondition, InvalidArgument
+from barque_runtime_native.seccomp_agent import notifies
+from barque_runtime_native.seccomp_filter import NEW_LISTENER, Filter
 from barque_runtime_native.seccomp_newer import prefix
 from barque_runtime_native.spec import MAX_UINT64
 
@@ -30,10 +31,14 @@ OPERATORS = {
     "SCMP_CMP_NE": 1, "SCMP_CMP_LT": 2, "SCMP_CMP_LE": 3, "SCMP_CMP_EQ": 4, "SCMP_CMP_GE": 5, "SCMP_CMP_GT": 6,
     "SCMP_CMP_MASKED_EQ": 7,
 }  # fmt: skip
-# seccomp(2). TSYNC is without effect in a process of one thread.
+# seccomp(2)
+FLAG_TSYNC, FLAG_WAIT_KILLABLE_RECV = 1, 32
 FLAGS = {
-    "SECCOMP_FILTER_FLAG_TSYNC": 1, "SECCOMP_FILTER_FLAG_LOG": 2, "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
+    "SECCOMP_FILTER_FLAG_TSYNC": FLAG_TSYNC, "SECCOMP_FILTER_FLAG_LOG": 2, "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": FLAG_WAIT_KILLABLE_RECV,
 }  # fmt: skip
+# What these let pass they are to judge also when it is newer than the profile.
+PERMISSIVE = (ALLOW, LOG, TRACE, NOTIFY)
 ARCHITECTURES = (
     "X86 X86_64 X32 ARM AARCH64 LOONGARCH64 M68K MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PARISC PARISC64 "
     "PPC PPC64 PPC64LE RISCV64 S390 S390X SH SHEB"
@@ -41,6 +46,7 @@ ARCHITECTURES = (
 ATTRIBUTE_BAD_ARCHITECTURE, ATTRIBUTE_NO_NEW_PRIVS, ATTRIBUTE_OPTIMIZE = 2, 3, 8
 EEXIST, EPERM, EDOM, ENOSYS = 17, 1, 33, 38
 UNKNOWN_CALL = -1
+ACTION_BITS = 0xFFFF0000
 MAX_ERRNO = 4095
 
 
@@ -83,13 +89,21 @@ def load_library() -> ctypes.CDLL:
 
 
 def read_flags(section: Section) -> int:
-    """Flags for seccomp(2). Errors: InvalidArgument for one that is not known."""
+    """Flags for seccomp(2). Errors: InvalidArgument for one that is not known.
+
+    TSYNC has no effect in a process of one thread, and the kernel does not take it together with a listener. Waiting
+    killably is about the listener's answers: without one it is left out, as libseccomp does.
+    """
     flags = 0
     for word in section.texts("flags"):
         if word not in FLAGS:
-            raise InvalidArgument(f"{section.path('flags')}: {word!r} is not supported")
+            raise InvalidArgument(
+                f"{section.path('flags')}: seccomp flag {word!r} not supported",
+                hint="known: " + ", ".join(FLAGS),
+            )
         flags |= FLAGS[word]
-    return flags & ~1
+    flags &= ~FLAG_TSYNC
+    return flags | NEW_LISTENER if notifies(section) else flags & ~FLAG_WAIT_KILLABLE_RECV
 
 
 def read_action(section: Section, key: str, data_key: str) -> int:
@@ -97,8 +111,6 @@ def read_action(section: Section, key: str, data_key: str) -> int:
     action = section.choice(key, ACTIONS)
     if action is None:
         raise InvalidArgument(f"{section.path(key)} is missing")
-    if action == NOTIFY:
-        raise NotImplemented(f"{section.path(key)}: SCMP_ACT_NOTIFY is not supported by the native runtime")
     data = section.integer(data_key, 0, 0xFFFF)
     if action in WITH_DATA:
         value = EPERM if data is None else data
@@ -126,7 +138,7 @@ def compile_filter(section: Section) -> Filter:
         for rule in section.sections("syscalls"):
             _add_rule(library, context, rule, default)
         program = _export(library, context)
-        if default not in (ALLOW, LOG, ERRNO | ENOSYS):
+        if default != ERRNO | ENOSYS and default & ACTION_BITS not in PERMISSIVE:
             program = prefix(last_calls(library, architectures, section)) + program
         return Filter(program, flags)
     finally:
@@ -145,10 +157,15 @@ def _add_architectures(library: ctypes.CDLL, context: int, section: Section) -> 
     """Add them to the native one; returns the tokens of all."""
     tokens = [library.seccomp_arch_native()]
     for word in section.texts("architectures"):
-        name = word.removeprefix("SCMP_ARCH_")
-        token = library.seccomp_arch_resolve_name(name.lower().encode()) if name in ARCHITECTURES else 0
-        if not token:
+        prefix_, _, name = word.partition("SCMP_ARCH_")
+        if prefix_ or name not in ARCHITECTURES:
             raise InvalidArgument(f"{section.path('architectures')}: unknown architecture {word!r}")
+        token = library.seccomp_arch_resolve_name(name.lower().encode())
+        if not token:
+            raise FailedPrecondition(
+                f"{section.path('architectures')}: the installed libseccomp does not know {word}",
+                hint="install libseccomp 2.6 or leave it out: no process of this machine makes such calls",
+            )
         result = library.seccomp_arch_add(context, token)
         # EDOM: of the other byte order; no process of this machine can make such calls
         if result not in (0, -EEXIST, -EDOM):

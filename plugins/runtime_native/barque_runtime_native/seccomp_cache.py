@@ -21,7 +21,8 @@ __all__ = ["filter_for", "load_library"]
 
 DIRECTORY = ".seccomp"
 # counts the changes to what the compiler makes of a profile
-FORMAT = 2
+FORMAT = 3
+NOT_COMPILED = ("listenerPath", "listenerMetadata")
 MAX_FILE = 4 << 20
 MAX_KEPT = 64
 _kept: dict[bytes, Filter] = {}
@@ -29,7 +30,8 @@ _kept: dict[bytes, Filter] = {}
 
 def filter_for(section: Section, root: str) -> Filter:
     """The filter of `linux.seccomp`, compiled at most once; `root` is where files may be kept."""
-    key = dumps(dict(section.values), sort_keys=True)
+    compiled = {key: value for key, value in section.values.items() if key not in NOT_COMPILED}
+    key = dumps(compiled, sort_keys=True)
     found = _kept.get(key)
     if found is None:
         found = _load(root, key, read_flags(section))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from barque_runtime_native.syscall_table import buffer
 
+NEW_LISTENER = 8  # SECCOMP_FILTER_FLAG_NEW_LISTENER
+
 
 class Filter:
     """A compiled filter: the BPF program and the flags for seccomp(2); `code` is the program where the kernel reads it."""
@@ -14,3 +16,8 @@ class Filter:
         self.program = program
         self.flags = flags
         self.code = buffer(len(program), program)
+
+    @property
+    def notifies(self) -> bool:
+        """Whether calls are handed to an agent that listens (SCMP_ACT_NOTIFY)."""
+        return bool(self.flags & NEW_LISTENER)

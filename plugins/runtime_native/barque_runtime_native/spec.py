@@ -15,15 +15,7 @@ MAX_UINT64 = 2**64 - 1
 # Fields of the specification that this runtime does not honour: one that is set is refused, never ignored.
 REFUSED = (
     ("process", "commandLine"),
-    ("process", "execCPUAffinity"),
     ("process", "user", "username"),
-    ("linux", "intelRdt"),
-    ("linux", "memoryPolicy"),
-    ("linux", "mountLabel"),
-    ("linux", "netDevices"),
-    ("linux", "resources", "rdma"),
-    ("linux", "seccomp", "listenerPath"),
-    ("linux", "seccomp", "listenerMetadata"),
     ("solaris",),
     ("windows",),
     ("vm",),

@@ -30,6 +30,8 @@ MAX_ID = 1024
 MAX_STATE = 16 << 20
 ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 CREATING, CREATED, RUNNING, STOPPED = "creating", "created", "running", "stopped"
+# What a running container is told to be whose cgroup is frozen; `status_of` does not look there.
+PAUSED = "paused"
 
 
 def check_id(container: str) -> None:
@@ -78,7 +80,7 @@ class Store:
             raise
 
     def _taken(self) -> AlreadyExists:
-        return AlreadyExists(f"container with id {self.id} already exists", hint="delete it first")
+        return AlreadyExists(f"container with given ID already exists: {self.id}", hint="delete it first")
 
     def write_init(self, pid: int, starttime: int) -> None:
         """Record init: the container is created."""
@@ -91,7 +93,7 @@ class Store:
         try:
             text = read_bounded(self.path(STATE), MAX_STATE)
         except (FileNotFoundError, NotADirectoryError):
-            raise NotFound(f"container {self.id} does not exist") from None
+            raise NotFound(f"container does not exist: {self.id}") from None
         try:
             document = loads(text)
             if not isinstance(document, dict) or document.get("id") != self.id:

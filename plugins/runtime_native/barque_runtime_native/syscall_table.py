@@ -79,6 +79,7 @@ class _Function(CFuncPtr):
 _TABLE: dict[str, tuple[int, int, tuple[type, ...]]] = {
     "bpf": (321, 280, (_INT, _DATA, _UINT)),
     "capset": (126, 91, (_TEXT, _TEXT)),
+    "clone": (56, 220, (_SIZE, _SIZE, _SIZE, _SIZE, _SIZE)),
     "clone3": (435, 435, (_TEXT, _SIZE)),
     "close_range": (436, 436, (_UINT, _UINT, _UINT)),
     "fsconfig": (431, 431, (_INT, _UINT, _TEXT, _TEXT, _INT)),
@@ -94,6 +95,7 @@ _TABLE: dict[str, tuple[int, int, tuple[type, ...]]] = {
     "open_tree": (428, 428, (_INT, _TEXT, _UINT)),
     "openat2": (437, 437, (_INT, _TEXT, _TEXT, _SIZE)),
     "personality": (135, 92, (_SIZE,)),
+    "pidfd_getfd": (438, 438, (_INT, _INT, _UINT)),
     "pidfd_send_signal": (424, 424, (_INT, _INT, _DATA, _UINT)),
     "pivot_root": (155, 41, (_TEXT, _TEXT)),
     "prctl": (157, 167, (_INT, _SIZE, _SIZE, _SIZE, _SIZE)),
@@ -102,6 +104,7 @@ _TABLE: dict[str, tuple[int, int, tuple[type, ...]]] = {
     "rt_sigprocmask": (14, 135, (_INT, _TEXT, _DATA, _SIZE)),
     "sched_setattr": (314, 274, (_INT, _TEXT, _UINT)),
     "seccomp": (317, 277, (_UINT, _UINT, _TEXT)),
+    "set_mempolicy": (238, 237, (_INT, _TEXT, _SIZE)),
     "setdomainname": (171, 162, (_TEXT, _SIZE)),
     "setgroups": (116, 159, (_SIZE, _TEXT)),
     "setresgid": (119, 149, (_UINT, _UINT, _UINT)),

@@ -35,11 +35,17 @@ CLONE_PARENT = 0x00008000
 CLONE_INTO_CGROUP = 0x200000000
 SIGCHLD = 17
 
+MS_SYNCHRONOUS = 0x10
+MS_REMOUNT = 0x20
+MS_MANDLOCK = 0x40
+MS_DIRSYNC = 0x80
 MS_REC = 0x4000
 MS_UNBINDABLE = 0x20000
 MS_PRIVATE = 0x40000
 MS_SLAVE = 0x80000
 MS_SHARED = 0x100000
+MS_I_VERSION = 0x800000
+MS_LAZYTIME = 0x2000000
 MS_MOVE = 0x2000
 MNT_DETACH = 2
 
@@ -184,9 +190,9 @@ def setresuid(uid: int) -> None:
     call("setresuid", uid, uid, uid)
 
 
-def seccomp_set_mode_filter(program: Any, flags: int) -> None:
-    """Install a classic BPF program (8 bytes an instruction, in a `buffer`) as seccomp filter."""
-    call("seccomp", SECCOMP_SET_MODE_FILTER, flags, pack("@HP", len(program) // 8, addressof(program)))
+def seccomp_set_mode_filter(program: Any, flags: int) -> int:
+    """Install a classic BPF program (8 bytes an instruction, in a `buffer`) as seccomp filter; its listener, if asked for."""
+    return call("seccomp", SECCOMP_SET_MODE_FILTER, flags, pack("@HP", len(program) // 8, addressof(program)))
 
 
 def bpf(command: int, attributes: Any) -> int:

@@ -9,6 +9,7 @@ from barque.spi.errors import (
     AlreadyExists,
     BarqueError,
     Conflict,
+    FailedPrecondition,
     Internal,
     InvalidArgument,
     NotFound,
@@ -97,6 +98,7 @@ _EXISTS = re.compile(
 _NOT_ALIVE = re.compile(
     r"container not running|^(?:kill container|open pidfd): No such process|container `.*` is not running"
 )
+_PAUSED = re.compile(r"container `.*` is paused")
 _WRONG_STATE = re.compile(
     r"cannot (?:start|exec|delete|pause|resume) |is not in [^:]*state|^cannot open `.*/exec\.fifo`"
 )
@@ -109,7 +111,7 @@ def _state_failure(message: str, verb: str, id: str) -> BarqueError | None:
         return AlreadyExists(f"container with id exists: {id}")
     if _NOT_ALIVE.search(message):
         return (NotFound if verb == "kill" else Conflict)(f"container {id} is not running")
-    if _WRONG_STATE.search(message):
+    if _WRONG_STATE.search(message) or _PAUSED.search(message):
         return Conflict(message)
     return None
 
@@ -121,6 +123,16 @@ _NO_ROOM = re.compile(
 _DYING = re.compile(r"container init still running|container .* is still running")
 _RAISES = re.compile(r"rlimit|oom_score_adj", re.IGNORECASE)
 _DENIED = re.compile(r"permission denied|operation not permitted", re.IGNORECASE)
+# runc: unable to set memory limit to 4096 (current usage: 2154496, …)  |  crun: writing file `memory.limit_in_bytes`: Device or resource busy
+_IN_USE = re.compile(
+    r"current usage: |`memory\.[^`]*`: Device or resource busy|memory\.\S*: device or resource busy"
+)
+_NO_CRIU = re.compile(
+    r"unknown command (?:checkpoint|restore)|support for CRIU|criu binary|CRIU version|without CRIU|libcriu",
+    re.IGNORECASE,
+)
+_BAD_IMAGE = re.compile(r"(?:descriptors\.json|inventory\.img)\b")
+_BAD_VALUE = re.compile(r"invalid argument|numerical result out of range", re.IGNORECASE)
 _BAD_SPEC = re.compile(
     r"chdir to cwd|error mounting|^mount `|invalid|unknown|not supported|unsupported|malformed|cannot unmarshal",
     re.IGNORECASE,
@@ -131,6 +143,14 @@ def _host_failure(message: str, verb: str) -> BarqueError:
     text = f"OCI runtime {verb} failed: {message}"
     if _DYING.search(message):
         return Unavailable(text, hint="its processes are killed, and wait to be reaped by their parent")
+    if verb in ("checkpoint", "restore") and _NO_CRIU.search(message):
+        return FailedPrecondition(text, hint="use runc with CRIU 3 or newer: apt install runc criu")
+    if verb == "restore" and _BAD_IMAGE.search(message):
+        return InvalidArgument(text, hint="the directory is not what a checkpoint has written")
+    if verb == "update" and _IN_USE.search(message):
+        return ResourceExhausted(text, hint="the container uses more than that now")
+    if verb == "update" and _BAD_VALUE.search(message):
+        return InvalidArgument(text)
     if _NO_ROOM.search(message):
         return ResourceExhausted(text)
     if _DENIED.search(message):

@@ -4,6 +4,8 @@ state/ID/        the runtime's own, `--root`
 work/ID/         made before the first call, removed by delete: its existence is what makes an id taken
 work/ID/cgroups  the cgroup path, to be cleaned when the runtime lost its state
 work/ID/pid      init's pid, by the runtime
+work/ID/ended    there after a checkpoint that ended the container: the runtime has forgotten it then; holds the bundle's path
+work/ID/criu/    CRIU's logs, while it works
 work/ID/busy     there while a call of the runtime is under way; left behind when the shim is killed in it
 """
 
@@ -33,6 +35,7 @@ class Layout:
         self.state_root: Final = f"{root}/state"
         self.work: Final = f"{root}/work/{id}"
         self._busy: Final = f"{self.work}/busy-{os.getpid()}"
+        self._criu: Final = f"{self.work}/criu"
 
     def claim(self) -> None:
         """Take the id. AlreadyExists."""
@@ -46,10 +49,32 @@ class Layout:
 
     def release(self) -> None:
         """Give the id back. Idempotent."""
+        self.remove_criu_directory()
         with suppress(FileNotFoundError):
             for name in os.listdir(self.work):
                 os.unlink(f"{self.work}/{name}")
             os.rmdir(self.work)
+
+    def make_criu_directory(self) -> str:
+        """A directory for CRIU's logs, empty."""
+        self.remove_criu_directory()
+        os.mkdir(self._criu, 0o700)
+        return self._criu
+
+    def remove_criu_directory(self) -> None:
+        """Undo `make_criu_directory`. Idempotent."""
+        with suppress(FileNotFoundError):
+            for name in os.listdir(self._criu):
+                os.unlink(f"{self._criu}/{name}")
+            os.rmdir(self._criu)
+
+    def note_end(self, bundle: str) -> None:
+        """Remember that a checkpoint has ended the container. Idempotent."""
+        _write(f"{self.work}/ended", bundle)
+
+    def ended_bundle(self) -> str:
+        """The bundle of a container that a checkpoint has ended, else empty."""
+        return os.fsdecode(_read(f"{self.work}/ended"))
 
     def has_state(self) -> bool:
         """Whether the runtime keeps anything of the container, complete or not."""
@@ -78,11 +103,7 @@ class Layout:
 
     def note_cgroups(self, path: str) -> None:
         """Remember the cgroup path of the spec."""
-        fd = os.open(f"{self.work}/cgroups", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(fd, os.fsencode(path))
-        finally:
-            os.close(fd)
+        _write(f"{self.work}/cgroups", path)
 
     def cgroups(self) -> str:
         """The cgroup path, empty when none was noted."""
@@ -108,6 +129,14 @@ class Layout:
 
 def _number(text: bytes) -> int:
     return int(text) if text.strip().isdigit() else 0
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.write(fd, os.fsencode(text))
+    finally:
+        os.close(fd)
 
 
 def _read(path: str) -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from barque.spi.errors import Conflict, ResourceExhausted
+from barque_runtime_runc.freezer import thaw
 from barque_runtime_runc.layout import Layout
 from barque_runtime_runc.mountinfo import cgroup_mounts
 
@@ -97,6 +98,8 @@ def _empty(top: str, id: str, *, kill: bool) -> None:
                 f"processes {pids[:5]} of container {id} do not die", hint="look for state D in ps"
             )
         _kill(pids)
+        for directory in _deepest_first(top):
+            thaw(directory)  # a frozen process does not die on v1
         time.sleep(_PAUSE)
 
 

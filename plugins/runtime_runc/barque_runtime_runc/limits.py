@@ -15,10 +15,10 @@ from barque_runtime_runc.cgroups import ContainerCgroups, read_file
 
 __all__ = ["checked", "old_ones_back_on_error"]
 
-_CPU_TIME = {name: int for name in "shares quota period realtimeRuntime realtimePeriod".split()}
+_CPU_TIME = dict.fromkeys("shares quota period realtimeRuntime realtimePeriod".split(), int)
 _FIELDS: Mapping[str, Mapping[str, type]] = {
     "memory": {
-        **{name: int for name in ("limit", "reservation", "swap", "kernel", "kernelTCP")},
+        **dict.fromkeys(("limit", "reservation", "swap", "kernel", "kernelTCP"), int),
         "checkBeforeUpdate": bool,
     },
     "cpu": {**_CPU_TIME, "cpus": str, "mems": str},
@@ -30,7 +30,10 @@ _CONTROLLERS = {"memory": ("memory",), "cpu": ("cpu",), "pids": ("pids",), "bloc
 
 # The files that these fields end in, of v1 and v2, and those that `unified` may name beside them.
 _KNOBS = (
-    *(f"memory.{name}_in_bytes" for name in ("limit", "memsw.limit", "soft_limit", "kmem.limit", "kmem.tcp.limit")),
+    *(
+        f"memory.{name}_in_bytes"
+        for name in ("limit", "memsw.limit", "soft_limit", "kmem.limit", "kmem.tcp.limit")
+    ),
     *("memory.max", "memory.swap.max", "memory.low", "memory.high", "memory.min"),
     *("cpu.cfs_period_us", "cpu.cfs_quota_us", "cpu.rt_period_us", "cpu.rt_runtime_us", "cpu.shares"),
     *("cpu.max", "cpu.weight", "cpuset.cpus", "cpuset.mems", "pids.max"),
@@ -62,7 +65,9 @@ def _check_section(field: str, value: Any, known: Mapping[str, type]) -> None:
         raise InvalidArgument(f"{field}: must be an object")
     for name, number in value.items():
         if name not in known:
-            raise InvalidArgument(f"{field}.{name}: runc and crun do not change it in a container that exists")
+            raise InvalidArgument(
+                f"{field}.{name}: runc and crun do not change it in a container that exists"
+            )
         if not isinstance(number, known[name]) or (known[name] is int and isinstance(number, bool)):
             raise InvalidArgument(f"{field}.{name}: must be of type {known[name].__name__}, is {number!r}")
 

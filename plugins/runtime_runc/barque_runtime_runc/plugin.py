@@ -6,32 +6,38 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from signal import SIGKILL
 from typing import Any, ClassVar
 
 from barque.spi import Probe, hookimpl
 from barque.spi.errors import BarqueError, Conflict, Internal, NotFound
 from barque.spi.runtime import (
     RuntimeCapability,
+    RuntimeCheckpoint,
     RuntimeCreate,
     RuntimeExec,
     RuntimeState,
+    RuntimeStats,
     RuntimeTask,
     Stdio,
 )
-from barque_runtime_runc import document, leftovers, oom
+from barque_runtime_runc import checkpointing, document, freezer, leftovers, limits, oom
+from barque_runtime_runc.cgroups import ContainerCgroups, find_cgroups
 from barque_runtime_runc.command import RuntimeCommand
 from barque_runtime_runc.console import ConsoleSocket
+from barque_runtime_runc.deviations import DEVIATIONS
 from barque_runtime_runc.layout import Layout
 from barque_runtime_runc.probe import probe
+from barque_runtime_runc.stats import read_stats
 
 __all__ = ["RuncConfig", "RuncRuntime"]
 
-# The contract has three states; a paused container's processes are alive, one in creation is not started.
+# runc and crun have a state more than the contract: one in creation is not started.
 _STATUS = {
     "creating": "created",
     "created": "created",
     "running": "running",
-    "paused": "running",
+    "paused": "paused",
     "stopped": "stopped",
 }
 
@@ -68,12 +74,18 @@ class RuncRuntime:
             RuntimeCapability.SECCOMP,
             RuntimeCapability.CGROUP_V1,
             RuntimeCapability.CGROUP_V2,
+            RuntimeCapability.USER_NAMESPACE,
+            RuntimeCapability.PAUSE,
+            RuntimeCapability.UPDATE,
+            RuntimeCapability.STATS,
+            RuntimeCapability.CHECKPOINT,
         }
     )
 
     def __init__(self, name: str, config: RuncConfig) -> None:
         self._name = name
         self._config = config
+        self.conformance_excuses = DEVIATIONS.get(os.path.basename(config.path), {})
 
     @hookimpl
     def runtime_probe(self) -> Probe:
@@ -83,14 +95,25 @@ class RuncRuntime:
     @hookimpl
     def runtime_create(self, request: RuntimeCreate) -> RuntimeTask:
         """`create`; the runtime's stdio are the container's. A program that does not exist is found out here already."""
+        return self._make(request, ["create"])
+
+    def _make(self, request: RuntimeCreate, verb: list[str], image: str = "") -> RuntimeTask:
+        """Make a container by `create`, or by `restore` from `image`; or leave nothing."""
         layout = Layout(request.root, request.id)
         layout.claim()
         try:
             layout.note_cgroups(_cgroups_path(request.spec, request.id))
             document.write_config(request.bundle, request.spec)
-            return self._task(
-                layout, ["create", "--bundle", request.bundle], [], request.spec["process"], request.stdio
-            )
+            process = request.spec["process"]
+            arguments = [*verb, "--bundle", request.bundle]
+            if not image:
+                return self._task(layout, arguments, [], process, request.stdio)
+            with checkpointing.restoring(layout) as logs:
+                self._command(layout).run(
+                    ["restore", "--help"]
+                )  # with the container's stdio a refusal would be lost
+                options = [*checkpointing.RESTORE_OPTIONS, "--image-path", image, "--work-path", logs]
+                return self._task(layout, arguments, options, process, request.stdio)
         except BaseException:
             with suppress(BarqueError, OSError):
                 self.runtime_delete(request.id, request.root, True)
@@ -117,7 +140,10 @@ class RuncRuntime:
     @hookimpl
     def runtime_state(self, id: str, root: str) -> RuntimeState:
         """`state`."""
-        answer = self._command(Layout(root, id)).query(["state", id])
+        layout = Layout(root, id)
+        if bundle := layout.ended_bundle():
+            return RuntimeState(id, "stopped", 0, bundle)
+        answer = self._command(layout).query(["state", id])
         status = _STATUS.get(str(answer.get("status")))
         if status is None:
             raise Internal(
@@ -134,9 +160,12 @@ class RuncRuntime:
             self._command(layout).run(["kill", *(["--all"] if all else []), id, str(signal)])
         except NotFound:
             if not (
-                all and layout.has_state()
-            ):  # a container that is known and not found is one that has stopped
+                all and (layout.has_state() or layout.ended_bundle())
+            ):  # known and not found: it has stopped
                 raise
+        if signal == SIGKILL:
+            for directory in self._cgroups(layout).directories():
+                freezer.thaw(directory)  # a frozen process does not die on cgroup v1
 
     @hookimpl
     def runtime_delete(self, id: str, root: str, force: bool) -> None:
@@ -150,8 +179,87 @@ class RuncRuntime:
             leftovers.remove_cgroups(cgroups, id, kill=force)
         layout.release()
 
+    @hookimpl
+    def runtime_pause(self, id: str, root: str) -> None:
+        """`pause`, unless it is."""
+        layout = Layout(root, id)
+        if self._alive(id, root, "pause") == "running":
+            self._command(layout).run(["pause", id])
+        freezer.wait_until_frozen(self._cgroups(layout), id)
+
+    @hookimpl
+    def runtime_resume(self, id: str, root: str) -> None:
+        """`resume`, when it is paused."""
+        if self._alive(id, root, "resume") == "paused":
+            self._command(Layout(root, id)).run(["resume", id])
+
+    @hookimpl
+    def runtime_update(self, id: str, root: str, resources: Mapping[str, Any]) -> None:
+        """`update --resources`; the driver sees to it that all limits change or none."""
+        layout = Layout(root, id)
+        self._require_not_stopped(id, root, "update")
+        cgroups = self._cgroups(layout)
+        wanted = limits.checked(resources, cgroups)
+        if not wanted:
+            return
+        with (
+            limits.old_ones_back_on_error(cgroups, wanted.get("unified", {})),
+            document.in_memory(wanted) as path,
+        ):
+            self._command(layout).run(["update", "--resources", path, id])
+
+    @hookimpl
+    def runtime_stats(self, id: str, root: str) -> RuntimeStats:
+        """From the cgroup's files."""
+        self._require_not_stopped(id, root, "read the statistics of")
+        return read_stats(self._cgroups(Layout(root, id)))
+
+    @hookimpl
+    def runtime_processes(self, id: str, root: str) -> tuple[int, ...]:
+        """From the cgroup's files."""
+        if self.runtime_state(id, root).status == "stopped":
+            return ()
+        return self._cgroups(Layout(root, id)).processes()
+
+    @hookimpl
+    def runtime_checkpoint(self, request: RuntimeCheckpoint) -> None:
+        """`checkpoint`. The runtimes forget a container that it has ended; the driver does not."""
+        layout = Layout(request.root, request.id)
+        self._alive(request.id, request.root, "checkpoint")
+        bundle = self.runtime_state(request.id, request.root).bundle
+        checkpointing.require_criu()
+        options = checkpointing.checkpoint_options(request)
+        with checkpointing.dumping(layout, request.directory) as logs:
+            paths = ["--image-path", request.directory, "--work-path", logs]
+            self._command(layout).run(["checkpoint", *paths, *options, request.id])
+        if not request.leave_running:
+            layout.note_end(bundle)
+
+    @hookimpl
+    def runtime_restore(self, request: RuntimeCreate, directory: str) -> RuntimeTask:
+        """`restore --detach`; stdio as in create."""
+        checkpointing.require_criu()
+        return self._make(request, ["restore", "--detach"], directory)
+
+    def _alive(self, id: str, root: str, verb: str) -> str:
+        """`running` or `paused`. Conflict for the other states."""
+        status = self.runtime_state(id, root).status
+        if status not in ("running", "paused"):
+            raise Conflict(f"cannot {verb} container {id}: it is {status}")
+        return status
+
+    def _require_not_stopped(self, id: str, root: str, verb: str) -> None:
+        if self.runtime_state(id, root).status == "stopped":
+            raise Conflict(f"cannot {verb} container {id}: it has stopped")
+
+    def _cgroups(self, layout: Layout) -> ContainerCgroups:
+        """Where the config has put it, or else (a relative path, systemd) where its init is."""
+        path = "" if self._config.systemd_cgroup else layout.cgroups()
+        found = find_cgroups(path, 0) if path else None
+        return found if found and found.directories() else find_cgroups("", layout.read_pid())
+
     def _delete_state(self, layout: Layout, id: str, force: bool) -> None:
-        if not force and self.runtime_state(id, layout.root).status == "running":
+        if not force and self.runtime_state(id, layout.root).status in ("running", "paused"):
             raise Conflict(
                 f"cannot delete container {id}: it is running", hint="stop it, or delete it with force"
             )
@@ -166,7 +274,7 @@ class RuncRuntime:
         stdio: Stdio | None,
     ) -> RuntimeTask:
         """Run `create` or `exec`, which leave a process and, with a terminal, its pty."""
-        pid_file = layout.new_pid_file(init=verb[0] == "create")
+        pid_file = layout.new_pid_file(init=verb[0] != "exec")
         args = [*verb, "--pid-file", pid_file, *options]
         program = str(next(iter(process.get("args", ())), ""))
         if stdio is not None:

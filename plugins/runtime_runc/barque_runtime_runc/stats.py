@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from typing import Any
 
 from barque.spi.runtime import BlockIo, HugepageUsage, RuntimeStats
 from barque_runtime_runc.cgroups import ContainerCgroups, read_file, read_number, read_table
@@ -25,9 +25,12 @@ def read_stats(cgroups: ContainerCgroups) -> RuntimeStats:
     )
 
 
-def _cpu(cgroups: ContainerCgroups) -> dict[str, int | tuple[int, ...]]:
+def _cpu(cgroups: ContainerCgroups) -> dict[str, Any]:
     if "cpuacct" in cgroups.v1:
-        return {**_cpu_v1(cgroups.v1["cpuacct"]), **_throttling(cgroups.v1.get("cpu", ""), 1, "throttled_time")}
+        return {
+            **_cpu_v1(cgroups.v1["cpuacct"]),
+            **_throttling(cgroups.v1.get("cpu", ""), 1, "throttled_time"),
+        }
     used = read_table(f"{cgroups.v2}/cpu.stat")
     return {
         "cpu_total": used.get("usage_usec", 0) * 1000,
@@ -38,7 +41,7 @@ def _cpu(cgroups: ContainerCgroups) -> dict[str, int | tuple[int, ...]]:
     }
 
 
-def _cpu_v1(directory: str) -> dict[str, int | tuple[int, ...]]:
+def _cpu_v1(directory: str) -> dict[str, Any]:
     used = read_table(f"{directory}/cpuacct.stat")
     tick = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
     return {
@@ -49,7 +52,7 @@ def _cpu_v1(directory: str) -> dict[str, int | tuple[int, ...]]:
     }
 
 
-def _throttling(directory: str, unit: int, time: str) -> dict[str, int | tuple[int, ...]]:
+def _throttling(directory: str, unit: int, time: str) -> dict[str, Any]:
     stat = read_table(f"{directory}/cpu.stat")
     return {
         "cpu_periods": stat.get("nr_periods", 0),
@@ -58,7 +61,7 @@ def _throttling(directory: str, unit: int, time: str) -> dict[str, int | tuple[i
     }
 
 
-def _memory(cgroups: ContainerCgroups) -> dict[str, int | Mapping[str, int]]:
+def _memory(cgroups: ContainerCgroups) -> dict[str, Any]:
     directory = cgroups.controller("memory")
     if "memory" in cgroups.v1:
         limit = read_number(f"{directory}/memory.limit_in_bytes")
@@ -78,7 +81,7 @@ def _memory(cgroups: ContainerCgroups) -> dict[str, int | Mapping[str, int]]:
     }
 
 
-def _pids(directory: str) -> dict[str, int]:
+def _pids(directory: str) -> dict[str, Any]:
     return {
         "pids_current": read_number(f"{directory}/pids.current"),
         "pids_limit": read_number(f"{directory}/pids.max"),

@@ -7,9 +7,10 @@ import struct
 import pytest
 
 from barque.spi.errors import FailedPrecondition, InvalidArgument
-from barque_runtime_native.cgroup import CgroupPlan, check_path
-from barque_runtime_native.cgroup_devices import ALWAYS, ANY, DeviceRule, compile_program, plan_device_rules
+from barque_runtime_native.cgroup_device_program import compile_program
+from barque_runtime_native.cgroup_devices import ALWAYS, ANY, DeviceRule, plan_device_rules
 from barque_runtime_native.cgroup_layout import read_layout, unescape
+from barque_runtime_native.cgroup_plan import CgroupPlan, check_path
 from barque_runtime_native.cgroup_settings import plan_settings
 from barque_runtime_native.spec import Section
 

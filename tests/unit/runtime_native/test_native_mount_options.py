@@ -8,7 +8,11 @@ from barque.spi.errors import InvalidArgument
 from barque_runtime_native import syscalls as sys_
 from barque_runtime_native.mount_options import MountOptions
 from barque_runtime_native.mounts import BindMount, FilesystemMount, clear_mask, plan_mount
+from barque_runtime_native.namespaces import NamespacePlan
+from barque_runtime_native.remount import Remount
 from barque_runtime_native.spec import Section
+
+NAMESPACES = NamespacePlan(Section({"namespaces": [{"type": "mount"}]}, "linux"))
 
 
 def options(*words, **kwargs):
@@ -60,20 +64,61 @@ def test_propagation(word, expected):
     assert options("bind", word).propagation == [expected]
 
 
-@pytest.mark.parametrize("word", ["idmap", "ridmap", "remount", "acl"])
-def test_option_that_is_not_honoured_is_refused_by_name(word):
-    with pytest.raises(InvalidArgument, match=rf"mounts\[0\]\.options: '{word}'"):
-        options(word)
+# "Linux mount options" of runtime-spec 1.2, whole
+SPECIFIED = (
+    "async atime bind defaults dev diratime dirsync exec iversion lazytime loud mand noatime nodev nodiratime noexec "
+    "noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private ratime rbind rdev rdiratime "
+    "relatime remount rexec rnoatime rnodiratime rnoexec rnorelatime rnostrictatime rnosuid rnosymfollow ro rprivate "
+    "rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow runbindable rw shared silent slave strictatime suid "
+    "sync tmpcopyup unbindable idmap ridmap nodev rnodev symfollow"
+).split()
 
 
-def test_data_for_a_bind_mount_is_refused():
-    with pytest.raises(InvalidArgument, match="size"):
-        options("bind", "size=1m")
+@pytest.mark.parametrize("word", SPECIFIED)
+def test_no_option_of_the_specification_is_left_to_the_file_system(word):
+    assert options(word).data == []
+
+
+def test_options_of_a_file_system_stay_data():
+    assert options("acl", "noacl", "context=a,b").data == [("acl", None), ("noacl", None), ("context", "a,b")]
+
+
+@pytest.mark.parametrize(
+    ("word", "flag"),
+    [
+        ("sync", sys_.MS_SYNCHRONOUS),
+        ("dirsync", sys_.MS_DIRSYNC),
+        ("mand", sys_.MS_MANDLOCK),
+        ("lazytime", sys_.MS_LAZYTIME),
+        ("iversion", sys_.MS_I_VERSION),
+    ],
+)
+def test_flags_of_a_file_system(word, flag):
+    opposite = "async" if word == "sync" else f"no{word}"
+    assert options(word).super_set == flag
+    if word != "dirsync":
+        assert options(word, opposite).super_set == 0
+        assert options(opposite, word).super_set == flag
+
+
+@pytest.mark.parametrize("word", ["size=1m", "acl", "sync", "dirsync", "mand", "lazytime", "iversion", "tmpcopyup"])
+def test_what_belongs_to_a_file_system_is_refused_for_a_bind_mount(word):
+    with pytest.raises(InvalidArgument, match=rf"mounts\[0\]\.options: '{word.partition('=')[0]}' has no meaning"):
+        options("bind", word)
+
+
+def test_what_is_the_default_is_allowed_for_a_bind_mount():
+    options("bind", "async", "nomand", "nolazytime", "noiversion", "silent", "loud", "defaults")
+
+
+def test_value_without_a_name_is_refused():
+    with pytest.raises(InvalidArgument, match="=x"):
+        options("=x")
 
 
 def test_plan_of_a_bind_with_relative_source_is_below_the_bundle():
     step = plan_mount(
-        Section({"destination": "/a", "source": "b", "options": ["bind"]}, "mounts[0]"), "/bundle"
+        Section({"destination": "/a", "source": "b", "options": ["bind"]}, "mounts[0]"), "/bundle", NAMESPACES
     )
     assert isinstance(step, BindMount)
     assert step.source == "/bundle/b"
@@ -81,13 +126,13 @@ def test_plan_of_a_bind_with_relative_source_is_below_the_bundle():
 
 
 def test_type_bind_without_options_is_a_bind():
-    step = plan_mount(Section({"destination": "/a", "source": "/b", "type": "bind"}, "mounts[0]"), "/bundle")
+    step = plan_mount(Section({"destination": "/a", "source": "/b", "type": "bind"}, "mounts[0]"), "/bundle", NAMESPACES)
     assert isinstance(step, BindMount)
 
 
 def test_plan_of_a_file_system():
     step = plan_mount(
-        Section({"destination": "/a", "type": "tmpfs", "source": "tmpfs"}, "mounts[0]"), "/bundle"
+        Section({"destination": "/a", "type": "tmpfs", "source": "tmpfs"}, "mounts[0]"), "/bundle", NAMESPACES
     )
     assert isinstance(step, FilesystemMount)
     assert step.describe() == "mount tmpfs on /a"
@@ -108,11 +153,38 @@ def test_plan_of_a_file_system():
 )
 def test_wrong_mount_is_refused_by_name(document, field):
     with pytest.raises(InvalidArgument, match=field):
-        plan_mount(Section(document, "mounts[0]"), "/bundle")
+        plan_mount(Section(document, "mounts[0]"), "/bundle", NAMESPACES)
 
 
 def test_mount_of_cgroup_is_planned_elsewhere():
     assert (
-        plan_mount(Section({"destination": "/sys/fs/cgroup", "type": "cgroup"}, "mounts[0]"), "/bundle")
+        plan_mount(Section({"destination": "/sys/fs/cgroup", "type": "cgroup"}, "mounts[0]"), "/bundle", NAMESPACES)
         is None
     )
+
+
+def test_mount_label_is_for_new_file_systems_without_one():
+    def context(fstype, *words):
+        section = Section({"destination": "/a", "type": fstype, "source": "x", "options": [*words]}, "mounts[0]")
+        return plan_mount(section, "/bundle", NAMESPACES, "system_u:object_r:container_file_t:s0").options.data
+
+    label = [("context", "system_u:object_r:container_file_t:s0")]
+    assert context("tmpfs") == context("devpts") == context("mqueue") == label
+    assert context("proc") == context("sysfs") == context("bind") == []
+    assert context("tmpfs", "context=mine") == [("context", "mine")]
+
+
+def test_remount_is_a_step_of_its_own():
+    document = {"destination": "/a", "type": "none", "options": ["remount", "bind", "ro"]}
+    step = plan_mount(Section(document, "mounts[0]"), "/bundle", NAMESPACES)
+    assert isinstance(step, Remount)
+    assert step.describe() == "remount /a"
+    with pytest.raises(InvalidArgument, match="tmpcopyup"):
+        options("remount", "tmpcopyup")
+
+
+@pytest.mark.parametrize("words", [("iversion",), ("x=" + "y" * 256,)])
+def test_what_only_the_old_call_can_do_does_not_go_with_a_copy(words):
+    document = {"destination": "/a", "type": "tmpfs", "options": [*words, "tmpcopyup"]}
+    with pytest.raises(InvalidArgument, match=r"mounts\[0\]\.options: tmpcopyup"):
+        plan_mount(Section(document, "mounts[0]"), "/bundle", NAMESPACES)

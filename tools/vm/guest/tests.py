@@ -23,7 +23,7 @@ def main() -> None:
     arguments = json.loads((CHECKOUT / ".vm-arguments").read_text())
     status = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={DOCUMENT}", *arguments],
-        cwd=CHECKOUT, check=False, env={**os.environ, "BARQUE_VM": "1", "PYTEST_TIMEOUT": "600", "COLUMNS": "120"},
+        cwd=CHECKOUT, check=False, env={**os.environ, "BARQUE_VM": "1", "PYTEST_TIMEOUT": "600", "COLUMNS": "120", "TERM": "dumb"},
     ).returncode  # fmt: skip
     facts = {"status": status, "kernel": os.uname().release, "boot": boot, "seconds": uptime() - boot}
     document = DOCUMENT.read_text() if DOCUMENT.exists() else "<testsuites></testsuites>"

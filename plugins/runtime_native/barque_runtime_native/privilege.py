@@ -1,0 +1,34 @@
+"""What the runtime itself may do: as the host's root, as root of a user namespace, or as an ordinary user."""
+
+from __future__ import annotations
+
+import os
+
+from barque.spi.errors import PermissionDenied
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from barque_runtime_native.namespaces import NamespacePlan
+
+# The inode of the first user namespace (PROC_USER_INIT_INO, include/linux/proc_ns.h), the same on every Linux.
+FIRST_USER_NAMESPACE = 0xEFFFFFFD
+CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN = 6, 7, 21
+
+
+def check_user(namespaces: NamespacePlan) -> None:
+    """Errors: PermissionDenied for an ordinary user without a user namespace in the configuration."""
+    if os.geteuid() != 0 and not namespaces.own("user"):
+        raise PermissionDenied(
+            "linux.namespaces: rootless container requires user namespaces",
+            hint="add one, with uidMappings and gidMappings, as `spec --rootless` does",
+        )
+
+
+def is_rootless() -> bool:
+    """Whether this process is anyone but the host's root, hence without power over what belongs to the host."""
+    return os.geteuid() != 0 or os.stat("/proc/self/ns/user").st_ino != FIRST_USER_NAMESPACE
+
+
+def capable(permitted: int, capability: int) -> bool:
+    """Whether a set of capabilities, as a bit mask, holds that one."""
+    return bool(permitted >> capability & 1)
