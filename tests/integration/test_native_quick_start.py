@@ -114,10 +114,12 @@ def test_a_link_to_the_script_has_a_start_of_its_own(installed, tmp_path):
     assert installed("--version", script=link).startswith("barque-runtime version ")
 
 
-def test_a_directory_of_somebody_else_is_not_used(tmp_path):
+@pytest.mark.parametrize(("owner", "mode"), [(65534, 0o700), (0, 0o770), (0, 0o777)])
+def test_a_directory_that_others_can_write_to_is_not_used(tmp_path, owner, mode):
     directory = tmp_path / "start"
     directory.mkdir()
-    os.chown(directory, 65534, 65534)
+    directory.chmod(mode)
+    os.chown(directory, owner, owner)
     script = tmp_path / "barque-runtime"
     first = tmp_path / "barque-runtime-first"
     first.touch(0o755)

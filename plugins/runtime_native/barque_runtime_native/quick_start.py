@@ -10,6 +10,7 @@ It is gone after a reboot, and it is removed by whoever finds it out of date. Wi
 from __future__ import annotations
 
 import os
+import stat
 
 from barque_runtime_native.bundle import write_bundle
 from barque_runtime_native.command import STARTED_AS, import_paths, interpreter
@@ -29,9 +30,11 @@ def prepare(script: str, directory: str = DIRECTORY) -> None:
     if not os.access(first, os.X_OK):
         return
     try:
-        os.makedirs(directory, 0o700, exist_ok=True)
-        if os.stat(directory).st_uid != os.geteuid():
-            return
+        for path in (os.path.dirname(directory), directory):
+            os.makedirs(path, 0o700, exist_ok=True)
+            status = os.lstat(path)
+            if status.st_uid != os.geteuid() or status.st_mode & 0o022 or not stat.S_ISDIR(status.st_mode):
+                return  # somebody else could put a program there
         size = write_bundle(f"{name}.code", import_paths())
         start = START.format(
             bundle=f"{name}.code", flags=os.O_CLOEXEC, size=size, name=name, paths=import_paths()
