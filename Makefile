@@ -3,13 +3,18 @@ PYTHON ?= $(shell for p in /usr/bin/python3.13 /usr/bin/python3.12 /usr/bin/pyth
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench docs setup clean
+.PHONY: demo test test-vm lint bench docs setup clean
 
 demo: setup
 	$(BIN)/python tests/demo.py
 
 test: setup-dev
 	$(BIN)/python -m pytest
+
+# The tests of the runtime in a virtual machine with cgroup v2 alone: ARGS are pytest's, SYSTEMD=1 boots with systemd.
+test-vm: setup-dev
+	tools/debian-packages vm
+	PYTHONPATH=tools $(BIN)/python -m vm $(if $(SYSTEMD),--systemd) $(ARGS)
 
 lint: setup-dev
 	$(BIN)/ruff check .

@@ -63,7 +63,9 @@ class DockerCases:
         assert told.stdout.split() == ["1000", "/tmp", "b"]
         assert engine.run("exec", "-i", box, "cat", stdin="through").stdout == "through"
         wrong = engine.run("exec", box, "nosuchprogram")
-        assert wrong.returncode in (126, 127), wrong  # dockerd says 126 before version 23, whatever the reason
+        assert wrong.returncode in (126, 127), (
+            wrong
+        )  # dockerd says 126 before version 23, whatever the reason
 
     def test_exec_detached(self, engine, box):
         assert engine.run("exec", "-d", box, "touch", "/tmp/done").returncode == 0

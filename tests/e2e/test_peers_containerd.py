@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from peers import RUNTIME, Place, wait_for
+from peers import RUNTIME, Place, need_all_hierarchies, wait_for
 from peers_docker_cases import FOREVER
 from registry_image import IMAGE, busybox_archive
 from terminal import Terminal
@@ -158,6 +158,7 @@ def test_processes_and_metrics(engine, box):
         line.split()[1] for line in engine.run("task", "ls").stdout.splitlines() if line.startswith(f"{box} ")
     )
     assert pid in pids
+    need_all_hierarchies()
     assert engine.run("task", "metrics", box).returncode == 0
 
 

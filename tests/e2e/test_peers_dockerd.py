@@ -4,7 +4,7 @@ import contextlib
 import resource
 
 import pytest
-from peers import RUNTIME, Place, wait_for
+from peers import RUNTIME, Place, need_all_hierarchies, wait_for
 from peers_docker_cases import FOREVER, DockerCases
 from registry_image import IMAGE, busybox_archive
 
@@ -115,6 +115,7 @@ def test_update(engine, name):
 
 
 def test_stats(engine, name):
+    need_all_hierarchies()
     told = engine.run("stats", "--no-stream", "--format", "{{.MemUsage}} {{.PIDs}}", name).stdout
     assert "/ 64MiB" in told
 

@@ -26,6 +26,8 @@ MASKED = [
 ]
 READONLY = [f"/proc/{name}" for name in "bus fs irq sys sysrq-trigger".split()]
 BUSYBOX = "/bin/busybox"
+CGROUPS = Path("/sys/fs/cgroup")
+UNIFIED = (CGROUPS / "cgroup.controllers").exists()
 
 
 def make_rootfs(path: Path) -> Path:
@@ -209,16 +211,22 @@ class Box:
         return found
 
     def cgroup_file(self, controller: str, file: str) -> str:
-        """A control file of the box."""
-        return Path(f"/sys/fs/cgroup/{controller}{self.cgroup}/box/{file}").read_text().strip()
+        """A control file of the box; `controller` names the hierarchy of cgroup v1."""
+        hierarchy = CGROUPS if UNIFIED else CGROUPS / controller
+        return Path(f"{hierarchy}{self.cgroup}/box/{file}").read_text().strip()
+
+    def cgroups(self, below: str = "") -> list[Path]:
+        """Directories below the parent of the box's cgroups, in every hierarchy: `/box`, `/*`; the parents themselves."""
+        top = f"{self.cgroup[1:]}{below}"
+        return [path for path in (*CGROUPS.glob(top), *CGROUPS.glob(f"*/{top}")) if path.is_dir()]
 
     def close(self) -> None:
         """Delete it, and see that nothing is left."""
         for path in self.root.iterdir() if self.root.exists() else ():
             if not path.name.startswith("."):
                 self.call("delete", "--force", path.name)
-        left = [path for path in Path("/sys/fs/cgroup").glob(f"*{self.cgroup}/*") if path.is_dir()]
-        for path in Path("/sys/fs/cgroup").glob(f"*{self.cgroup}"):
+        left = self.cgroups("/*")
+        for path in self.cgroups():
             path.rmdir()
         assert left == []
         states = [path.name for path in self.root.iterdir()] if self.root.exists() else []

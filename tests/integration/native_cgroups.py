@@ -19,7 +19,7 @@ class CgroupBox(Box):
 
     def file(self, controller: str, name: str, below: str = "box") -> Path:
         """A control file; `controller` is v1's hierarchy."""
-        return (ROOT if UNIFIED else ROOT / controller) / f"{self.cgroup[1:]}/{below}" / name
+        return (ROOT if UNIFIED else ROOT / controller) / f"{self.cgroup}/{below}".strip("/") / name
 
     def read(self, controller: str, v1: str, v2: str | None = None) -> str:
         """The text of a control file that has the name `v1` or `v2`, by default the same."""

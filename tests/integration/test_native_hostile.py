@@ -13,7 +13,9 @@ from pathlib import Path
 
 import native_bundle
 import pytest
-from native_bundle import COMMAND, Box, import_paths, make_rootfs, mount, write_config
+from native_bundle import COMMAND, REPOSITORY, UNIFIED, Box, import_paths, make_rootfs, mount, write_config
+
+from barque.testing import need
 
 pytestmark = pytest.mark.root
 
@@ -156,6 +158,58 @@ def test_patient_overwrite_of_the_interpreter(
     monkeypatch.undo()  # the copy may be no program any more; what is left is deleted by the host's interpreter
 
 
+SCRIPT = REPOSITORY / "plugins/runtime_native/scripts/barque-runtime"
+
+
+@pytest.fixture
+def installed(tmp_path, own_interpreter, monkeypatch):
+    """The command as it is installed, a script with what it calls first; what it leaves for later calls is the test's own."""
+    binary, left, package = tmp_path / "installed", tmp_path / "left", tmp_path / "package"
+    binary.mkdir()
+    shutil.copytree(
+        REPOSITORY / "plugins/runtime_native/barque_runtime_native", package / "barque_runtime_native"
+    )
+    for source in (SCRIPT, package / "barque_runtime_native/quick_start.py"):
+        target = binary / source.name if source == SCRIPT else source
+        target.write_text(source.read_text().replace("/run/barque-runtime/.start", str(left)))
+    paths = [str(package), str(REPOSITORY / "core")]
+    (binary / "barque-runtime-first").write_text(
+        f"#!{own_interpreter}\nimport sys\nsys.path[:0] = {paths}\n"
+        "from barque_runtime_native.command import main\nmain()\n"
+    )
+    for path in binary.iterdir():
+        path.chmod(0o755)
+    monkeypatch.setattr(native_bundle, "COMMAND", [str(binary / "barque-runtime")])
+    return left
+
+
+@pytest.mark.row("S1")
+@pytest.mark.parametrize("call", ["first", "quick"])
+@pytest.mark.parametrize("how", ["path", "shebang"])
+@pytest.mark.parametrize("entry", ["run", "exec"])
+def test_patient_overwrite_through_the_installed_command(
+    box, rootfs, how, entry, call, shared_interpreter, own_interpreter, installed, monkeypatch
+):
+    """Of the host's interpreter, whichever way the command came to it: by its own start, or by the quick one."""
+    (rootfs / "attack.py").write_text(PATIENT)
+    (rootfs / "bin/seq").symlink_to("busybox")
+    (rootfs / "script").write_text("#!/proc/self/exe /attack.py\n")
+    (rootfs / "script").chmod(0o755)
+    words = ["/proc/self/exe", "/attack.py"] if how == "path" else ["/script"]
+    if call == "quick":
+        assert box.call("--version").returncode == 0
+        assert [path for path in installed.iterdir() if os.access(path, os.X_OK)]
+    if entry == "run":
+        box.start(*words)
+    else:
+        box.start("sleep", "1000")
+        if call == "first":
+            shutil.rmtree(installed)
+        box.detached("exec", "-d", "box", *words)
+    assert not changed(own_interpreter, 2)
+    monkeypatch.undo()
+
+
 @pytest.mark.row("S1")
 @pytest.mark.parametrize("protected", [True, False])
 def test_tracer_finds_only_the_read_only_clone_of_a_joining_process(
@@ -185,13 +239,11 @@ def test_tracer_finds_only_the_read_only_clone_of_a_joining_process(
     assert ("Text file busy" in tries) is not protected, tries
 
 
-def trace(box, tmp_path, *words):
+def trace(box, tmp_path, *words, which="%file,openat2,setns,execve"):
     """The system calls of the runtime that name files, by process."""
     log = tmp_path / "trace"
-    if not shutil.which("strace"):
-        pytest.skip("needs strace")
     subprocess.run(
-        ["strace", "-f", "-s", "300", "-e", "trace=%file,openat2,setns,execve", "-o", log, *COMMAND, "--root", str(box.root), *words],
+        [need.tool("strace"), "-f", "-s", "300", "-e", f"trace={which}", "-o", log, *COMMAND, "--root", str(box.root), *words],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=100, check=False,
         env={**os.environ, "PYTHONPATH": import_paths()},
     )  # fmt: skip
@@ -207,6 +259,8 @@ def after(calls, entry):
     found = []
     for lines in calls.values():
         inside = next((i for i, line in enumerate(lines) if re.match(entry, line)), None)
+        if inside is None and not any(re.match(r"execve\(.*python", line) for line in lines):
+            inside = -1  # born inside
         if inside is not None:
             rest = lines[inside + 1 :]
             end = next((i for i, line in enumerate(rest) if line.startswith('execve("/bin')), len(rest))
@@ -218,8 +272,10 @@ def after(calls, entry):
 ALLOWED = re.compile(
     r'(openat\(AT_FDCWD, "/etc/passwd", O_RDONLY\|O_NOCTTY\|O_NONBLOCK\|O_CLOEXEC\)'
     r'|openat\(AT_FDCWD, "/", O_RDONLY\|O_CLOEXEC\|O_PATH\|O_DIRECTORY\)'
-    r'|chdir\("/"\)|getcwd\(|mount\("", "\.", .*MS_REC\|MS_SLAVE|umount2\("\.", MNT_DETACH\)|chdir\("/tmp"\)'
+    r'|chdir\("/"\)|chdir\("/closed"\)|getcwd\(|mount\("", "\.", .*MS_REC\|MS_SLAVE|umount2\("\.", MNT_DETACH\)|chdir\("/tmp"\)'
     r'|mount_setattr\(\d+, "", AT_EMPTY_PATH'
+    # the device that gives out terminals: checked to be one before it is used (S8)
+    r'|openat2\(\d+, "dev/pts/ptmx", .*RESOLVE_NO_MAGICLINKS\|RESOLVE_IN_ROOT'
     r'|(newfstatat|faccessat2)\(AT_FDCWD, "/(usr/local/bin|bin)/(sh|nothing)"|newfstatat\(\d+, "", |\+\+\+ |--- |<\.\.\. )'
 )
 
@@ -247,10 +303,23 @@ def canaries(rootfs):
 
 
 @pytest.mark.row("S2")
-@pytest.mark.parametrize("program", ["sh", "nothing", "terminal"])
-def test_run_opens_nothing_of_the_image(box, tmp_path, canaries, program):
+@pytest.mark.parametrize("program", ["sh", "nothing", "terminal", "user", "cwd", "namespaces"])
+def test_run_opens_nothing_of_the_image(box, rootfs, tmp_path, canaries, program):
     config = box.config(*(["nothing"] if program == "nothing" else ["sh", "-c", "true"]))
     config["process"]["terminal"] = program == "terminal"
+    if program == "user":
+        config["process"].update(user={"uid": 1000, "gid": 5, "additionalGids": [7]}, noNewPrivileges=True)
+        config["process"]["rlimits"] = [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]
+    elif program == "cwd":  # an error on the last steps
+        (rootfs / "closed").mkdir(0o700)
+        config["process"].update(user={"uid": 1000, "gid": 5}, cwd="/closed")
+    elif program == "namespaces":
+        mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+        config["linux"].update(uidMappings=mapping, gidMappings=mapping, sysctl={})
+        config["linux"]["namespaces"] += [{"type": kind} for kind in ("user", "cgroup", "time")]
+        for path in (rootfs, *rootfs.rglob("*")):
+            os.chown(path, 100000, 100000, follow_symlinks=False)
+        tmp_path.chmod(0o755)
     write_config(box.bundle, config)
     calls = trace(box, tmp_path, "run", "-b", str(box.bundle), "box")
     strange = [line for line in after(calls, "pivot_root") if not ALLOWED.match(line)]
@@ -258,10 +327,13 @@ def test_run_opens_nothing_of_the_image(box, tmp_path, canaries, program):
 
 
 @pytest.mark.row("S2")
-@pytest.mark.parametrize("program", ["sh", "nothing"])
+@pytest.mark.parametrize("program", ["sh", "nothing", "terminal", "user"])
 def test_exec_opens_nothing_of_the_image(box, tmp_path, canaries, program):
     box.start("sleep", "1000")
-    calls = trace(box, tmp_path, "exec", "box", program, "-c", "true")
+    options = {"terminal": ["-t"], "user": ["-u", "1000:5", "-g", "7", "--no-new-privs"]}.get(program, [])
+    calls = trace(
+        box, tmp_path, "exec", *options, "box", "nothing" if program == "nothing" else "sh", "-c", "true"
+    )
     strange = [line for line in after(calls, r"setns\(\d+, .*CLONE_NEWNS") if not ALLOWED.match(line)]
     assert strange == []
 
@@ -373,9 +445,10 @@ def test_strange_passwd_takes_no_time(box, rootfs, kind):
 
 @pytest.mark.row("S14")
 def test_host_cgroups_cannot_be_seen_or_written(box):
+    top = "/sys/fs/cgroup" if UNIFIED else "/sys/fs/cgroup/memory"
+    limit, tasks = ("memory.max", "cgroup.procs") if UNIFIED else ("memory.limit_in_bytes", "tasks")
     out = box.sh(
-        "ls /sys/fs/cgroup/memory | grep -c barque; "
-        "(echo 1 > /sys/fs/cgroup/memory/memory.limit_in_bytes) 2>&1; (echo 0 > /sys/fs/cgroup/memory/tasks) 2>&1; true"
+        f"ls {top} | grep -c barque; (echo 1 > {top}/{limit}) 2>&1; (echo 0 > {top}/{tasks}) 2>&1; true"
     )
     assert out.splitlines()[0] == "0"
     assert out.count("Read-only") == 2

@@ -91,7 +91,9 @@ def test_owners_without_a_user_namespace(box, volume):
 
 
 def test_ids_of_a_joined_user_namespace(box, volume, rootfs):
-    holder = subprocess.Popen(["unshare", "--user", "sh", "-c", "echo; exec sleep 1000"], stdout=subprocess.PIPE)
+    holder = subprocess.Popen(
+        ["unshare", "--user", "sh", "-c", "echo; exec sleep 1000"], stdout=subprocess.PIPE
+    )
     try:
         holder.stdout.readline()
         for file in ("uid_map", "gid_map"):
@@ -107,7 +109,9 @@ def test_ids_of_a_joined_user_namespace(box, volume, rootfs):
 
 
 def test_other_attributes_go_along(box, volume):
-    config = with_volume(box, volume, "touch /v/x || touch /v/sub/x || cat /v/root", "rbind", "rro", "ridmap", ids=IDS)
+    config = with_volume(
+        box, volume, "touch /v/x || touch /v/sub/x || cat /v/root", "rbind", "rro", "ridmap", ids=IDS
+    )
     assert box.run(config).returncode == 0
     assert not (volume / "x").exists()
 

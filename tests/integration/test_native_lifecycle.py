@@ -126,7 +126,7 @@ def test_create_killed_in_the_middle_leaves_nothing_after_delete(box, call, numb
         )  # fmt: skip
     assert box.call("delete", "box").returncode in (0, 1)  # 1: nothing had been made yet
     assert [path.name for path in box.root.glob("*") if path.name != ".seccomp"] == []
-    assert not list(Path("/sys/fs/cgroup").glob(f"*{box.cgroup}/box"))
+    assert not box.cgroups("/box")
     result = box.run(box.config("echo", "again"))
     assert result.stdout == "again\n", result.stderr
 
@@ -326,7 +326,7 @@ def test_refused_configurations_name_the_field_and_leave_nothing(box):
         (("linux", "sysctl"), {"kernel.core_pattern": "x"}, "kernel.core_pattern"),
         (("linux", "cgroupsPath"), "/../../x", "linux.cgroupsPath"),
         (("linux", "seccomp", "defaultAction"), "SCMP_ACT_NOTIFY", "linux.seccomp"),
-        (("linux", "resources", "hugepageLimits"), [{"pageSize": "2MB", "limit": 1}], "hugepageLimits"),
+        (("linux", "resources", "hugepageLimits"), [{"pageSize": "3MB", "limit": 1}], "hugepageLimits"),
         (("process", "apparmorProfile"), "docker-default", "process.apparmorProfile"),
         (("process", "selinuxLabel"), "a:b:c:d", "process.selinuxLabel"),
         (("root", "path"), "/", "root.path"),
@@ -344,7 +344,7 @@ def test_refused_configurations_name_the_field_and_leave_nothing(box):
         assert result.returncode == 1, field
         assert field in result.stderr, result.stderr
         assert not (box.root / "box").exists()
-        assert not list(Path("/sys/fs/cgroup").glob(f"*{box.cgroup}/box"))
+        assert not box.cgroups("/box")
 
 
 # Hooks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -295,3 +296,280 @@ def test_user_namespace_and_exec(box, rootfs):
     assert os.stat(f"/proc/{pid}").st_uid == 100000
     result = box.call("exec", "box", "sh", "-c", "id -u; grep CapEff /proc/self/status")
     assert result.stdout.split() == ["0", "CapEff:", "00000000a80425fb"], result.stderr
+
+
+# Options
+
+
+def options_of(out, mount_point):
+    """(options of the mount, options of its file system) as /proc/self/mountinfo has them."""
+    line = next(line for line in out.splitlines() if line.split()[4] == mount_point)
+    left, _, right = line.partition(" - ")
+    return set(left.split()[5].split(",")), set(right.split()[2].split(","))
+
+
+def mounted(box, entry, *more):
+    result = box.run(with_mount(box, "cat /proc/self/mountinfo", entry, *more))
+    assert result.returncode == 0, result.stderr
+    return options_of(result.stdout, "/v")
+
+
+@pytest.mark.parametrize(
+    ("words", "attributes", "flags"),
+    [
+        (("sync", "dirsync"), set(), {"sync", "dirsync"}),
+        (("lazytime", "nosymfollow"), {"nosymfollow"}, {"lazytime"}),
+        (("sync", "async", "silent", "nomand"), set(), set()),
+        (("noatime", "nodiratime", "nosuid"), {"noatime", "nodiratime", "nosuid"}, set()),
+        (("ro", "size=1m", "mode=700"), {"ro"}, {"ro", "size=1024k", "mode=700"}),
+        # only mount(2) takes it, together with all others
+        (("iversion", "noexec", "dirsync", "size=1m"), {"noexec"}, {"dirsync", "size=1024k"}),
+    ],
+)
+def test_options_of_a_new_file_system(box, words, attributes, flags):
+    found = mounted(box, mount("/v", "tmpfs", "tmpfs", *words))
+    assert attributes <= found[0]
+    assert flags <= found[1]
+    if "sync" not in flags:
+        assert "sync" not in found[1]
+
+
+@pytest.mark.parametrize(
+    ("word", "below"),
+    [
+        ("rnosuid", "nosuid"), ("rnodev", "nodev"), ("rnoexec", "noexec"), ("rnoatime", "noatime"), ("rro", "ro"),
+        ("rnodiratime", "nodiratime"), ("rnosymfollow", "nosymfollow"), ("rrelatime", "relatime"),
+    ],
+)  # fmt: skip
+def test_recursive_options_reach_what_is_mounted_below(box, volume, word, below):
+    options = "noatime" if word == "rrelatime" else "rw,strictatime"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", volume / "sub"], check=True)
+    try:
+        config = with_mount(box, "cat /proc/self/mountinfo", mount("/v", "bind", str(volume), "rbind", word))
+        out = box.run(config).stdout
+        assert below in options_of(out, "/v")[0]
+        assert below in options_of(out, "/v/sub")[0]
+        assert below not in options_of(Path("/proc/self/mountinfo").read_text(), f"{volume}/sub")[0] or (
+            below == "relatime"
+        )
+    finally:
+        subprocess.run(["umount", volume / "sub"], check=True)
+
+
+def test_recursive_options_take_away_too(box, volume):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,nosuid,noexec", "tmpfs", volume / "sub"], check=True)
+    try:
+        config = with_mount(
+            box,
+            "cat /proc/self/mountinfo",
+            mount("/v", "bind", str(volume), "rbind", "rrw", "rsuid", "rexec"),
+        )
+        assert not {"ro", "nosuid", "noexec"} & options_of(box.run(config).stdout, "/v/sub")[0]
+    finally:
+        subprocess.run(["umount", volume / "sub"], check=True)
+
+
+def test_remount_of_a_bind_changes_only_the_mount(box, volume):
+    first = mount("/v", "bind", str(volume), "bind")
+    found = mounted(box, first, mount("/v", "none", "", "bind", "remount", "ro", "nosuid"))
+    assert {"ro", "nosuid"} <= found[0]
+    assert "ro" not in found[1]
+
+
+def test_remount_changes_the_file_system(box):
+    first = mount("/v", "tmpfs", "tmpfs", "size=1m", "noexec")
+    found = mounted(box, first, mount("/v", "tmpfs", "tmpfs", "remount", "size=2m", "nodev"))
+    assert "size=2048k" in found[1]
+    assert "nodev" in found[0]
+
+
+def test_remount_where_nothing_is_mounted_is_refused_by_name(box, rootfs):
+    (rootfs / "v").mkdir()
+    result = box.run(with_mount(box, "true", mount("/v", "none", "", "bind", "remount", "ro")))
+    assert result.returncode == 1
+    assert "mounts[7]: cannot remount /v" in result.stderr
+
+
+@pytest.mark.parametrize("word", ["sync", "size=1m", "nonsense", "acl"])
+def test_option_without_a_meaning_for_a_bind_is_refused_by_name(box, volume, word):
+    result = box.run(with_mount(box, "true", mount("/v", "bind", str(volume), "bind", word)))
+    assert result.returncode == 1
+    assert f"mounts[7].options: '{word.partition('=')[0]}' has no meaning for a bind mount" in result.stderr
+
+
+@pytest.mark.parametrize("fstype", ["tmpfs", "proc", "sysfs"])
+def test_option_that_a_file_system_does_not_know_is_named(box, fstype):
+    result = box.run(with_mount(box, "true", mount("/v", fstype, "x", "nonsense")))
+    assert result.returncode == 1
+    assert f"mount {fstype} on /v" in result.stderr
+    assert "nonsense" in result.stderr
+
+
+def test_bind_of_a_socket_and_of_a_device(box, tmp_path):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        config = with_mount(
+            box,
+            "stat -c %F /run/s; stat -c '%F %t:%T' /run/zero; head -c 3 /run/zero | wc -c",
+            mount("/run/s", "bind", str(tmp_path / "socket"), "bind"),
+            mount("/run/zero", "bind", "/dev/zero", "bind"),
+        )
+        config["linux"]["resources"]["devices"].append(
+            {"allow": True, "type": "c", "major": 1, "minor": 5, "access": "r"}
+        )
+        assert box.run(config).stdout == "socket\ncharacter special file 1:5\n3\n"
+
+
+def test_source_is_relative_to_the_bundle(box):
+    box.bundle.mkdir()
+    (box.bundle / "data").write_text("of the bundle\n")
+    assert box.run(with_mount(box, "cat /v", mount("/v", "bind", "data", "bind"))).stdout == "of the bundle\n"
+
+
+def test_mount_label_without_selinux_is_refused_by_name(box):
+    if Path("/sys/fs/selinux/enforce").exists():
+        pytest.skip("SELinux is enabled here")
+    config = box.config("true")
+    config["linux"]["mountLabel"] = "system_u:object_r:container_file_t:s0:c1,c2"
+    result = box.run(config)
+    assert result.returncode == 1
+    assert "linux.mountLabel is set but SELinux is not enabled" in result.stderr
+
+
+# The root
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("shared", {"shared"}), ("rshared", {"shared"}), ("private", set()), ("rprivate", set()),
+        ("unbindable", {"unbindable"}), ("runbindable", {"unbindable"}), ("slave", set()), ("rslave", set()),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("shared_host", [False, True])
+def test_root_propagation(box, rootfs, word, shown, shared_host):
+    if shared_host:
+        subprocess.run(["mount", "--bind", rootfs, rootfs], check=True)
+        subprocess.run(["mount", "--make-shared", rootfs], check=True)
+    try:
+        config = box.config("cat", "/proc/self/mountinfo")
+        config["linux"]["rootfsPropagation"] = word
+        before = Path("/proc/self/mountinfo").read_text()
+        result = box.run(config)
+        assert result.returncode == 0, result.stderr
+        assert Path("/proc/self/mountinfo").read_text() == before
+        line = next(line for line in result.stdout.splitlines() if line.split()[4] == "/")
+        optional = {field.partition(":")[0] for field in line.partition(" - ")[0].split()[6:]}
+        assert optional - {"master"} == shown
+    finally:
+        if shared_host:
+            subprocess.run(["umount", "-l", rootfs], check=True)
+
+
+def test_unknown_root_propagation_is_refused_by_name(box):
+    config = box.config("true")
+    config["linux"]["rootfsPropagation"] = "sideways"
+    assert "linux.rootfsPropagation: unknown value 'sideways'" in box.run(config).stderr
+
+
+def test_missing_root_is_refused_by_name(box):
+    config = box.config("true")
+    del config["root"]
+    result = box.run(config)
+    assert result.returncode == 1
+    assert "root is missing" in result.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--no-pivot",)])
+def test_read_only_root(box, options):
+    config = box.config("sh", "-c", "touch /x 2>&1; touch /dev/x && echo dev; pwd; ls /")
+    config["root"]["readonly"] = True
+    out = box.run(config, *options).stdout
+    assert "ead-only file system" in out
+    assert out.splitlines()[1:] == ["dev", "/", "bin", "dev", "etc", "proc", "root", "sys", "tmp"]
+
+
+def test_without_pivot_no_procfs_of_the_host_stays(box):
+    """A user namespace inside may mount a procfs only where an uncovered one is in sight: there is none."""
+    config = box.config("sh", "-c", "unshare -U -r -m -p -f mount -t proc proc /tmp 2>&1 && ls /tmp; true")
+    del config["linux"]["seccomp"]
+    for names in config["process"]["capabilities"].values():
+        names.append("CAP_SYS_ADMIN")
+    result = box.run(config, "--no-pivot")
+    assert result.returncode == 0, result.stderr
+    assert "kcore" not in result.stdout
+    assert "permission denied" in result.stdout
+
+
+# Devices
+
+
+def test_devices_of_all_types(box):
+    config = box.config("stat", "-c", "%F %a %u:%g %t:%T", "/dev/c", "/dev/u", "/dev/b", "/dev/deep/p")
+    config["linux"]["devices"] = [
+        {"path": "/dev/c", "type": "c", "major": 1, "minor": 3, "fileMode": 0o20640, "uid": 5, "gid": 6},
+        {"path": "/dev/u", "type": "u", "major": 1, "minor": 5},
+        {"path": "/dev/b", "type": "b", "major": 7, "minor": 0, "fileMode": 0o600},
+        {"path": "/dev/deep/p", "type": "p", "fileMode": 0o10622},
+    ]
+    config["linux"]["resources"]["devices"] += [
+        {"allow": True, "type": kind, "access": "m"} for kind in ("c", "b")
+    ]
+    result = box.run(config)
+    assert result.stdout.splitlines() == [
+        "character special file 640 5:6 1:3",
+        "character special file 666 0:0 1:5",
+        "block special file 600 0:0 7:0",
+        "fifo 622 0:0 0:0",
+    ], result.stderr
+
+
+def test_device_is_bound_in_a_user_namespace(box, rootfs):
+    config = box.config(
+        "sh", "-c", "stat -c '%F %t:%T' /dev/null /dev/loop-control /dev/p; echo x > /dev/null"
+    )
+    mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    config["linux"].update(uidMappings=mapping, gidMappings=mapping, sysctl={})
+    config["linux"]["namespaces"].append({"type": "user"})
+    config["linux"]["devices"] = [
+        {"path": "/dev/loop-control", "type": "c", "major": 10, "minor": 237},
+        {"path": "/dev/p", "type": "p"},
+    ]
+    for path in (rootfs, *rootfs.rglob("*")):
+        os.chown(path, 100000, 100000, follow_symlinks=False)
+    result = box.run(config)
+    assert result.stdout.splitlines() == [
+        "character special file 1:3",
+        "character special file a:ed",
+        "fifo 0:0",
+    ], result.stderr
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        ({"path": "/dev/x", "type": "z", "major": 1, "minor": 1}, "linux.devices[0].type: 'z'"),
+        ({"path": "/dev/x", "type": "c", "major": 1}, "linux.devices[0]: /dev/x needs major and minor"),
+        ({"type": "c", "major": 1, "minor": 3}, "linux.devices[0].path is missing"),
+        (
+            {"path": "/dev/x", "type": "c", "major": 1, "minor": 3, "fileMode": 0o60666},
+            "linux.devices[0].fileMode",
+        ),
+    ],
+)
+def test_wrong_device_is_refused_by_name(box, device, words):
+    config = box.config("true")
+    config["linux"]["devices"] = [device]
+    result = box.run(config)
+    assert result.returncode == 1
+    assert words in result.stderr
+
+
+def test_dev_of_the_host_is_left_alone(box):
+    """With /dev bound there are no default devices and no links to make: they would be the host's."""
+    before = sorted(os.listdir("/dev"))
+    config = box.config("sh", "-c", "ls /dev | wc -l")
+    config["mounts"] = [each for each in config["mounts"] if not each["destination"].startswith("/dev")]
+    config["mounts"].append(mount("/dev", "bind", "/dev", "rbind", "rprivate"))
+    assert int(box.run(config).stdout) == len(before)
+    assert sorted(os.listdir("/dev")) == before

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from native_bundle import CAPABILITIES, Box, make_rootfs, mount, write_config
+from native_bundle import CAPABILITIES, UNIFIED, Box, make_rootfs, mount, write_config
 
 pytestmark = pytest.mark.root
 
@@ -309,23 +309,30 @@ def test_cgroup_limits(box):
     config["linux"]["resources"]["cpu"]["cpus"] = "0"
     config["linux"]["resources"]["blockIO"] = {"weight": 300}
     pid = box.start(config=config)
-    assert box.cgroup_file("memory", "memory.limit_in_bytes") == str(256 << 20)
-    assert box.cgroup_file("memory", "memory.memsw.limit_in_bytes") == str(512 << 20)
-    assert box.cgroup_file("cpu", "cpu.shares") == "512"
-    assert box.cgroup_file("cpu", "cpu.cfs_quota_us") == "50000"
+    if UNIFIED:
+        assert box.cgroup_file("memory", "memory.max") == str(256 << 20)
+        assert box.cgroup_file("memory", "memory.swap.max") == str(256 << 20)
+        assert box.cgroup_file("cpu", "cpu.weight") == "20"
+        assert box.cgroup_file("cpu", "cpu.max") == "50000 100000"
+    else:
+        assert box.cgroup_file("memory", "memory.limit_in_bytes") == str(256 << 20)
+        assert box.cgroup_file("memory", "memory.memsw.limit_in_bytes") == str(512 << 20)
+        assert box.cgroup_file("cpu", "cpu.shares") == "512"
+        assert box.cgroup_file("cpu", "cpu.cfs_quota_us") == "50000"
+        assert box.cgroup_file("devices", "devices.list").splitlines()[0] == "c *:* m"
     assert box.cgroup_file("cpuset", "cpuset.cpus") == "0"
     assert box.cgroup_file("pids", "pids.max") == "200"
-    assert box.cgroup_file("devices", "devices.list").splitlines()[0] == "c *:* m"
     assert box.cgroup_file("freezer", "cgroup.procs") == str(pid)
     box.detached("exec", "-d", "box", "sleep", "1000")
     assert len(box.cgroup_file("memory", "cgroup.procs").split()) == 2
 
 
 def test_own_cgroup_namespace(box):
-    config = box.config("sh", "-c", "cat /proc/self/cgroup; ls /sys/fs/cgroup/memory/cgroup.procs")
+    procs = f"/sys/fs/cgroup/{'' if UNIFIED else 'memory/'}cgroup.procs"
+    config = box.config("sh", "-c", f"cat /proc/self/cgroup; ls {procs}")
     config["linux"]["namespaces"].append({"type": "cgroup"})
     out = box.run(config).stdout
-    assert out.splitlines()[-1] == "/sys/fs/cgroup/memory/cgroup.procs"
+    assert out.splitlines()[-1] == procs
     assert {line.split(":", 2)[2] for line in out.splitlines()[:-1]} == {"/"}
 
 

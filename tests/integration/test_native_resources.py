@@ -13,6 +13,8 @@ import pytest
 from native_bundle import COMMAND, import_paths, make_rootfs, mount, write_config
 from native_cgroups import ROOT, UNIFIED, CgroupBox, disk, has_file, only_v1, only_v2
 
+from barque_runtime_native import cgroup
+
 pytestmark = pytest.mark.root
 MIB = 1 << 20
 
@@ -44,7 +46,7 @@ def refused(box, resources):
 
 
 def test_memory(box):
-    memory = {"limit": 64 * MIB, "swap": 96 * MIB, "reservation": 32 * MIB, "useHierarchy": True}
+    memory = {"limit": 64 * MIB, "swap": 96 * MIB, "reservation": 32 * MIB, "useHierarchy": not UNIFIED}
     box.start(config=with_resources(box, {"memory": memory}))
     assert box.read("memory", "memory.limit_in_bytes", "memory.max") == str(64 * MIB)
     assert box.read("memory", "memory.soft_limit_in_bytes", "memory.low") == str(32 * MIB)
@@ -223,6 +225,12 @@ def test_controller_that_is_not_there_is_named_with_the_remedy(box, controller):
         assert "this kernel is built without it" in stderr
 
 
+def handed_down():
+    """The controllers that a v2 hierarchy beside v1's uses: these cannot be mounted."""
+    file = ROOT / "unified/cgroup.subtree_control"
+    return file.read_text().split() if file.exists() else []
+
+
 @only_v1
 @pytest.mark.parametrize(
     ("controller", "file", "value"),
@@ -232,7 +240,7 @@ def test_controller_that_is_not_there_is_named_with_the_remedy(box, controller):
 def test_controller_that_is_mounted_where_the_hint_says(box, tmp_path, controller, file, value):
     """In a mount namespace of its own; the hierarchy is gone with that."""
     known = [line.split() for line in Path("/proc/cgroups").read_text().splitlines()]
-    if [controller, "0"] not in [row[:2] for row in known]:
+    if [controller, "0"] not in [row[:2] for row in known] or controller in handed_down():
         pytest.skip("in use, or not in this kernel")
     resources, _ = CONTROLLERS[controller]
     write_config(box.bundle, with_resources(box, resources, "true"))
@@ -266,7 +274,7 @@ def test_unified(box):
 @pytest.mark.parametrize(
     "resources",
     [{"memory": {"swappiness": 1}}, {"memory": {"kernel": MIB}}, {"memory": {"kernelTCP": MIB}},
-     {"memory": {"disableOOMKiller": True}}, {"cpu": {"realtimeRuntime": 1}}, {"cpu": {"realtimePeriod": 1}},
+     {"memory": {"disableOOMKiller": True}}, {"memory": {"useHierarchy": True}}, {"cpu": {"realtimeRuntime": 1}}, {"cpu": {"realtimePeriod": 1}},
      {"network": {"classID": 1}}, {"blockIO": {"leafWeight": 100}}],
 )  # fmt: skip
 def test_field_that_v2_does_not_have(box, resources):
@@ -397,7 +405,7 @@ def wait_for(condition, seconds=10):
 
 
 def test_cgroups_that_the_container_made_go_with_it(box):
-    script = f"cd {FREEZER} && mkdir -p a/b/c && sleep 1000 & cd {FREEZER}; mkdir -p a/b/c; (echo 0 >a/b/c/cgroup.procs; exec sleep 1000) & exec sleep 1000"
+    script = f"cd {FREEZER}; mkdir -p a/b/c; (echo 0 >a/b/c/cgroup.procs; exec sleep 1000) & sleep 1000 & exec sleep 1000"
     pid = box.start(config=writable(box, "sh", "-c", script))
     wait_for(
         lambda: (
@@ -451,6 +459,53 @@ def test_exec_into_a_container_that_hands_controllers_down(box):
     result = box.call("exec", "box", "cat", "/proc/self/cgroup")
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip().endswith("/init")
+
+
+# The part of v2 that needs no controller, where v2 is mounted beside v1
+
+
+@pytest.fixture
+def unified_cgroup():
+    top = ROOT if UNIFIED else ROOT / "unified"
+    if not (top / "cgroup.procs").exists():
+        pytest.skip("cgroup v2 is not mounted")
+    directory = top / f"barque-test-v2-{os.getpid()}"
+    (directory / "a/b").mkdir(parents=True)
+    strangers = [subprocess.Popen(["sleep", "1000"]) for _ in range(3)]
+    for place, stranger in zip((directory, directory / "a", directory / "a/b"), strangers, strict=True):
+        (place / "cgroup.procs").write_text(str(stranger.pid))
+    yield str(directory), strangers
+    for stranger in strangers:
+        stranger.kill()
+        stranger.wait()
+    cgroup.remove([str(directory)])
+
+
+def test_v2_processes_and_freezer(unified_cgroup):
+    directory, strangers = unified_cgroup
+    assert cgroup.processes(directory) == {each.pid for each in strangers}
+    assert not cgroup.is_frozen(directory)
+    cgroup.freeze(directory, True)
+    assert cgroup.is_frozen(directory)
+    assert "frozen 1" in Path(f"{directory}/a/b/cgroup.events").read_text()
+    cgroup.freeze(directory, False)
+    assert "frozen 0" in Path(f"{directory}/a/b/cgroup.events").read_text()
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_v2_kill_and_remove(unified_cgroup, monkeypatch, frozen, at_once):
+    """Also as before Linux 5.14, without cgroup.kill."""
+    directory, strangers = unified_cgroup
+    if not at_once:
+        monkeypatch.setattr(cgroup, "kill_unified", lambda _: False)
+    if frozen:
+        cgroup.freeze(f"{directory}/a", True)
+    cgroup.kill_all(directory)
+    for each in strangers:
+        assert each.wait(timeout=10) == -signal.SIGKILL
+    cgroup.remove([directory])
+    assert not Path(directory).exists()
 
 
 # Rows of the engine in which the runtime takes part

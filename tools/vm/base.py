@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from images import make_image
+from vm.images import make_image
 
 SUITE = "bookworm"
 PYTHON = (3, 11)  # of that suite: the environment of the host runs in the machine as it is

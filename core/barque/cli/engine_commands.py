@@ -20,11 +20,14 @@ __all__ = ["ask"]
 _PATIENCE = 60
 
 
-def ask(module: str, *arguments: str) -> Any:
-    """The JSON that `python -m MODULE ARGUMENTS --json` prints. Raises CliError with the module's own message."""
+def ask(module: str, *arguments: str, patience: float | None = _PATIENCE) -> Any:
+    """The JSON that `python -m MODULE ARGUMENTS --json` prints, within `patience` seconds (None: whenever).
+
+    Raises CliError with the module's own message.
+    """
     command = [sys.executable, "-P", "-m", module, *arguments, "--json"]
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=_PATIENCE, check=False)
+        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=patience, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CliError(f"{module} did not answer: {error}") from error
     try:

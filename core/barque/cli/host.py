@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from collections.abc import Mapping
 
 from barque.cli.errors import CliError, DaemonUnavailable
@@ -39,7 +40,26 @@ def default_socket(environ: Mapping[str, str]) -> str:
 def choose(flag: str, environ: Mapping[str, str]) -> Address:
     """The address to use. Raises CliError for an address that is malformed or of a kind that is not spoken yet."""
     url = flag or environ.get("BARQUE_HOST") or environ.get("DOCKER_HOST") or ""
-    return _parse(url or f"unix://{default_socket(environ)}")
+    if not url:
+        path = default_socket(environ)
+        _check_ours(os.path.dirname(path))
+        url = f"unix://{path}"
+    return _parse(url)
+
+
+def _check_ours(directory: str) -> None:
+    """In /tmp anybody can make a directory first, and with it a daemon that is not ours. Raises CliError."""
+    if directory != f"/tmp/barque-{os.geteuid()}":
+        return
+    try:
+        status = os.lstat(directory)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise CliError(
+            f"{directory} is not a directory of this user alone",
+            hint="set XDG_RUNTIME_DIR to a directory that is, or name a daemon by --host",
+        )
 
 
 def _parse(url: str) -> Address:

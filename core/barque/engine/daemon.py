@@ -29,6 +29,7 @@ from barque.engine.networks import NetworkService
 from barque.engine.pulling import Puller
 from barque.engine.rootless.entering import Keeper, enter
 from barque.engine.sandboxes import SandboxPool
+from barque.plugins.facades import StorageDriver
 from barque.profiles.loading import load_profile
 from barque.shim.launching import Launcher
 from barque.spi.errors import BarqueError, Conflict, FailedPrecondition, InvalidArgument
@@ -125,15 +126,24 @@ def build_engine(root: Path, run: Path, profile_name: str, keeper: Keeper | None
         events=events,
         images=images,
         puller=Puller(drivers, content, images),
-        networks=NetworkService(drivers, database, SandboxPool(monitor.submit)),
+        networks=NetworkService(drivers, database, SandboxPool(monitor.submit), keeper),
         monitor=monitor,
         launcher=launcher.result,
     )
+    if keeper is not None and keeper.fresh:
+        _check_storage(drivers.storage())
     engine = BarqueEngine(core)
     engine.load()
     engine.frontends()
     launcher.result()
     return engine
+
+
+def _check_storage(storage: StorageDriver) -> None:
+    """Say at the start, and not at the first container, what an ordinary user cannot mount. Errors: FailedPrecondition."""
+    for problem in storage.probe().problems:
+        if problem.fatal:
+            raise FailedPrecondition(problem.what, hint=problem.remedy)
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -169,7 +179,8 @@ def _privileged(options: argparse.Namespace) -> Keeper | None:
     if settings is None:
         if os.geteuid() != 0:
             raise FailedPrecondition(
-                f"profile {options.profile} needs root", hint="run barqued as root, or with --profile rootless"
+                f"profile {options.profile} needs root",
+                hint="run barqued as root, or with --profile rootless",
             )
         return None
     keeper = enter(options.run_dir, settings)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter
 
 from barque.engine.drivers import Drivers
+from barque.engine.rootless.entering import Keeper
+from barque.engine.rootless.publishing import PublishingNetwork
 from barque.engine.sandboxes import SandboxPool
 from barque.plugins.facades import NetworkDriver
 from barque.spi.errors import InvalidArgument, NotFound
@@ -47,8 +49,12 @@ class Connection:
 class NetworkService:
     """The networks of the profile: one default network for each network driver, called like it."""
 
-    def __init__(self, drivers: Drivers, database: Database, sandboxes: SandboxPool) -> None:
+    def __init__(
+        self, drivers: Drivers, database: Database, sandboxes: SandboxPool, keeper: Keeper | None = None
+    ) -> None:
+        """`keeper`: of the namespaces of a rootless engine, which has the host's ports."""
         self._drivers, self._database, self._sandboxes = drivers, database, sandboxes
+        self._keeper = keeper
         self._lock = threading.Lock()
         self._networks: dict[str, _StoredNetwork] = {}
         self._realised: set[str] = set()
@@ -73,7 +79,7 @@ class NetworkService:
                 self._realise(network)
             ids = {n.spec.id for n in mine}
             specs = tuple(self._networks[id].spec for id in ids)
-            self._drivers.network(name).restore(specs, tuple(e for e in endpoints if e.network_id in ids))
+            self._driver_named(name).restore(specs, tuple(e for e in endpoints if e.network_id in ids))
 
     def close(self, in_use: bool) -> None:
         """Stop the drivers that were used, drop prepared sandboxes. With no container left that needs them, also undo the
@@ -167,7 +173,11 @@ class NetworkService:
         return matches[0]
 
     def _driver(self, network: _StoredNetwork) -> NetworkDriver:
-        return self._drivers.network(network.driver)
+        return self._driver_named(network.driver)
+
+    def _driver_named(self, name: str) -> NetworkDriver:
+        driver = self._drivers.network(name)
+        return driver if self._keeper is None else PublishingNetwork(driver, self._keeper)
 
     def _realise(self, network: _StoredNetwork) -> NetworkDriver:
         """Make the network exist on the host, once a daemon."""

@@ -45,13 +45,19 @@ def device_rules(privileged: bool) -> list[dict[str, Any]]:
     return rules
 
 
+_TTY = 5  # the group's number in every distribution
+
+
 def mount(destination: str, type: str, source: str, *options: str) -> dict[str, Any]:
     """One OCI mount."""
     return {"destination": destination, "type": type, "source": source, "options": list(options)}
 
 
-def system_mounts(privileged: bool, shm_size: int, host_ipc: bool) -> list[dict[str, Any]]:
-    """/proc, /dev, /sys and what is below them."""
+def system_mounts(
+    privileged: bool, shm_size: int, host_ipc: bool, last_gid: int = _TTY
+) -> list[dict[str, Any]]:
+    """/proc, /dev, /sys and what is below them. Terminals belong to the group `tty`, if there is one: see `last_gid` of
+    `SpecInputs`."""
     mode = "rw" if privileged else "ro"
     guarded = ("nosuid", "noexec", "nodev")
     mounts = [
@@ -66,7 +72,7 @@ def system_mounts(privileged: bool, shm_size: int, host_ipc: bool) -> list[dict[
             "newinstance",
             "ptmxmode=0666",
             "mode=0620",
-            "gid=5",
+            *((f"gid={_TTY}",) if last_gid >= _TTY else ()),
         ),
         mount("/sys", "sysfs", "sysfs", *guarded, mode),
         mount("/sys/fs/cgroup", "cgroup", "cgroup", mode, *guarded),

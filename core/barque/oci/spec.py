@@ -32,8 +32,8 @@ class SpecInputs:
 
     `network`: `private` (a new namespace), `sandbox` (handed to the shim) or `host`. `pid_namespace` and `ipc_namespace`:
     None for a new one, "" for the host's, else the path of another's. `files` are (source, target) of the engine's own
-    /etc files. `bounding` is the daemon's bounding set. `cgroups_path` empty: the runtime's choice. `cgroup_v2`: the host has nothing but cgroup v2.
-    `last_gid`: the groups 0 to this one exist; fewer than all in a user namespace.
+    /etc files. `bounding` is the daemon's bounding set. `cgroups_path` empty: the runtime's choice. `cgroup_v2`: the host
+    has nothing but cgroup v2. `last_gid`: the groups 0 to this one exist; fewer than all in a user namespace.
     """
 
     id: str
@@ -172,7 +172,7 @@ def _namespaces(config: ContainerConfig, inputs: SpecInputs) -> list[dict[str, s
 
 
 def _mounts(config: ContainerConfig, inputs: SpecInputs) -> list[dict[str, Any]]:
-    mounts = system_mounts(config.privileged, config.shm_size, inputs.ipc_namespace == "")
+    mounts = system_mounts(config.privileged, config.shm_size, inputs.ipc_namespace == "", inputs.last_gid)
     if config.ipc_mode == "none":
         mounts = [m for m in mounts if m["destination"] != "/dev/shm"]
     bound = {bind.target for bind in config.binds}

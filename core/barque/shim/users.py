@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from barque.shim.namespace_ids import check_exists, groups_denied
 from barque.spi.errors import InvalidArgument, NotFound
 
 __all__ = ["ResolvedUser", "resolve_user"]
@@ -60,7 +61,8 @@ def resolve_user(root: int, user: str, group_add: Sequence[str] = ()) -> Resolve
         gid = _group_id(groups, group)
     supplementary += [_group_id(groups, extra) for extra in group_add]
     # the primary group is among them, so that a program cannot drop it to pass a deny-by-group (CVE-2022-36109)
-    unique = tuple(dict.fromkeys((gid, *supplementary)))
+    unique = () if groups_denied() else tuple(dict.fromkeys((gid, *supplementary)))
+    check_exists(uid, gid)
     return ResolvedUser(uid, gid, unique, (entry[3] if entry else "") or "/")
 
 

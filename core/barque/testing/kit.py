@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = ["Conformance"]
 
@@ -20,6 +20,9 @@ class Conformance:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        for mark in _marks(cls):
+            if mark.name in ("skip", "skipif", "xfail") and not str(mark.kwargs.get("reason", "")).strip():
+                raise TypeError(f"{cls.__name__} is marked {mark.name} without a reason")
         tests = {name for base in cls.__mro__[1:] for name in vars(base) if name.startswith("test_")}
         for name in sorted(tests & vars(cls).keys()):
             raise TypeError(
@@ -30,3 +33,9 @@ class Conformance:
                 raise TypeError(
                     f"{cls.__name__} excuses {name}, which is no test of the kit or has no reason"
                 )
+
+
+def _marks(cls: type) -> list[Any]:
+    """The pytest marks that the class itself has."""
+    marks = vars(cls).get("pytestmark", [])
+    return [getattr(mark, "mark", mark) for mark in (marks if isinstance(marks, (list, tuple)) else [marks])]

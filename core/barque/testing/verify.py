@@ -21,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from barque.spi.common import Probe
 from barque.spi.errors import BarqueError, FailedPrecondition, Internal, InvalidArgument, PermissionDenied
 
 __all__ = ["Outcome", "Report", "verify"]
@@ -59,15 +60,27 @@ Progress = Callable[[int, int], None]
 def verify(subject: Any, progress: Progress = lambda _done, _all: None) -> Report:
     """Run the kit for a `barque.testing.verify_kits.Subject`.
 
-    Errors: FailedPrecondition without pytest, PermissionDenied without root, Internal when pytest itself fails.
+    Errors: FailedPrecondition when the driver does not work on this host, PermissionDenied without root, Internal when pytest itself fails.
     """
     if subject.needs_root and os.geteuid() != 0:
         raise PermissionDenied(f"the {subject.kind} kit needs root", hint="run it with sudo")
     with tempfile.TemporaryDirectory(prefix="barque-verify-") as directory:
-        facts = dict(getattr(subject.make(Path(directory)), f"{subject.kind}_probe")().facts)
+        probe = _probe(subject, Path(directory))
         _write_module(Path(directory), subject)
         outcomes = _run_pytest(Path(directory), progress)
-    return Report(f"{subject.kind}:{subject.label}", facts, outcomes)
+    return Report(f"{subject.kind}:{subject.label}", dict(probe.facts), outcomes)
+
+
+def _probe(subject: Any, root: Path) -> Probe:
+    """What the driver tells of this host. FailedPrecondition when it cannot work here, for then there is nothing to verify."""
+    probe: Probe = getattr(subject.make(root), f"{subject.kind}_probe")()
+    for problem in probe.problems:
+        if problem.fatal:
+            raise FailedPrecondition(
+                f"{subject.kind}:{subject.label} does not work on this host: {problem.what}",
+                hint=problem.remedy,
+            )
+    return probe
 
 
 def _write_module(directory: Path, subject: Any) -> None:

@@ -27,24 +27,19 @@ _AS_ROOT = ("runtime", "network", "storage")
 
 @dataclass(frozen=True)
 class Subject:
-    """A driver with its options. `name` is that of the instance: what messages call it."""
+    """A driver with its options. `name` is that of the instance; `label` what a table calls it: `crun`, `runc (path=crun)`."""
 
     kind: str
     name: str
     driver: str
     options: Mapping[str, Any]
+    label: str
     reference: str = ""
 
     @property
     def needs_root(self) -> bool:
         """Whether its kit does."""
         return self.kind in _AS_ROOT
-
-    @property
-    def label(self) -> str:
-        """`crun`, or `runc (path=crun)` when only options tell it from another."""
-        options = ", ".join(f"{name}={value}" for name, value in self.options.items())
-        return f"{self.name} ({options})" if options and self.name == self.driver else self.name
 
     def make(self, root: Path) -> Any:
         """An instance; `root` is a directory for drivers that have one. Errors: those of find, import and options."""
@@ -71,20 +66,20 @@ def subject_named(
         )
     if kind.name == "image" and not reference:
         raise InvalidArgument("the image kit needs a small image to fetch", hint="say --reference NAME[:TAG]")
-    if not profile:
-        find(kind, name)
-        return Subject(kind.name, name, name, dict(options), reference)
-    return _of_profile(kind, name, options, profile, reference)
+    text = ", ".join(f"{key}={value}" for key, value in options.items())
+    label = f"{name} ({text})" if text else name
+    driver, settings = _of_profile(kind, name, profile) if profile else (name, {})
+    find(kind, driver)
+    return Subject(kind.name, name, driver, {**settings, **options}, label, reference)
 
 
-def _of_profile(kind: Kind, name: str, options: Mapping[str, Any], profile: str, reference: str) -> Subject:
+def _of_profile(kind: Kind, name: str, profile: str) -> tuple[str, Mapping[str, Any]]:
+    """The driver of instance `name`, and its options."""
     instances = load_profile(profile).section(kind.name).instances
     if name not in instances:
         known = ", ".join(sorted(instances)) or "none"
         raise NotFound(f"profile {profile} has no {kind.name}.{name}", hint=f"it has {known}")
-    settings = instances[name]
-    find(kind, settings.driver)
-    return Subject(kind.name, name, settings.driver, {**settings.options, **options}, reference)
+    return instances[name].driver, instances[name].options
 
 
 def option_value(text: str) -> Any:

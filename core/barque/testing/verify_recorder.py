@@ -29,7 +29,7 @@ class _Recorder:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" or not report.passed:
-            name = report.nodeid.rpartition("::")[2]
+            name = report.location[2].partition(".")[2]  # without the class
             self._tell(
                 {
                     "test": name,

@@ -13,6 +13,8 @@ from barque_runtime_native.cgroup_settings import plan_settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from barque_runtime_native.cgroup_layout import Hierarchy, Layout
     from barque_runtime_native.spec import Section
 
@@ -25,13 +27,12 @@ class CgroupPlan:
     nodes but the host's own, with the rights that he has on them anyway.
     """
 
-    # The unit of systemd that the cgroup belongs to.
-    unit = ""
-
     def __init__(self, linux: Section, layout: Layout, container: str, *, rootless: bool = False) -> None:
         resources = linux.section("resources")
         self.field = linux.path("cgroupsPath")
         self.rootless = rootless
+        # what tells the unit of systemd that the cgroup belongs to
+        self.unit: dict[str, Any] = {}
         places = self._places(linux.text("cgroupsPath") or container, layout)
         if rootless:
             places = {name: place for name, place in places.items() if can_be_made(place)}
@@ -86,6 +87,10 @@ class CgroupPlan:
     def release(self) -> None:
         """Called when init is in the cgroup, or never will be."""
 
+    def undo(self, made: list[str]) -> None:
+        """Take `create` back, which returned `made`. Errors: Conflict."""
+        remove(made)
+
     def _restrict_devices(self) -> None:
         if not self.rules:
             return
@@ -101,6 +106,18 @@ class CgroupPlan:
         hierarchy = self.layout.hierarchies[0] if self.layout.unified else self.layout.of(controller)
         assert hierarchy is not None  # plan_settings and _check have refused what is not mounted
         return self.directories[hierarchy.name]
+
+
+def plan_cgroup(
+    linux: Section, layout: Layout, container: str, *, rootless: bool = False, systemd: bool = False
+) -> CgroupPlan:
+    """The plan of a container's cgroup; with `systemd`, made by systemd."""
+    if systemd:
+        # Imported with --systemd-cgroup only.
+        from barque_runtime_native.cgroup_systemd import SystemdCgroupPlan
+
+        return SystemdCgroupPlan(linux, layout, container, rootless=rootless)
+    return CgroupPlan(linux, layout, container, rootless=rootless)
 
 
 def check_path(path: str, field: str) -> None:

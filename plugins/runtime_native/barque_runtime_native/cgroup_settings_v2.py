@@ -43,7 +43,8 @@ def plan_v2(resources: Section) -> list[Setting]:
         raise absent(memory.path("disableOOMKiller"), "the OOM killer cannot be turned off")
     if network.sections("priorities"):
         raise absent(network.path("priorities"), "priorities are set with nftables")
-    memory.boolean("useHierarchy")  # v2 is hierarchical
+    if memory.boolean("useHierarchy"):
+        raise absent(memory.path("useHierarchy"), "limits always hold for all that is below")
     settings = plan_cpu(found) + plan_memory(found) + plan_common(resources, unified=True)
     unified = resources.section("unified")
     return settings + [

@@ -38,7 +38,6 @@ class Change:
         if self.layout.unified and self.directories:
             check_before_update(resources.section("memory"), self.directories[""])
             resources = Section(completed(resources.values, self.directories[""]), NAME)
-        self.resources = resources
         self.settings = [
             *plan_settings(resources, self.layout),
             *self._oom_killer(resources.section("memory")),
@@ -86,7 +85,7 @@ class Change:
             # Imported with systemd's cgroup driver only.
             from barque_runtime_native.cgroup_systemd import set_limits
 
-            set_limits(self.unit, self.resources, unified=self.layout.unified)
+            set_limits(self.unit, self.settings)
 
     def _directory_of(self, controller: str) -> str:
         return self.directories["" if self.layout.unified else controller]
@@ -119,17 +118,19 @@ def check_before_update(memory: Section, directory: str) -> None:
 
 def completed(values: Mapping[str, Any], directory: str) -> dict[str, Any]:
     """The values with what v2 writes together, from the files of now: swap needs the limit of memory, to be
-    taken off; a period the quota."""
+    taken off; a quota and its period are one file."""
     done = dict(values)
-    for group, key, other, file in (
-        ("memory", "swap", "limit", "memory.max"),
-        ("cpu", "period", "quota", "cpu.max"),
-    ):
+    reads = (
+        ("memory", "swap", "limit", "memory.max", 0),
+        ("cpu", "period", "quota", "cpu.max", 0),
+        ("cpu", "quota", "period", "cpu.max", 1),
+    )
+    for group, key, other, file, index in reads:
         section = done.get(group)
         if not isinstance(section, dict) or not section.get(key) or section.get(other):
             continue
         try:
-            word = read_text(f"{directory}/{file}").split()[0]
+            word = read_text(f"{directory}/{file}").split()[index]
         except FileNotFoundError:
             continue
         if word.isdigit():

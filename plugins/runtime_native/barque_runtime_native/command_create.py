@@ -53,7 +53,9 @@ def _create(root: str, options: Options, *, detach: bool) -> tuple[int, int | No
     config = read_bundle(bundle)
     warm.bind()
     listening = listen_fds(config)
-    plan = Plan(container, bundle, config, no_pivot="no-pivot" in options.flags)
+    plan = Plan(
+        container, bundle, config, no_pivot="no-pivot" in options.flags, systemd_cgroup=options.systemd_cgroup
+    )
     options.log.debug(plan.describe() if options.log.verbose else ())
     socket = options.values.get("console-socket", "")
     check_terminal(plan.process.terminal, socket, detach=detach)

@@ -6,6 +6,8 @@ from barque.spi.errors import FailedPrecondition, InvalidArgument
 from barque_runtime_native import cgroup_update
 from barque_runtime_native.command_options import Options
 from barque_runtime_native.jsontext import loads
+from barque_runtime_native.spec import Section
+from barque_runtime_native.state import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,20 +35,42 @@ OPTIONS = {
     "pids-limit": ("pids", "limit", NUMBER),
 }
 
+RDT = {"l3-cache-schema": "l3CacheSchema", "mem-bw-schema": "memBwSchema"}
+
 
 def update(root: str, options: Options) -> int:
     """Change limits. With --resources the other options are ignored, as runc does."""
     if len(options.words) != 1:
         raise InvalidArgument("update needs one container id")
-    for name in ("l3-cache-schema", "mem-bw-schema"):
-        if options.values.get(name):
-            raise FailedPrecondition(
-                f"--{name}: Intel RDT is not updated by the native runtime", hint="write to /sys/fs/resctrl"
-            )
     source = options.values.get("resources")
     resources = read_resources(source) if source else from_options(options)
     cgroup_update.update(options.words[0], root, resources)
+    schemata = {key: options.values[name] for name, key in RDT.items() if options.values.get(name)}
+    if schemata and not source:
+        update_schemata(Store(root, options.words[0]), schemata)
     return 0
+
+
+def update_schemata(store: Store, schemata: dict[str, str]) -> None:
+    """Change the container's share of cache and memory bandwidth. Errors: FailedPrecondition without Intel RDT."""
+    # Imported for those who need it.
+    from barque_runtime_native.intel_rdt import IntelRdt, write
+
+    config = store.read()["config"].get("linux", {}).get("intelRdt") or {}
+    section = Section({**schemata, "closID": config.get("closID", "")}, "linux.intelRdt")
+    rdt = IntelRdt(section, store.id)
+    rdt.check_host()
+    try:
+        for line in rdt.shares:
+            write(f"{rdt.directory}/schemata", line)
+    except FileNotFoundError:
+        raise FailedPrecondition(
+            f"container {store.id} has no class of service", hint="set linux.intelRdt when it is created"
+        ) from None
+    except OSError as error:
+        raise InvalidArgument(
+            f"linux.intelRdt: {rdt.directory}/schemata: {(error.strerror or '').lower()}"
+        ) from error
 
 
 def from_options(options: Options) -> dict[str, Any]:

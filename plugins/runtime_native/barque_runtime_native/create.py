@@ -6,8 +6,8 @@ import os
 import time
 
 from barque.spi.errors import BarqueError, ResourceExhausted
-from barque_runtime_native import syscalls
-from barque_runtime_native.cgroup import CgroupEntry, remove
+from barque_runtime_native.birth import Birth
+from barque_runtime_native.cgroup import CgroupEntry
 from barque_runtime_native.channel import (
     HOOKS,
     LISTENER,
@@ -22,11 +22,7 @@ from barque_runtime_native.child import Own
 from barque_runtime_native.failures import translate
 from barque_runtime_native.hooks import run_all
 from barque_runtime_native.init import Init
-from barque_runtime_native.mounts import BindMount
-from barque_runtime_native.namespaces import Visit, close_all, open_paths, split
 from barque_runtime_native.plan import Plan
-from barque_runtime_native.privilege import CAP_SYS_ADMIN, capable
-from barque_runtime_native.process import set_oom_score
 from barque_runtime_native.state import REPORT, START, Store, boot_id, live_starttime
 
 TYPE_CHECKING = False
@@ -34,10 +30,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from barque_runtime_native.seccomp_filter import Filter
-    from barque_runtime_native.stage import Stage
 
 SIGKILL = 9
-ALL_SIGNALS = 2**64 - 1
 
 
 class Creation:
@@ -52,9 +46,9 @@ class Creation:
         self.preserved = 0
         self.keyring = True
         self.find_early = False
-        self.pid = 0
-        self.stage: Stage | None = None
+        self.birth: Birth | None = None
         self.made: list[str] = []
+        self.hooked = False
         self.doing = "create"
 
     def run(self) -> tuple[int, int | None]:
@@ -89,18 +83,23 @@ class Creation:
             own = Own()
             parent, child = make_channel()
             try:
-                if self.plan.namespaces.user:
-                    self._check_mappings(own)
+                self.birth = Birth(self.plan, own)
+                self.birth.check()
                 if not self.plan.namespaces.own("user"):
                     self.plan.process.capabilities.warn_of(own.permitted & own.bounding)
-                self._clone(Init(self.plan, own, child, self._entry(), filter_), start, report)
+                init = Init(self.plan, own, child, self._entry(), filter_)
+                init.start, init.report = start, report
+                init.stdio, init.preserved = self.stdio, self.preserved
+                init.keyring, init.find_early = self.keyring, self.find_early
+                self.birth.clone(init)
                 child.close()
-                return self._follow(parent, own)
+                return self._follow(parent, self.birth)
             finally:
                 parent.close()
                 child.close()
                 own.close()
         finally:
+            self.plan.cgroup.release()
             os.close(start)
             os.close(report)
 
@@ -110,118 +109,42 @@ class Creation:
             list(self.plan.cgroup.directories.values()), unified=self.plan.cgroup.layout.unified
         )
 
-    def _clone(self, init: Init, start: int, report: int) -> None:
-        """One clone into all namespaces; signals wait, lest a handler of ours runs in the child."""
-        init.start, init.report = start, report
-        init.stdio, init.preserved = self.stdio, self.preserved
-        init.keyring, init.find_early = self.keyring, self.find_early
-        targets: list[tuple[int, int]] = []
-        binds = self._binds_to_prepare(init.own)
-        try:
-            self.doing = "linux.namespaces"
-            targets = open_paths(self.plan.namespaces)
-            for bind in binds:
-                self.doing = bind.describe()
-                bind.prepare(self.plan.namespaces, targets)
-            self.doing = "linux.namespaces"
-            blocked = syscalls.rt_sigprocmask(ALL_SIGNALS)
-            try:
-                self._clone_init(init, targets)
-            finally:
-                syscalls.rt_sigprocmask(blocked)
-        finally:
-            init.entry.close()
-            close_all(targets)
-            for bind in binds:
-                bind.release()
-
-    def _clone_init(self, init: Init, targets: list[tuple[int, int]]) -> None:
-        plan = self.plan
-        mounts, others = split(targets, syscalls.CLONE_NEWNS)
-        if mounts:
-            init.mount_namespace = mounts[0][0]
-        if plan.staged:
-            # Imported for those who need it.
-            from barque_runtime_native.joining import Joining
-
-            init.staged = True
-            self.stage = Joining(init, others).stage()
-            self.stage.start()
-            return
-        new_time = plan.namespaces.time_offsets if "time" in plan.namespaces.new else None
-        with Visit(others, new_time):
-            pid = syscalls.clone3(plan.namespaces.clone_flags, init.entry.born_in)
-            if pid == 0:
-                init.main()
-        self.pid = pid
-
-    def _binds_to_prepare(self, own: Own) -> list[BindMount]:
-        """The binds whose source is taken here: a child in a user namespace may not reach it, nor give it other ids."""
-        binds = [step for step in self.plan.mounts if isinstance(step, BindMount)]
-        here = (
-            self.plan.namespaces.own("user")
-            and "mount" in self.plan.namespaces.new
-            and capable(own.permitted, CAP_SYS_ADMIN)
-        )
-        return [each for each in binds if here or each.ids]
-
-    def _check_mappings(self, own: Own) -> None:
-        from barque_runtime_native.user_namespace import check_means
-
-        self.doing = "linux.uidMappings"
-        check_means(self.plan.namespaces, own.permitted)
-
-    def _map(self, pid: int, own: Own) -> None:
-        if self.plan.namespaces.user:
-            from barque_runtime_native.user_namespace import write_mappings
-
-            write_mappings(pid, self.plan.namespaces, own.permitted)
-
-    def _follow(self, parent: ParentEnd, own: Own) -> tuple[int, int | None]:
+    def _follow(self, parent: ParentEnd, birth: Birth) -> tuple[int, int | None]:
         """Answer init's requests until it is ready, then record it."""
         while True:
             self.doing = "start of init"
             letter = parent.next()
-            if letter == MAP_STAGE and self.stage:
-                self._map(self.stage.pid, own)
+            if letter == MAP_STAGE:
+                birth.map_stage()
                 parent.answer()
                 continue
-            if self.stage:
-                self.pid, self.stage = self.stage.finish(), None
+            birth.settle()
             if letter == MAP:
-                self._prepare_user(own)
+                birth.prepare_user()
                 parent.answer()
             elif letter == OUTSIDE and self.plan.outside:
-                self.plan.outside.apply(self.pid)
+                self.plan.outside.apply(birth.pid)
                 parent.answer()
             elif letter == LISTENER and self.plan.agent:
-                state = self.plan.state(self.pid, "creating")
-                self.plan.agent.hand_over(self.pid, int(parent.payload), state)
+                state = self.plan.state(birth.pid, "creating")
+                self.plan.agent.hand_over(birth.pid, int(parent.payload), state)
                 parent.answer()
             elif letter == HOOKS:
-                state = self.plan.state(self.pid, "creating")
+                self.hooked = True
+                state = self.plan.state(birth.pid, "creating")
                 run_all(self.plan.hooks.get("prestart", []), state)
                 run_all(self.plan.hooks.get("createRuntime", []), state)
-                parent.answer(str(self.pid).encode())
+                parent.answer(str(birth.pid).encode())
             elif letter == READY:
                 break
             else:
                 raise self._ended()
-        starttime = live_starttime(self.pid)
+        starttime = live_starttime(birth.pid)
         if starttime is None:
             raise self._ended()
-        self.store.write_init(self.pid, starttime)
-        parent.answer(str(self.pid).encode())
-        return self.pid, parent.take_console()
-
-    def _prepare_user(self, own: Own) -> None:
-        """What init in its user namespace has no power for."""
-        plan = self.plan
-        if not plan.staged:
-            self._map(self.pid, own)
-        plan.process.set_limits(self.pid)
-        if not plan.rootless:
-            set_oom_score(own.procfs, plan.process.oom_score_adj, str(self.pid))
+        self.store.write_init(birth.pid, starttime)
+        parent.answer(str(birth.pid).encode())
+        return birth.pid, parent.take_console()
 
     def _ended(self) -> BarqueError:
         """Why init is gone without a word."""
@@ -235,17 +158,19 @@ class Creation:
 
     def _undo(self) -> None:
         """Kill and reap init, remove cgroups and state. A failure here must not hide the first one."""
-        if self.stage:
-            self.pid = self.stage.finish()
+        if self.birth:
+            self.birth.settle()
         if self.plan.outside:
             self.plan.outside.undo()
-        if self.pid:
-            end_child(self.pid)
+        if self.birth and self.birth.pid:
+            end_child(self.birth.pid)
         try:
-            remove(self.made)
+            self.plan.cgroup.undo(self.made)
             self.store.remove()
         except (OSError, BarqueError):
             return
+        if self.hooked:
+            run_all(self.plan.hooks.get("poststop", []), self.plan.state(0, "stopped"), must=False)
 
 
 def end_child(pid: int) -> None:
@@ -293,5 +218,6 @@ def document_of(plan: Plan, config: dict[str, Any]) -> dict[str, Any]:
         "rootfs": plan.root.path,
         "cgroups": list(plan.cgroup.directories.values()),
         "unified": plan.cgroup.layout.unified,
+        "systemd": plan.cgroup.unit,
         "config": {**config, "linux": linux},
     }

@@ -149,6 +149,10 @@ def read_device(section: Section) -> DeviceNode:
     if kind != "p" and (major is None or minor is None):
         raise InvalidArgument(f"{section.name}: {path} needs major and minor")
     mode = section.integer("fileMode", 0, 0o177777)
+    if mode is not None and stat.S_IFMT(mode) not in (0, TYPES[kind]):
+        raise InvalidArgument(
+            f"{section.path('fileMode')}: {mode:#o} is the mode of another type than {kind!r}"
+        )
     return DeviceNode(
         path,
         kind,

@@ -32,7 +32,9 @@ class MountIds:
         if not options.bind:
             raise InvalidArgument(f"{self.name}: id-mapped mounts are only supported for bind-mounts")
         if bool(self.uid_map) != bool(self.gid_map):
-            raise InvalidArgument(f"{self.name}: id-mapped mounts must have both UID and GID mappings specified")
+            raise InvalidArgument(
+                f"{self.name}: id-mapped mounts must have both UID and GID mappings specified"
+            )
         if not self.uid_map and not namespaces.own("user"):
             raise InvalidArgument(
                 f"{section.path('options')}: 'idmap' without uidMappings and gidMappings takes those of the container, "
@@ -44,7 +46,9 @@ class MountIds:
                 hint="remove the mappings, or run as root",
             )
 
-    def apply(self, tree: int, source: str, namespaces: NamespacePlan, targets: list[tuple[int, int]]) -> None:
+    def apply(
+        self, tree: int, source: str, namespaces: NamespacePlan, targets: list[tuple[int, int]]
+    ) -> None:
         """Give the detached mount `tree` of `source` its ids. `targets`: what `open_paths` has opened.
 
         Errors: FailedPrecondition that names the file system when that cannot do it.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+from itertools import pairwise
 
 from barque.spi.errors import InvalidArgument, PermissionDenied
 
@@ -56,7 +57,7 @@ def read_mappings(section: Section, key: str) -> list[Mapping]:
 def check_overlap(starts: list[tuple[int, Mapping]], side: str) -> None:
     """Errors: InvalidArgument that names two ranges with an id in common."""
     starts.sort(key=lambda pair: pair[0])
-    for (first, one), (second, other) in zip(starts, starts[1:], strict=False):
+    for (first, one), (second, other) in pairwise(starts):
         if first + one.size > second:
             raise InvalidArgument(f"{other.name}.{side}: the range overlaps that of {one.name}")
 

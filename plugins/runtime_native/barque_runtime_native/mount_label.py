@@ -20,7 +20,9 @@ def check_label(label: str) -> None:
         )
 
 
-def label_option(label: str, fstype: str, given: list[tuple[str, str | None]]) -> list[tuple[str, str | None]]:
+def label_option(
+    label: str, fstype: str, given: list[tuple[str, str | None]]
+) -> list[tuple[str, str | None]]:
     """The option that labels a new file system, unless its type or its own options `given` say otherwise."""
     if not label or fstype in OWN_LABELS or any(key == "context" for key, _ in given):
         return []

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 from barque.spi.errors import InvalidArgument
-from barque_runtime_native.cgroup_plan import CgroupPlan
 from barque_runtime_native.cgroup_layout import current_layout
 from barque_runtime_native.cgroup_mounts import CgroupMount
+from barque_runtime_native.cgroup_plan import plan_cgroup
 from barque_runtime_native.devices import plan_devices
 from barque_runtime_native.hooks import read_hooks
 from barque_runtime_native.masks import MaskedPaths, ReadonlyPaths
@@ -15,7 +15,7 @@ from barque_runtime_native.mount_options import MountOptions
 from barque_runtime_native.mounts import BindMount, plan_mount
 from barque_runtime_native.namespaces import NamespacePlan
 from barque_runtime_native.outside import plan_outside
-from barque_runtime_native.privilege import check_user, is_rootless
+from barque_runtime_native.privilege import check_pid_namespace, check_user, is_rootless
 from barque_runtime_native.process import Process
 from barque_runtime_native.root_mount import RootMount
 from barque_runtime_native.seccomp_agent import plan_agent
@@ -43,8 +43,9 @@ class Plan:
     """All that will be done. Nothing of the system has been changed once it exists."""
 
     def __init__(
-        self, container: str, bundle: str, config: Mapping[str, Any], *, no_pivot: bool = False
-    ) -> None:
+        self, container: str, bundle: str, config: Mapping[str, Any], *, no_pivot: bool = False,
+        systemd_cgroup: bool = False,
+    ) -> None:  # fmt: skip
         root = Section(config)
         check_version(root)
         refuse_unsupported(root)
@@ -58,7 +59,10 @@ class Plan:
         self.staged = self.namespaces.needs_stage(rootless=self.rootless)
         check_user(self.namespaces)
         self.process = Process(root.section("process"))
-        self.cgroup = CgroupPlan(linux, current_layout(), container, rootless=self.rootless)
+        self.cgroup = plan_cgroup(
+            linux, current_layout(), container, rootless=self.rootless, systemd=systemd_cgroup
+        )
+        check_pid_namespace(self.namespaces, self.cgroup.directories)
         self.root = RootMount(
             root, bundle, no_pivot=no_pivot, elsewhere="mount" in self.namespaces.paths
         )

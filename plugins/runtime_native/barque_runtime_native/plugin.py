@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from barque.spi import Probe, hookimpl
 from barque.spi.runtime import (
     RuntimeCapability,
+    RuntimeCheckpoint,
     RuntimeCreate,
     RuntimeExec,
     RuntimeState,
@@ -46,6 +47,7 @@ class NativeRuntime:
             RuntimeCapability.PAUSE,
             RuntimeCapability.UPDATE,
             RuntimeCapability.STATS,
+            RuntimeCapability.CHECKPOINT,
         }
     )
 
@@ -133,6 +135,20 @@ class NativeRuntime:
     def runtime_processes(self, id: str, root: str) -> tuple[int, ...]:
         """See `RuntimeHooks`."""
         return lifecycle.members(id, root)
+
+    @hookimpl
+    def runtime_checkpoint(self, request: RuntimeCheckpoint) -> None:
+        """See `RuntimeHooks`. Its modules are imported for those who use it."""
+        from barque_runtime_native import checkpoint_hooks
+
+        checkpoint_hooks.checkpoint(request)
+
+    @hookimpl
+    def runtime_restore(self, request: RuntimeCreate, directory: str) -> RuntimeTask:
+        """See `RuntimeHooks`."""
+        from barque_runtime_native import checkpoint_hooks
+
+        return RuntimeTask(checkpoint_hooks.restore(request, directory))
 
 
 def numbers(stdio: Stdio | None) -> tuple[int, int, int] | None:

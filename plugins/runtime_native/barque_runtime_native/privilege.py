@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from barque.spi.errors import PermissionDenied
+from barque.spi.errors import FailedPrecondition, PermissionDenied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,16 @@ def check_user(namespaces: NamespacePlan) -> None:
         raise PermissionDenied(
             "linux.namespaces: rootless container requires user namespaces",
             hint="add one, with uidMappings and gidMappings, as `spec --rootless` does",
+        )
+
+
+def check_pid_namespace(namespaces: NamespacePlan, cgroups: dict[str, str]) -> None:
+    """Errors: FailedPrecondition for a container that has neither a cgroup nor a new pid namespace: nobody could tell
+    later which processes are its own, to end them."""
+    if not cgroups and "pid" not in namespaces.new:
+        raise FailedPrecondition(
+            "linux.namespaces: a container without a cgroup must have a new pid namespace",
+            hint="add one, or have a cgroup delegated to this user",
         )
 
 

@@ -53,7 +53,9 @@ class RootMount:
             # Always the whole tree: one mount left shared would show the host what is mounted here. What shall not be
             # bound is only marked so in the end: it could not be cloned.
             private = self.propagation in (syscalls.MS_PRIVATE, syscalls.MS_UNBINDABLE)
-            set_tree_propagation("/", syscalls.MS_PRIVATE if private else self.propagation or syscalls.MS_SLAVE)
+            set_tree_propagation(
+                "/", syscalls.MS_PRIVATE if private else self.propagation or syscalls.MS_SLAVE
+            )
             if self.propagation == syscalls.MS_SHARED:
                 make_private(place)
             flags = syscalls.OPEN_TREE_CLONE | syscalls.AT_RECURSIVE | syscalls.AT_EMPTY_PATH

@@ -24,7 +24,7 @@ def rootless_root(otherwise: str) -> str:
         return otherwise
     if runtime.startswith("/"):
         return f"{runtime}/{NAME}"
-    path = f"/tmp/{NAME}-{os.geteuid()}"  # noqa: S108 - checked below
+    path = f"/tmp/{NAME}-{os.geteuid()}"
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:

@@ -64,7 +64,7 @@ def restoring(layout: Layout) -> Iterator[str]:
         lines = _criu_errors(logs)
         if not lines:
             raise
-        raise FailedPrecondition(f"{error.message}: {'; '.join(lines)}", hint=_HINT) from error
+        raise FailedPrecondition(f"CRIU failed: {'; '.join(lines)}", hint=_HINT) from error
     finally:
         layout.remove_criu_directory()
 

@@ -28,17 +28,31 @@ _FIELDS: Mapping[str, Mapping[str, type]] = {
 _CPUSET = ("cpus", "mems")
 _CONTROLLERS = {"memory": ("memory",), "cpu": ("cpu",), "pids": ("pids",), "blockIO": ("blkio", "io")}
 
-# The files that these fields end in, of v1 and v2, and those that `unified` may name beside them.
-_KNOBS = (
-    *(
-        f"memory.{name}_in_bytes"
-        for name in ("limit", "memsw.limit", "soft_limit", "kmem.limit", "kmem.tcp.limit")
-    ),
-    *("memory.max", "memory.swap.max", "memory.low", "memory.high", "memory.min"),
-    *("cpu.cfs_period_us", "cpu.cfs_quota_us", "cpu.rt_period_us", "cpu.rt_runtime_us", "cpu.shares"),
-    *("cpu.max", "cpu.weight", "cpuset.cpus", "cpuset.mems", "pids.max"),
-    *("blkio.weight", "blkio.bfq.weight", "io.weight", "io.bfq.weight"),
-)
+# The files that these fields end in, on v1 and on v2; a failed write is told by the name of its file.
+_FILES = {
+    "memory.limit_in_bytes": "memory.limit",
+    "memory.memsw.limit_in_bytes": "memory.swap",
+    "memory.soft_limit_in_bytes": "memory.reservation",
+    "memory.kmem.limit_in_bytes": "memory.kernel",
+    "memory.kmem.tcp.limit_in_bytes": "memory.kernelTCP",
+    "memory.max": "memory.limit",
+    "memory.swap.max": "memory.swap",
+    "memory.low": "memory.reservation",
+    "cpu.cfs_period_us": "cpu.period",
+    "cpu.cfs_quota_us": "cpu.quota",
+    "cpu.rt_period_us": "cpu.realtimePeriod",
+    "cpu.rt_runtime_us": "cpu.realtimeRuntime",
+    "cpu.shares": "cpu.shares",
+    "cpu.max": "cpu.quota",
+    "cpu.weight": "cpu.shares",
+    "cpuset.cpus": "cpu.cpus",
+    "cpuset.mems": "cpu.mems",
+    "pids.max": "pids.limit",
+    "blkio.weight": "blockIO.weight",
+    "blkio.bfq.weight": "blockIO.weight",
+    "io.weight": "blockIO.weight",
+    "io.bfq.weight": "blockIO.weight",
+}
 _ROUNDS = 3  # a limit may have to wait for another: memory.limit is never above memsw.limit
 
 
@@ -100,17 +114,31 @@ def old_ones_back_on_error(cgroups: ContainerCgroups, unified: Mapping[str, Any]
     old = _snapshot(cgroups, tuple(unified))
     try:
         yield
-    except BaseException:
-        for _ in range(_ROUNDS):
-            for path, value in old.items():
-                if read_file(path) != value:
-                    with suppress(OSError):  # the next round tries again
-                        _write(path, value)
+    except BaseException as error:
+        _put_back(old)
+        if isinstance(error, InvalidArgument):
+            raise _with_field(error) from error
         raise
 
 
+def _put_back(old: Mapping[str, str]) -> None:
+    for _ in range(_ROUNDS):
+        for path, value in old.items():
+            if read_file(path) != value:
+                with suppress(OSError):  # the next round tries again
+                    _write(path, value)
+
+
+def _with_field(error: InvalidArgument) -> InvalidArgument:
+    """The error of a runtime that could not write a file, with the field that was to be written there."""
+    for name in sorted(_FILES, key=len, reverse=True):
+        if name in error.message:
+            return InvalidArgument(f"linux.resources.{_FILES[name]}: {error.message}", hint=error.hint)
+    return error
+
+
 def _snapshot(cgroups: ContainerCgroups, further: tuple[str, ...]) -> dict[str, str]:
-    paths = [f"{directory}/{name}" for directory in cgroups.directories() for name in (*_KNOBS, *further)]
+    paths = [f"{directory}/{name}" for directory in cgroups.directories() for name in (*_FILES, *further)]
     return {path: read_file(path) for path in paths if os.path.exists(path)}
 
 

@@ -47,11 +47,19 @@ class Limits:
 class Extractor:
     """Unpacks into `root_fd`; what entries replace goes to the directory `scratch_fd` (same file system).
 
+    `one_owner`: everything belongs to this process's user and group, whatever the layer says.
     `bytes` and `inodes` are the usage so far, an estimate once `replaced` is true. `place` names the file system in errors.
     """
 
     def __init__(
-        self, root_fd: int, scratch_fd: int, user_namespace: bool, limits: Limits, place: str
+        self,
+        root_fd: int,
+        scratch_fd: int,
+        user_namespace: bool,
+        limits: Limits,
+        place: str,
+        *,
+        one_owner: bool = False,
     ) -> None:
         self.bytes = 0
         self.inodes = 0
@@ -60,6 +68,7 @@ class Extractor:
         self._limits = limits
         self._place = place
         self._user_namespace = user_namespace
+        self._one_owner = one_owner
         self._user = os.geteuid()
         self._group = os.getegid()
         self._block = os.fstatvfs(root_fd).f_frsize
@@ -82,6 +91,8 @@ class Extractor:
 
     def _add(self, entry: Entry, reader: TarReader) -> None:
         entry.mtime_ns = min(max(entry.mtime_ns, 0), _MAX_MTIME_NS)
+        if self._one_owner:
+            entry.uid, entry.gid = self._user, self._group
         parts = self._parts(entry.name)
         if not parts:
             self._root_entry(entry)
@@ -129,7 +140,10 @@ class Extractor:
         elif kind == _FIFO:
             os.mkfifo(base, entry.mode, dir_fd=parent_fd)
         elif kind in (_CHAR, _BLOCK):
-            _device(entry, parent_fd, base)
+            device = _device(entry)
+            if self._user_namespace:
+                return  # the kernel makes no device nodes there; a container gets its own over what an image has
+            os.mknod(base, entry.mode | device[0], device[1], dir_fd=parent_fd)
         else:
             raise malformed(entry.name, f"unhandled tar header type {show(bytes([kind]))}")
         self.inodes += 1
@@ -243,7 +257,7 @@ class Extractor:
         if error.errno == errno.EINVAL and self._user_namespace:
             return FailedPrecondition(
                 f"{text}: its owner is not mapped in this user namespace",
-                hint="give the user more ids in /etc/subuid and /etc/subgid",
+                hint="give the user more ids in /etc/subuid and /etc/subgid, or set one_owner = true in [storage.overlay]",
             )
         if error.errno in _HOSTILE:
             return malformed(name, reason)
@@ -256,13 +270,14 @@ class Extractor:
         return Internal(text)
 
 
-def _device(entry: Entry, parent_fd: int, base: bytes) -> None:
+def _device(entry: Entry) -> tuple[int, int]:
+    """File type and number of a device, checked."""
     if not (0 <= entry.major < 1 << 12 and 0 <= entry.minor < 1 << 20):
         raise malformed(entry.name, "its device number is out of range")
     if entry.type == _CHAR and not entry.major and not entry.minor:
         raise malformed(entry.name, "a character device 0/0 would be a whiteout")
     kind = stat.S_IFCHR if entry.type == _CHAR else stat.S_IFBLK
-    os.mknod(base, entry.mode | kind, os.makedev(entry.major, entry.minor), dir_fd=parent_fd)
+    return kind, os.makedev(entry.major, entry.minor)
 
 
 def _write_all(fd: int, data: bytes | memoryview) -> int:

@@ -29,13 +29,21 @@ class LayerStore:
     """The layers below `layout.layers`. A layer that is there is complete and was synced before it got its name."""
 
     def __init__(
-        self, layout: Layout, trash: Trash, pool: WorkerPool, max_entries: int, max_bytes: int
+        self,
+        layout: Layout,
+        trash: Trash,
+        pool: WorkerPool,
+        max_entries: int,
+        max_bytes: int,
+        *,
+        one_owner: bool = False,
     ) -> None:
         self._layout = layout
         self._trash = trash
         self._pool = pool
         self._max_entries = max_entries
         self._max_bytes = max_bytes
+        self._one_owner = one_owner
         self._user_namespace = xattrs.in_user_namespace()
         self._opaque = xattrs.opaque_attribute(self._user_namespace)
         self._locks = _KeyedLocks()
@@ -115,6 +123,7 @@ class LayerStore:
             user_namespace=self._user_namespace,
             max_entries=self._max_entries,
             max_bytes=self._max_bytes,
+            one_owner=self._one_owner,
         )
         with (
             _opened_blob(request.blob) as blob_fd,

@@ -25,12 +25,16 @@ class OverlayConfig:
     worker_idle_seconds: how long such a process waits for another layer before it ends.
     max_entries: a layer with more tar entries is refused.
     max_layer_bytes: a layer with more uncompressed bytes is refused.
+    one_owner: layers unpacked from now on belong to the daemon's user altogether. For a rootless daemon without
+        subordinate ids, where an image with files of several owners is refused otherwise; programs in a container
+        that run as another user than root, or insist on the owner of a file, do not work then.
     """
 
     workers: int = 0
     worker_idle_seconds: float = 5.0
     max_entries: int = 2_000_000
     max_layer_bytes: int = 1 << 40
+    one_owner: bool = False
 
 
 class OverlayStorage:
@@ -48,7 +52,14 @@ class OverlayStorage:
         pool = WorkerPool(
             config.workers or os.cpu_count() or 1, config.worker_idle_seconds, self._layout.empty
         )
-        self._layers = LayerStore(self._layout, self._trash, pool, config.max_entries, config.max_layer_bytes)
+        self._layers = LayerStore(
+            self._layout,
+            self._trash,
+            pool,
+            config.max_entries,
+            config.max_layer_bytes,
+            one_owner=config.one_owner,
+        )
         self._snapshots = SnapshotStore(self._layout, self._trash, self._layers)
 
     @hookimpl

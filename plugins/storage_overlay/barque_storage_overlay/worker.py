@@ -46,6 +46,7 @@ class Job:
     user_namespace: bool
     max_entries: int
     max_bytes: int
+    one_owner: bool = False
 
 
 def main(argument: str) -> None:
@@ -69,7 +70,7 @@ def main(argument: str) -> None:
 def unpack(job: Job, blob_fd: int, root_fd: int, scratch_fd: int) -> Usage:
     """Unpack the layer in `blob_fd` into `root_fd` and verify its diff id. Errors: as `storage_apply`."""
     limits = Limits(max_entries=job.max_entries, max_bytes=job.max_bytes)
-    extractor = Extractor(root_fd, scratch_fd, job.user_namespace, limits, job.place)
+    extractor = Extractor(root_fd, scratch_fd, job.user_namespace, limits, job.place, one_owner=job.one_owner)
     with LayerStream(pieces(blob_fd, job.media_type), limits.max_bytes) as stream:
         extractor.run(TarReader(stream.next_piece, limits.max_entries))
         found = stream.digest()

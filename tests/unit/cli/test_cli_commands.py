@@ -296,6 +296,20 @@ SHOWN = {
     "hooks": ["storage_probe"],
 }
 PROFILE = {"name": "default", "path": "/p/default.toml", "description": "the usual", "active": True}
+PASSED = {
+    "driver": "image:deb",
+    "facts": {},
+    "outcomes": [{"test": "test_one[[/]x]", "result": "passed", "reason": "", "seconds": 0.1}],
+}
+FAILED = {
+    "driver": "runtime:runc",
+    "facts": {"version": "crun version 9"},
+    "outcomes": [
+        *PASSED["outcomes"],
+        {"test": "test_two", "result": "skipped", "reason": "no such\nthing", "seconds": 0.1},
+        {"test": "test_three", "result": "failed", "reason": "assert 1 == 2", "seconds": 0.1},
+    ],
+}
 ERROR = {"error": {"class": "NotFound", "message": "no profile 'x'", "hint": "see `barque profile ls`"}}
 ANSWERS = {
     "ls --json": ([PLUGIN], 0),
@@ -305,6 +319,10 @@ ANSWERS = {
         0,
     ),
     "show x --json": (ERROR, 1),
+    "run runtime:runc --set path=crun --set timeout=9 --json": (FAILED, 1),
+    "run runtime:crun --profile default --json": (FAILED, 1),
+    "run image:deb --reference b --json": (PASSED, 0),
+    "run runtime:x --json": (ERROR, 2),
     "validate /dev/null --json": (
         {"ok": False, "problems": [{"field": "runtime.default", "message": "unknown"}, "more"]},
         1,
@@ -351,9 +369,22 @@ def test_plugin_commands(engine: Any) -> None:
     assert "  Capabilities:  quota\n  Hooks:         storage_probe\n" in shown
     assert "  Problem: no overlayfs\n  Remedy: modprobe overlay\n" in shown
     assert re.search(r"SETTING +TYPE +DEFAULT +MEANING\n  workers +int +0 +how many\n", shown)
-    code, _, complaint, _ = engine("plugin", "verify", "storage:overlay")
-    assert code == 1
-    assert "not available yet" in complaint
+
+
+def test_plugin_verify(engine: Any) -> None:
+    code, shown, _, module = engine("plugin", "verify", "--set", "path=crun", "--set", "timeout=9", "runtime:runc")
+    assert (code, module) == (1, "barque.testing.verify")
+    lines = [line.split() for line in shown.splitlines()]
+    assert lines[0] == ["Test", "Result", "Reason"]
+    assert lines[1] == ["test_one[[/]x]", "passed"]
+    assert lines[2] == ["test_two", "skipped", "no", "such", "thing"]
+    assert lines[3] == ["test_three", "failed", "assert", "1", "==", "2"]
+    assert shown.splitlines()[-1] == "runtime:runc (crun version 9): 1 passed, 1 skipped, 1 failed"
+    quietly = engine("plugin", "verify", "-q", "--profile", "default", "runtime:crun")
+    assert quietly[:2] == (1, "test_three\n")
+    code, shown, _, _ = engine("plugin", "verify", "--format", "json", "--reference", "b", "image:deb")
+    assert (code, json.loads(shown)) == (0, PASSED)
+    assert engine("plugin", "verify", "runtime:x")[:3] == (1, "", "no profile 'x'\nHint: see `barque profile ls`\n")
 
 
 def test_profile_commands(engine: Any) -> None:

@@ -37,7 +37,10 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose("", {"XDG_RUNTIME_DIR": "/x"}).path == "/run/barque/barque.sock"
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert default_socket({"XDG_RUNTIME_DIR": "/x"}) == "/x/barque/barque.sock"
+    monkeypatch.setattr(os.path, "isdir", lambda path: path == "/run/user/1000")
     assert default_socket({}) == "/run/user/1000/barque/barque.sock"
+    monkeypatch.setattr(os.path, "isdir", lambda _path: False)
+    assert default_socket({}) == "/tmp/barque-1000/barque.sock"
 
 
 @pytest.mark.parametrize(

@@ -122,9 +122,10 @@ def test_v2_settings():
         "cpu.max": "50000 100000",
         "cpuset.cpus": "0",
         "pids.max": "max",
-        "io.weight": "1",
+        "io.bfq.weight": "10",
         "io.max": "8:16 wiops=5",
         "hugetlb.2MB.max": "4096",
+        "hugetlb.2MB.rsvd.max": "4096",
     }
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
-from barque.spi.errors import InvalidArgument
-from barque_runtime_native import command_line
+from barque.spi.errors import InvalidArgument, NotImplemented
+from barque_runtime_native import command_help, command_help_texts, command_line
+from barque_runtime_native.capabilities import NUMBERS
 from barque_runtime_native.command_control import signal_number
-from barque_runtime_native.command_documents import example
+from barque_runtime_native.command_documents import example, make_rootless
 from barque_runtime_native.command_exec import process_of
+from barque_runtime_native.command_list import lines_about
+from barque_runtime_native.command_log import as_json, as_text
 from barque_runtime_native.command_options import COMMANDS, GLOBAL, SHORT, UsageError, parse
+from barque_runtime_native.mount_options import MountOptions
 from barque_runtime_native.plan import Plan
 from barque_runtime_native.spec import Section, check_version, refuse_unsupported
 
@@ -78,7 +83,7 @@ def test_exec_user_must_be_a_number(user):
     if not user:
         assert process_of({"user": {"uid": 5}}, given)["user"] == {"uid": 5}
         return
-    with pytest.raises(InvalidArgument, match="--user"):
+    with pytest.raises(InvalidArgument, match="parsing"):
         process_of({}, given)
 
 
@@ -91,24 +96,185 @@ def test_example_can_be_planned(tmp_path):
     assert any("mount proc on /proc" in line for line in plan.describe())
 
 
-def test_features_say_what_is_refused(capsys):
+# the members of features-linux.json and features-schema.json of the specification, and what may be in them
+BOOLEAN = (bool, None)
+FEATURES = {
+    "ociVersionMin": (str, {"1.0.0"}),
+    "ociVersionMax": (str, {"1.2.0"}),
+    "hooks": (list, {"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"}),
+    "mountOptions": (list, None),
+    "annotations": (dict, None),
+    "potentiallyUnsafeConfigAnnotations": (list, None),
+    "linux.namespaces": (list, {"mount", "pid", "network", "uts", "ipc", "user", "cgroup", "time"}),
+    "linux.capabilities": (list, set(NUMBERS)),
+    **{f"linux.cgroup.{name}": BOOLEAN for name in ("v1", "v2", "systemd", "systemdUser", "rdma")},
+    "linux.seccomp.enabled": BOOLEAN,
+    "linux.seccomp.actions": (list, {
+        f"SCMP_ACT_{name}"
+        for name in "ALLOW ERRNO KILL KILL_PROCESS KILL_THREAD LOG NOTIFY TRACE TRAP".split()
+    }),
+    "linux.seccomp.operators": (list, {
+        f"SCMP_CMP_{name}" for name in "NE LT LE EQ GE GT MASKED_EQ".split()
+    }),
+    "linux.seccomp.archs": (list, {
+        f"SCMP_ARCH_{name}"
+        for name in "X86 X86_64 X32 ARM AARCH64 LOONGARCH64 M68K MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PARISC "
+        "PARISC64 PPC PPC64 PPC64LE RISCV64 S390 S390X SH SHEB".split()
+    }),
+    "linux.seccomp.knownFlags": (list, {
+        f"SECCOMP_FILTER_FLAG_{name}" for name in "TSYNC LOG SPEC_ALLOW WAIT_KILLABLE_RECV".split()
+    }),
+    "linux.seccomp.supportedFlags": (list, {
+        f"SECCOMP_FILTER_FLAG_{name}" for name in "TSYNC LOG SPEC_ALLOW WAIT_KILLABLE_RECV".split()
+    }),
+    **{
+        f"linux.{name}.enabled": BOOLEAN
+        for name in ("apparmor", "selinux", "intelRdt", "mountExtensions.idmap", "netDevices")
+    },
+}  # fmt: skip
+
+
+def leaves(value, path=""):
+    """(path, value) of everything that is no section."""
+    for key, member in value.items():
+        where = f"{path}{key}"
+        if isinstance(member, dict) and where != "annotations":
+            yield from leaves(member, f"{where}.")
+        else:
+            yield where, member
+
+
+@pytest.fixture
+def features(capsys):
     assert command_line.run(["features"]) == 0
-    document = json.loads(capsys.readouterr().out)
-    assert "poststop" in document["hooks"]
-    assert document["linux"]["intelRdt"] == {"enabled": False}
-    assert "SCMP_ACT_NOTIFY" not in document["linux"]["seccomp"]["actions"]
+    return json.loads(capsys.readouterr().out)
+
+
+def test_features_are_those_of_the_schema(features):
+    for path, value in leaves(features):
+        assert path in FEATURES, path
+        kind, allowed = FEATURES[path]
+        assert isinstance(value, kind), path
+        if allowed:
+            assert set(value if kind is list else [value]) <= allowed, path
+    assert {path for path, _ in leaves(features)} >= FEATURES.keys() - {"potentiallyUnsafeConfigAnnotations"}
+    assert all(isinstance(value, str) for value in features["annotations"].values())
+
+
+def test_features_are_what_the_code_takes(features):
+    """Each mount option is understood; each section that is enabled is not refused in a configuration."""
+    for option in features["mountOptions"]:
+        assert not MountOptions([option], "mounts").data, option
+    assert {"bind", "rbind", "ro", "rro", "noexec", "rprivate", "tmpcopyup"} <= set(features["mountOptions"])
+    assert "size=1m" not in features["mountOptions"]
+    for name, value in (("intelRdt", {"closID": "x"}), ("netDevices", {"eth0": {}})):
+        try:
+            refuse_unsupported(Section({"linux": {name: value}}))
+        except NotImplemented:
+            assert features["linux"][name] == {"enabled": False}
+        else:
+            assert features["linux"][name] == {"enabled": True}
 
 
 @pytest.mark.parametrize(
-    "words", [["nonsense"], ["--nonsense", "list"], ["state"], ["start", "a", "b"], ["exec"], ["kill"], []]
-)
-def test_wrong_command_line_fails(words, capsys, tmp_path):
-    assert command_line.run(words) == 1
+    ("words", "status"),
+    [(["nonsense"], 3), (["--nonsense", "list"], 1), (["state"], 1), (["start", "a", "b"], 1), (["exec"], 1),
+     (["kill"], 1), (["--rootless", "perhaps", "list"], 1), (["--log-format", "yaml", "list"], 1)],
+)  # fmt: skip
+def test_wrong_command_line_fails(words, status, capfd):
+    assert command_line.run(words) == status
+    assert capfd.readouterr().err
 
 
-def test_systemd_cgroup_is_refused_clearly(capsys, tmp_path):
-    assert command_line.run(["--systemd-cgroup", "--root", str(tmp_path), "list"]) == 1
-    assert "systemd cgroup driver" in capsys.readouterr().err
+def test_known_options_may_follow_the_words():
+    given = parse(["c", "--force"], COMMANDS["delete"], SHORT["delete"], permute=True)
+    assert (given.words, given.flags) == (["c"], {"force"})
+    given = parse(["c", "-1"], COMMANDS["kill"], SHORT["kill"], permute=True)
+    assert given.words == ["c", "-1"]
+    given = parse(["c", "--", "--force"], COMMANDS["delete"], SHORT["delete"], permute=True)
+    assert (given.words, given.flags) == (["c", "--force"], set())
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help(name, capsys):
+    """Every command and option is explained, in usage, options and examples."""
+    assert command_line.run([name, "--help"] if name else ["--help"]) == 0
+    text = capsys.readouterr().out
+    assert text == command_help.help_of(name)
+    assert text.startswith("NAME:\n   barque-runtime")
+    assert "\nUSAGE:\n   barque-runtime " in text
+    table = COMMANDS[name] if name else GLOBAL
+    for option in table:
+        assert re.search(rf"^   --{option}[ ,]", text, re.MULTILINE), option
+    if name:
+        assert command_line.run(["help", name]) == 0
+        assert capsys.readouterr().out == text
+        assert f"   {name} " in command_help.help_of("")
+        assert (
+            name in ("features",)
+            or f"   # barque-runtime {name}" in text
+            or f"barque-runtime {name} " in text
+        )
+    else:
+        assert command_line.run([]) == 0
+
+
+def test_every_help_text_has_its_option():
+    """None is left of an option that is gone."""
+    options = {option for table in COMMANDS.values() for option in table}
+    assert set(command_help_texts.OPTION_TEXTS) <= options
+    for name, text in command_help_texts.COMMAND_TEXTS.items():
+        assert set(text.options) <= set(COMMANDS[name]) | ({"quiet"} if name == "ps" else set())
+    assert set(command_help_texts.GLOBAL_TEXTS) | {"help"} == set(GLOBAL)
+
+
+def test_version_is_what_engines_read(capsys):
+    assert command_line.run(["--version"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"barque-runtime version \d+\.\d+\.\d+", lines[0])
+    assert "spec: 1.2.0" in lines
+
+
+def test_rootless_example_maps_the_caller():
+    document = example()
+    make_rootless(document, 1000, 1001)
+    assert document["linux"]["uidMappings"] == [{"containerID": 0, "hostID": 1000, "size": 1}]
+    assert document["linux"]["gidMappings"] == [{"containerID": 0, "hostID": 1001, "size": 1}]
+    kinds = {each["type"] for each in document["linux"]["namespaces"]}
+    assert "user" in kinds
+    assert "network" not in kinds
+    assert "resources" not in document["linux"]
+    assert not [
+        option for each in document["mounts"] for option in each.get("options", ()) if "gid=" in option
+    ]
+
+
+def test_ps_lines_are_those_of_the_pids():
+    lines = ["UID PID CMD", "0 1 init", "0 12 sh -c 1", "0 123 1"]
+    assert lines_about([1, 123], lines) == [lines[0], lines[1], lines[3]]
+    with pytest.raises(InvalidArgument, match="PID"):
+        lines_about([1], ["UID CMD", "0 1"])
+
+
+def test_log_lines_cannot_be_forged():
+    """A message with a line end or a quote stays one line of one entry."""
+    evil = 'x"\ntime="2026" level=info msg="fine'
+    assert as_text("error", evil).count("\n") == 0
+    assert 'msg="x\\"\\ntime=' in as_text("error", evil)
+    assert json.loads(as_json("error", evil))["msg"] == evil
+
+
+def test_without_a_log_json_goes_to_standard_error(capfd, tmp_path):
+    assert command_line.run(["--root", str(tmp_path), "--log-format", "json", "state", "nobody"]) == 1
+    assert json.loads(capfd.readouterr().err)["msg"] == "container does not exist: nobody"
+
+
+def test_a_log_that_cannot_be_written_is_told(capfd, tmp_path):
+    log = tmp_path / "no/such/log"
+    assert command_line.run(["--root", str(tmp_path), "--log", str(log), "state", "nobody"]) == 1
+    error = capfd.readouterr().err
+    assert f"--log {log}: No such file or directory" in error
+    assert "container does not exist: nobody\n" in error
 
 
 @pytest.mark.parametrize("kind", ["json", "text"])
@@ -120,9 +286,9 @@ def test_error_goes_to_the_log(kind, capsys, tmp_path):
     if kind == "json":
         document = json.loads(text)
         assert document["level"] == "error"
-        assert "nobody does not exist" in document["msg"]
+        assert document["msg"] == "container does not exist: nobody"
     else:
-        assert 'level=error msg="state: container nobody does not exist' in text
+        assert 'level=error msg="container does not exist: nobody"' in text
 
 
 def test_list_of_nothing(capsys, tmp_path):

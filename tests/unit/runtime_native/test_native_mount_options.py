@@ -101,9 +101,13 @@ def test_flags_of_a_file_system(word, flag):
         assert options(opposite, word).super_set == flag
 
 
-@pytest.mark.parametrize("word", ["size=1m", "acl", "sync", "dirsync", "mand", "lazytime", "iversion", "tmpcopyup"])
+@pytest.mark.parametrize(
+    "word", ["size=1m", "acl", "sync", "dirsync", "mand", "lazytime", "iversion", "tmpcopyup"]
+)
 def test_what_belongs_to_a_file_system_is_refused_for_a_bind_mount(word):
-    with pytest.raises(InvalidArgument, match=rf"mounts\[0\]\.options: '{word.partition('=')[0]}' has no meaning"):
+    with pytest.raises(
+        InvalidArgument, match=rf"mounts\[0\]\.options: '{word.partition('=')[0]}' has no meaning"
+    ):
         options("bind", word)
 
 
@@ -126,7 +130,9 @@ def test_plan_of_a_bind_with_relative_source_is_below_the_bundle():
 
 
 def test_type_bind_without_options_is_a_bind():
-    step = plan_mount(Section({"destination": "/a", "source": "/b", "type": "bind"}, "mounts[0]"), "/bundle", NAMESPACES)
+    step = plan_mount(
+        Section({"destination": "/a", "source": "/b", "type": "bind"}, "mounts[0]"), "/bundle", NAMESPACES
+    )
     assert isinstance(step, BindMount)
 
 
@@ -158,15 +164,21 @@ def test_wrong_mount_is_refused_by_name(document, field):
 
 def test_mount_of_cgroup_is_planned_elsewhere():
     assert (
-        plan_mount(Section({"destination": "/sys/fs/cgroup", "type": "cgroup"}, "mounts[0]"), "/bundle", NAMESPACES)
+        plan_mount(
+            Section({"destination": "/sys/fs/cgroup", "type": "cgroup"}, "mounts[0]"), "/bundle", NAMESPACES
+        )
         is None
     )
 
 
 def test_mount_label_is_for_new_file_systems_without_one():
     def context(fstype, *words):
-        section = Section({"destination": "/a", "type": fstype, "source": "x", "options": [*words]}, "mounts[0]")
-        return plan_mount(section, "/bundle", NAMESPACES, "system_u:object_r:container_file_t:s0").options.data
+        section = Section(
+            {"destination": "/a", "type": fstype, "source": "x", "options": [*words]}, "mounts[0]"
+        )
+        return plan_mount(
+            section, "/bundle", NAMESPACES, "system_u:object_r:container_file_t:s0"
+        ).options.data
 
     label = [("context", "system_u:object_r:container_file_t:s0")]
     assert context("tmpfs") == context("devpts") == context("mqueue") == label

@@ -45,7 +45,7 @@ def process(**changes):
         ({"rlimits": [{"type": "RLIMIT_CPU", "soft": 1, "hard": 1}] * 2}, "process.rlimits[1].type"),
         ({"capabilities": {"bounding": "CAP_KILL"}}, "process.capabilities.bounding"),
         ({"capabilities": {"effective": [1]}}, "process.capabilities.effective"),
-        ({"apparmorProfile": "docker-default"}, "process.apparmorProfile"),
+        ({"apparmorProfile": 5}, "process.apparmorProfile"),
         ({"scheduler": {"policy": "SCHED_NONSENSE"}}, "process.scheduler.policy"),
         ({"scheduler": {"nice": 1}}, "process.scheduler.policy"),
         ({"ioPriority": {"priority": 4}}, "process.ioPriority.class"),

@@ -12,6 +12,11 @@ import time
 here = pathlib.Path(__file__).parent
 behaviour = json.loads((here / "behaviour").read_text())
 args = sys.argv[1:]
+verb = next((word for word in args if word in behaviour.get("verbs", {})), "")
+behaviour |= behaviour.get("verbs", {}).get(verb, {})
+for name, directory in (("dump.log", "--work-path"), ("pages.img", "--image-path")):
+    if name in behaviour.get("files", {}):
+        (pathlib.Path(args[args.index(directory) + 1]) / name).write_text(behaviour["files"][name])
 with open(here / "calls", "a") as file:
     file.write(
         json.dumps(
@@ -36,6 +41,7 @@ if "--console-socket" in args and "console" in behaviour:
         connection.connect(args[args.index("--console-socket") + 1])
         files = [os.open(path, os.O_RDWR) for path in behaviour["console"]]
         socket.send_fds(connection, [b"console"], files)
-if "--process" in args:
-    (here / "process").write_text(pathlib.Path(args[args.index("--process") + 1]).read_text())
+for document in ("process", "resources"):
+    if f"--{document}" in args:
+        (here / document).write_text(pathlib.Path(args[args.index(f"--{document}") + 1]).read_text())
 sys.stdout.write(behaviour.get("stdout", ""))

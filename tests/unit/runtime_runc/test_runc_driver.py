@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import stat
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from runc_fake import SPEC
 
 from barque.spi import errors
 from barque.spi.runtime import RuntimeCreate, RuntimeExec, Stdio
@@ -17,48 +17,6 @@ from barque_runtime_runc import hybrid
 from barque_runtime_runc.layout import Layout
 from barque_runtime_runc.mountinfo import CgroupMount
 from barque_runtime_runc.plugin import RuncRuntime
-
-SPEC = {"process": {"args": ["true"], "terminal": False}, "linux": {"cgroupsPath": "/barque-unit/none"}}
-
-
-class Fake:
-    """The fake runtime in a directory of its own."""
-
-    def __init__(self, directory: Path) -> None:
-        self.path = str(directory / "fake-runtime")
-        program = Path(__file__).with_name("fake_runtime.py").read_text()
-        Path(self.path).write_text(program.replace("/usr/bin/env python3", sys.executable))
-        os.chmod(self.path, 0o755)
-        self.directory = directory
-        self.behave()
-
-    def behave(self, **behaviour) -> None:
-        (self.directory / "behaviour").write_text(json.dumps(behaviour))
-
-    def calls(self) -> list[dict]:
-        path = self.directory / "calls"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-@pytest.fixture
-def fake(tmp_path):
-    (tmp_path / "fake").mkdir()
-    return Fake(tmp_path / "fake")
-
-
-@pytest.fixture
-def driver(fake):
-    return RuncRuntime("runc", RuncRuntime.Config(path=fake.path, arguments=("--debug",), timeout=20))
-
-
-@pytest.fixture
-def request_of(tmp_path):
-    def make(spec=SPEC, id="c1", stdio=True):
-        bundle = tmp_path / f"bundle-{id}"
-        bundle.mkdir(mode=0o700, exist_ok=True)
-        return RuntimeCreate(id, str(bundle), str(tmp_path / "root"), spec, Stdio(0, 1, 2) if stdio else None)
-
-    return make
 
 
 def option(args, name):

@@ -33,3 +33,10 @@ def test_adding_a_test_and_excusing_one_is_allowed():
 def test_bad_excuses_are_refused(excused):
     with pytest.raises(TypeError, match="excuses"):
         type("Lazy", (Kit,), {"excused": excused})
+
+
+@pytest.mark.parametrize("mark", [pytest.mark.skip, pytest.mark.skip(reason=" "), [pytest.mark.xfail]])
+def test_skipping_the_kit_needs_a_reason(mark):
+    with pytest.raises(TypeError, match="without a reason"):
+        type("Idle", (Kit,), {"pytestmark": mark})
+    assert type("Honest", (Kit,), {"pytestmark": pytest.mark.skip(reason="no such host")})

@@ -7,8 +7,7 @@ import sys
 
 from barque.cli.context import Context
 from barque.cli.engine_commands import ask
-from barque.cli.errors import CliError
-from barque.cli.flags import Command, Values, text
+from barque.cli.flags import Command, Values, flag, repeated, text
 from barque.cli.listing import FORMAT_HELP, Listing, print_listing
 from barque.cli.table import align
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["LS", "SHOW", "VERIFY"]
 
 _MODULE = "barque.plugins"
+_VERIFY_MODULE = "barque.testing.verify"
 _HEADINGS = {
     "Kind": "KIND",
     "Name": "NAME",
@@ -79,11 +79,22 @@ def _description(found: Any) -> str:
 
 
 def verify(_context: Context, values: Values) -> int:
-    """Run the conformance kit against a driver."""
-    raise CliError(
-        f"plugin verify is not available yet: {values.arguments[0]}",
-        hint="subclass the kit in barque.testing and run it with pytest",
-    )
+    """Run the conformance kit against a driver; 0 when nothing failed."""
+    options = [word for option in values.all("set") for word in ("--set", option)]
+    for name in ("profile", "reference"):
+        if values.text(name):
+            options += [f"--{name}", values.text(name)]
+    report = ask(_VERIFY_MODULE, "run", values.arguments[0], *options, patience=None)
+    failed = [outcome["test"] for outcome in report["outcomes"] if outcome["result"] == "failed"]
+    if values.text("format") == "json":
+        sys.stdout.write(json.dumps(report, indent=4, ensure_ascii=False) + "\n")
+    elif values.flag("quiet"):
+        sys.stdout.write("".join(f"{test}\n" for test in failed))
+    else:
+        from barque.cli.verification import print_report
+
+        print_report(report)
+    return 1 if failed else 0
 
 
 LS = Command(
@@ -103,8 +114,20 @@ SHOW = Command(
 )
 VERIFY = Command(
     summary="Run the conformance kit against a driver",
-    usage="KIND:NAME",
+    usage="[OPTIONS] KIND:NAME",
     run=verify,
     arguments=(1, 1),
-    examples=("barque plugin verify storage:overlay",),
+    options=(
+        repeated("set", "Set an option of the driver", metavar="key=value"),
+        text("profile", "Take the driver and its options from a profile; NAME is then that of the instance"),
+        text("reference", "An image to fetch, a small one; the kit of kind image needs it"),
+        text("format", "Format output: 'json' (default: a table)"),
+        flag("quiet", "Print the names of failed tests only", short="q"),
+    ),
+    examples=(
+        "barque plugin verify runtime:native",
+        "barque plugin verify --set path=crun runtime:runc",
+        "barque plugin verify --profile default runtime:crun",
+        "barque plugin verify --reference busybox-static image:deb",
+    ),
 )

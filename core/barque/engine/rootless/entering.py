@@ -7,9 +7,8 @@ import json
 import os
 import socket
 import stat
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -22,7 +21,7 @@ from barque.engine.rootless.keeper import REPORT_FD
 from barque.profiles.model import Rootless
 from barque.shim import packets
 from barque.shim.interpreter import interpreter_path
-from barque.spi.errors import BarqueError, FailedPrecondition, PermissionDenied, Unavailable, from_wire
+from barque.spi.errors import FailedPrecondition, PermissionDenied, Unavailable, from_wire
 
 __all__ = ["Keeper", "enter"]
 
@@ -45,9 +44,11 @@ class Keeper:
 
     def join(self) -> None:
         """Go into the namespaces. The process must have one thread. Errors: FailedPrecondition."""
+        place = os.getcwd()  # to enter a mount namespace is to leave for its root
         try:
             for fd, kind in zip(self._fds, KINDS.values(), strict=True):
                 kernel.setns(fd, kind)
+            os.chdir(place)
         except OSError as error:
             raise FailedPrecondition(f"cannot enter the rootless namespaces: {error.strerror}") from error
         finally:
@@ -149,7 +150,7 @@ def _start(run: Path, settings: Rootless) -> None:
         raise from_wire(answer["error"])
 
 
-def _spawn(command: Sequence[str], report: int, run: Path) -> None:
+def _spawn(command: list[str], report: int, run: Path) -> None:
     """A process that is nobody's child here, in a session of its own: it outlives this daemon."""
     log = os.open(
         run / "rootless.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600

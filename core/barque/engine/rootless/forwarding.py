@@ -6,6 +6,7 @@ import errno
 import selectors
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -42,6 +43,7 @@ class _Published:
     """One endpoint's sockets, and how to stop serving them."""
 
     sockets: list[socket.socket]
+    targets: list[Address] = field(default_factory=list)
     stops: list[Callable[[], None]] = field(default_factory=list)
 
 
@@ -58,14 +60,9 @@ class Forwarder:
         Errors: Conflict, InvalidArgument, PermissionDenied.
         """
         self.release(id)
-        taken: list[socket.socket] = []
-        try:
-            for port in ports:
-                taken.append(_bind(port))
-        except BaseException:
-            for one in taken:
-                one.close()
-            raise
+        with ExitStack() as undo:
+            taken = [undo.enter_context(_bind(port)) for port in ports]
+            undo.pop_all()
         self._published[id] = _Published(taken)
         return [int(one.getsockname()[1]) for one in taken]
 
@@ -76,6 +73,7 @@ class Forwarder:
             raise NotFound(f"no ports are reserved for endpoint {id[:12]}")
         if len(targets) != len(published.sockets) or published.stops:
             raise InvalidArgument(f"endpoint {id[:12]} has {len(published.sockets)} ports to be served once")
+        published.targets = list(targets)
         for outer, target in zip(published.sockets, targets, strict=True):
             published.stops.append(self._serve(outer, target))
 
@@ -89,17 +87,28 @@ class Forwarder:
         for outer in published.sockets:
             outer.close()
 
-    def keep(self, ids: Sequence[str]) -> None:
-        """Release what others have."""
+    def publish(self, id: str, ports: Sequence[Port], targets: Sequence[Address]) -> None:
+        """Both steps, for ports whose numbers are known; nothing when that is how it is. Errors: as `reserve`, `serve`."""
+        known = self._published.get(id)
+        if known is None or known.targets != list(targets):
+            self.reserve(id, ports)
+            self.serve(id, targets)
+
+    def keep(self, prefix: str, ids: Sequence[str]) -> None:
+        """Release what endpoints have whose ids begin with `prefix` and are not among these."""
         for id in self._published.keys() - set(ids):
-            self.release(id)
+            if id.startswith(prefix):
+                self.release(id)
 
     def _serve(self, outer: socket.socket, target: Address) -> Callable[[], None]:
         if outer.type == socket.SOCK_DGRAM:
             return DatagramRelay(self._selector, outer, partial(self._connect, "udp", target)).close
         outer.listen(_BACKLOG)
         self._selector.register(outer, selectors.EVENT_READ, lambda _key, _mask: self._accept(outer, target))
-        return partial(self._selector.unregister, outer)
+        return lambda: self._stop(outer)
+
+    def _stop(self, outer: socket.socket) -> None:
+        self._selector.unregister(outer)
 
     def _accept(self, outer: socket.socket, target: Address) -> None:
         try:

@@ -14,7 +14,7 @@ from barque.spi.errors import FailedPrecondition
 __all__ = ["IdMaps", "plan_maps", "subordinate", "write_maps"]
 
 _SBIN = "/usr/local/bin:/usr/bin:/bin"
-_REMEDY = "as root: apt install uidmap; usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"
+_RANGES = "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"
 _MOST_RANGES = 339  # the kernel takes 340 lines, and the first is the user himself
 
 Range = tuple[int, int]
@@ -36,19 +36,18 @@ def plan_maps(uid: int, subuid: str = "/etc/subuid", subgid: str = "/etc/subgid"
         user = pwd.getpwuid(uid).pw_name
     except KeyError:
         user = ""
-    programs = [name for name in ("newuidmap", "newgidmap") if not shutil.which(name, path=_SBIN)]
+    missing = [name for name in ("newuidmap", "newgidmap") if not shutil.which(name, path=_SBIN)]
     uids, gids = subordinate(subuid, user, uid), subordinate(subgid, user, uid)
-    lacking = []
-    if programs:
-        lacking.append(f"{' and '.join(programs)} not installed")
-    if not uids or not gids:
-        files = [path for path, ranges in ((subuid, uids), (subgid, gids)) if not ranges]
-        lacking.append(f"no range for {user or uid} in {' and '.join(files)}")
-    if not lacking:
+    if uids and gids and not missing:
         return IdMaps(uids, gids)
-    remedy = _REMEDY.format(user=user or uid)
+    if missing:
+        lacking, remedy = f"{' and '.join(missing)} not installed", "apt install uidmap"
+    else:
+        files = [path for path, ranges in ((subuid, uids), (subgid, gids)) if not ranges]
+        lacking = f"no range for {user or uid} in {' and '.join(files)}"
+        remedy = _RANGES.format(user=user or uid)
     return IdMaps(
-        warning=f"only one user id: {', '.join(lacking)}; images with files of several owners cannot be unpacked ({remedy})"
+        warning=f"only one user id: {lacking}; images with files of several owners are refused (as root: {remedy})"
     )
 
 

@@ -26,7 +26,7 @@ from barque.engine.rootless.forwarding import Forwarder, Port
 from barque.engine.rootless.idmaps import plan_maps
 from barque.engine.rootless.inside import Inside
 from barque.engine.rootless.survivors import find_namespaces, note_namespaces, somebody_in
-from barque.engine.rootless.uplink import Uplink, open_uplink, resolv_conf
+from barque.engine.rootless.uplink import open_uplink, resolv_conf
 from barque.shim import packets
 from barque.spi.errors import BarqueError, InvalidArgument, PermissionDenied, Unavailable
 
@@ -131,7 +131,7 @@ class Keeper:
         if self._deadline is not None and time.monotonic() < self._deadline:
             return False
         self._deadline = None
-        somebody = somebody_in(self._inside.fds["user"], self._inside.pid)
+        somebody = somebody_in(self._inside.fds["user"], {self._inside.pid, self._uplink.pid})
         if somebody is None:
             return True
         self._waiting_for = somebody
@@ -179,10 +179,15 @@ class Keeper:
             return {"ports": self._forwarder.reserve(request["id"], [Port(*p) for p in request["ports"]])}, []
         if operation == "serve":
             self._forwarder.serve(request["id"], [(str(a), int(p)) for a, p in request["targets"]])
+        elif operation == "publish":
+            ports, targets = request["ports"], request["targets"]
+            self._forwarder.publish(
+                request["id"], [Port(*p) for p in ports], [(str(a), int(p)) for a, p in targets]
+            )
         elif operation == "release":
             self._forwarder.release(request["id"])
         elif operation == "keep":
-            self._forwarder.keep(request["ids"])
+            self._forwarder.keep(request["prefix"], request["ids"])
         else:
             raise InvalidArgument(f"unknown request {operation!r}")
         return {}, []

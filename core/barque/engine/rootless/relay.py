@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 
+from barque.spi.errors import BarqueError
+
 __all__ = ["Address", "DatagramRelay", "StreamRelay"]
 
 _PIECE = 128 * 1024
@@ -23,7 +25,9 @@ Address = tuple[str, int]
 class StreamRelay:
     """Copies both ways until both sides have said all, each end of speech passed on as a half close."""
 
-    def __init__(self, selector: selectors.BaseSelector, client: socket.socket, target: socket.socket) -> None:
+    def __init__(
+        self, selector: selectors.BaseSelector, client: socket.socket, target: socket.socket
+    ) -> None:
         """`target` may still be connecting."""
         self._selector = selector
         self._other = {client: target, target: client}
@@ -125,7 +129,8 @@ class DatagramRelay:
             self._drop(next(iter(self._flows)))
 
     def _from_client(self, _key: selectors.SelectorKey, _mask: int) -> None:
-        with suppress(OSError):  # a full queue, or a refusal that an earlier datagram brought: datagrams get lost
+        # A full queue, or the refusal that an earlier datagram met: datagrams get lost.
+        with suppress(OSError, BarqueError):
             data, client = self._outer.recvfrom(_DATAGRAM)
             inner = self._flow(client)
             inner.send(data)

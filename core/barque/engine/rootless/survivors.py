@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from barque.engine.rootless.inside import KINDS
 __all__ = ["find_namespaces", "note_namespaces", "somebody_in"]
 
 
-def somebody_in(user_namespace: int, but: int) -> int | None:
-    """A pidfd of some process in the user namespace with this descriptor, other than the process `but`; None when it is empty."""
+def somebody_in(user_namespace: int, but: Collection[int]) -> int | None:
+    """A pidfd of some process in the user namespace with this descriptor, other than those in `but`; None when it is empty."""
     wanted = _name("user", os.fstat(user_namespace).st_ino)
     for pid in _pids():
-        if pid == but or not _lives_in(pid, wanted):
+        if pid in but or not _lives_in(pid, wanted):
             continue
         with suppress(ProcessLookupError):
             fd = os.pidfd_open(pid)

@@ -42,6 +42,11 @@ class Uplink:
     warning: str = ""
     process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """Of the program; slirp4netns lives in the user namespace. 0 for none."""
+        return self.process.pid if self.process is not None else 0
+
     def close(self) -> None:
         """End the program. Idempotent."""
         if self.process is not None:

@@ -1,0 +1,102 @@
+"""Published ports of a rootless engine, for any network driver: taken on the host by the keeper, relayed to the container.
+
+The driver publishes them once more in the inner network namespace, so that containers reach one another's published
+ports through the gateway as they do with Docker.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from ipaddress import ip_address
+
+from barque.engine.rootless.entering import Keeper
+from barque.plugins.facades import NetworkDriver
+from barque.spi.errors import BarqueError
+from barque.spi.network import (
+    Attachment,
+    Endpoint,
+    EndpointSpec,
+    NetworkCapability,
+    NetworkSpec,
+    PortBinding,
+)
+
+__all__ = ["PublishingNetwork"]
+
+_log = logging.getLogger(__name__)
+
+_BINDING_OPTION = "com.docker.network.bridge.host_binding_ipv4"
+_ANY = "0.0.0.0"
+
+
+class PublishingNetwork(NetworkDriver):
+    """A driver whose endpoints have their ports on the host as well."""
+
+    def __init__(self, driver: NetworkDriver, keeper: Keeper) -> None:
+        super().__init__(driver._registry, driver.loaded)
+        self._keeper = keeper
+        self._publishes = NetworkCapability.PORTS in driver.capabilities
+
+    def attach(self, spec: EndpointSpec, netns: int | None) -> Attachment:
+        """See `NetworkHooks.network_attach`."""
+        if not spec.ports or not self._publishes or spec.network.internal:
+            return super().attach(spec, netns)
+        default = spec.network.options.get(_BINDING_OPTION) or _ANY
+        wanted = [replace(port, host_ip=port.host_ip or default) for port in spec.ports]
+        id = self._key(spec.id)
+        request = {"op": "reserve", "id": id, "ports": [(p.protocol, p.host_ip, p.host_port) for p in wanted]}
+        numbers = self._keeper.ask(request)["ports"]
+        try:
+            ports = tuple(
+                replace(port, host_port=number) for port, number in zip(wanted, numbers, strict=True)
+            )
+            attachment = super().attach(replace(spec, ports=_inner(ports)), netns)
+        except BaseException:
+            self._keeper.ask({"op": "release", "id": id})
+            raise
+        endpoint = replace(attachment.endpoint, ports=ports)
+        self._keeper.ask({"op": "serve", "id": id, "targets": _targets(endpoint)})
+        return replace(attachment, endpoint=endpoint)
+
+    def detach(self, endpoint: Endpoint) -> None:
+        """See `NetworkHooks.network_detach`."""
+        if endpoint.ports and self._publishes:
+            self._keeper.ask({"op": "release", "id": self._key(endpoint.id)})
+        super().detach(endpoint)
+
+    def restore(self, networks: tuple[NetworkSpec, ...], endpoints: tuple[Endpoint, ...]) -> None:
+        """See `NetworkHooks.network_restore`. The keeper still has the ports, unless it is a new one."""
+        super().restore(networks, tuple(replace(e, ports=_inner(e.ports)) for e in endpoints))
+        if not self._publishes:
+            return
+        published = [endpoint for endpoint in endpoints if endpoint.ports]
+        self._keeper.ask({"op": "keep", "prefix": self._key(""), "ids": [self._key(e.id) for e in published]})
+        for endpoint in published:
+            ports = [(p.protocol, p.host_ip, p.host_port) for p in endpoint.ports]
+            request = {"op": "publish", "id": self._key(endpoint.id), "ports": ports}
+            try:
+                self._keeper.ask({**request, "targets": _targets(endpoint)})
+            except BarqueError as error:
+                _log.warning("%s", error)
+
+    def _key(self, id: str) -> str:
+        return f"{self.name}/{id}"
+
+
+def _inner(ports: tuple[PortBinding, ...]) -> tuple[PortBinding, ...]:
+    """The same ports in the inner namespace, which has loopback in common with the host, but no other address."""
+    return tuple(replace(port, host_ip=_inner_address(port.host_ip)) for port in ports)
+
+
+def _inner_address(address: str) -> str:
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return _ANY
+    return address if found.version == 4 and found.is_loopback else _ANY
+
+
+def _targets(endpoint: Endpoint) -> list[tuple[str, int]]:
+    address = endpoint.ipv4.partition("/")[0]
+    return [(address, port.container_port) for port in endpoint.ports]
