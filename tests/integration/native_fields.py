@@ -140,6 +140,13 @@ BESIDE: dict[str, dict[str, Any]] = {
     },
     "linux.resources.blockIO.weightDevice[]": {"major": 8, "minor": 0, "weight": 100},
 }
+# What else a configuration needs where the field is.
+AROUND: dict[str, dict[str, Any]] = {
+    "process.consoleSize": {"process": {"terminal": True}},
+    "mounts[].uidMappings": {"mounts": [{"destination": "/v", "type": "bind", "source": "/tmp"}]},
+    "mounts[].gidMappings": {"mounts": [{"destination": "/v", "type": "bind", "source": "/tmp"}]},
+    "linux.netDevices": {"linux": {"namespaces": [{"type": "network"}]}},
+}
 # A key for a map whose keys have a meaning.
 KEYS = {"linux.sysctl": "net.core.somaxconn", "linux.netDevices": "eth7", "linux.resources.unified": "pids.max"}
 
@@ -152,16 +159,20 @@ def configured(rootfs: Path, path: str, value: object) -> tuple[dict[str, Any], 
         "root": {"path": str(rootfs)},
         "linux": {"namespaces": [{"type": "mount"}], "cgroupsPath": "/barque-test-fields"},
     }
+    for place, more in AROUND.items():
+        if path.startswith(place):
+            add(config, more)
     node: Any = config
     at, name = "", ""
     tokens = [each for part in path.split(".") for each in re.findall(r"[^\[]+|\[\]", part)]
     for index, token in enumerate(tokens):
         last = index == len(tokens) - 1
-        at, name, key = _step(node, token, at, name)
+        at, name, key = _step(node, token, at, name, last)
         below: Any = [] if not last and tokens[index + 1] == "[]" else copy.deepcopy(BESIDE.get(at, {}))
         new = value if last else below
         if isinstance(node, list):
-            node.append(new)
+            if at != "mounts[]" or last or not node:
+                node.append(new)
             node = node[-1]
         elif last:
             node[key] = new
@@ -170,9 +181,21 @@ def configured(rootfs: Path, path: str, value: object) -> tuple[dict[str, Any], 
     return config, name
 
 
-def _step(node: Any, token: str, at: str, name: str) -> tuple[str, str, str]:
+def add(config: dict[str, Any], more: dict[str, Any]) -> None:
+    """Merge objects and lists."""
+    for key, value in more.items():
+        if isinstance(value, dict):
+            add(config.setdefault(key, {}), value)
+        elif isinstance(value, list):
+            config.setdefault(key, []).extend(copy.deepcopy(value))
+        else:
+            config[key] = value
+
+
+def _step(node: Any, token: str, at: str, name: str, last: bool) -> tuple[str, str, str]:
     """(path in the schema, name in the configuration, key) one token further."""
     if token == "[]":
-        return f"{at}[]", f"{name}[{len(node)}]", ""
+        there = at == "mounts" and node and not last
+        return f"{at}[]", f"{name}[{0 if there else len(node)}]", ""
     key = KEYS.get(at, "key") if token == "*" else token
     return (f"{at}.{token}", f"{name}.{key}", key) if at else (token, key, key)

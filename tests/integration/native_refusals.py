@@ -1,4 +1,4 @@
-"""What the native runtime refuses: key of the table -> a value that is refused. The table holds the errors it gets."""
+"""What the native runtime refuses: field -> a value that is refused. The table holds the errors it gets."""
 
 from __future__ import annotations
 
@@ -17,36 +17,15 @@ from barque.spi.errors import BarqueError
 REFUSED: dict[str, Any] = {
     "process.commandLine": "true",
     "process.user.username": "ContainerUser",
-    "process.execCPUAffinity.initial": "0",
-    "process.execCPUAffinity.final": "0",
-    "linux.netDevices.*.name": "eth0",
-    "linux.resources.rdma.*.hcaHandles": 1,
-    "linux.resources.rdma.*.hcaObjects": 1,
-    "linux.seccomp.listenerPath": "/run/listener",
-    "linux.seccomp.listenerMetadata": "x",
-    "linux.mountLabel": "system_u:object_r:container_file_t:s0",
-    "linux.intelRdt.closID": "barque",
-    "linux.intelRdt.schemata[]": "MB:0=50",
-    "linux.intelRdt.l3CacheSchema": "L3:0=f",
-    "linux.intelRdt.memBwSchema": "MB:0=50",
-    "linux.intelRdt.enableMonitoring": True,
-    "linux.memoryPolicy.mode": "MPOL_BIND",
-    "linux.memoryPolicy.nodes": "0",
-    "linux.memoryPolicy.flags[]": "MPOL_F_STATIC_NODES",
     "linux.personality.flags[]": "ADDR_NO_RANDOMIZE",
-    "mounts[].uidMappings[].containerID": 0,
-    "mounts[].uidMappings[].hostID": 100000,
-    "mounts[].uidMappings[].size": 1000,
-    "mounts[].gidMappings[].containerID": 0,
-    "mounts[].gidMappings[].hostID": 100000,
-    "mounts[].gidMappings[].size": 1000,
     "solaris": {"milestone": "x"},
     "windows": {"layerFolders": ["x"]},
     "vm": {"kernel": {"path": "/vmlinux"}},
     "zos": {"namespaces": []},
     "freebsd": {"jail": {}},
 }
-
+# What a host lacks is told before its members are looked at.
+BY_HOST = ("linux.intelRdt", "linux.mountLabel")
 
 # Honoured on one version of cgroups, refused on the other.
 ON_V1_ONLY: dict[str, Any] = {
@@ -65,8 +44,6 @@ ON_V1_ONLY: dict[str, Any] = {
 }
 ON_V2_ONLY: dict[str, Any] = {
     "linux.resources.unified.*": "5",
-    "linux.resources.rdma.*.hcaHandles": 1,
-    "linux.resources.rdma.*.hcaObjects": 1,
 }
 
 # Layouts that have everything, so that what a plan says does not depend on the machine.
@@ -97,7 +74,7 @@ def refusal(config: dict[str, Any], bundle: Path, layout: str = "v1") -> str:
 
 
 def refused_word(key: str, rootfs: Path, layout: str = "v1") -> str:
-    """The error for a row of the table: a field with the value of REFUSED, or a word."""
-    path, _, word = key.partition("=")
-    config, _ = configured(rootfs, path, word or REFUSED[key])
-    return refusal(config, rootfs.parent, layout).replace(str(rootfs), "ROOTFS")
+    """The error for a row of the table, a field with its value in one of the lists above."""
+    value = {**ON_V1_ONLY, **ON_V2_ONLY, **REFUSED}[key]
+    config, _ = configured(rootfs, key, value)
+    return refusal(config, rootfs.parent, layout)

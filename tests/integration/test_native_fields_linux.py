@@ -167,3 +167,46 @@ def test_time_offsets(box, key):
     assert offsets[clock] == (("86400", "0") if unit == "secs" else ("0", "86400"))
     ahead = float(lines[2].split()[0]) - float(Path("/proc/uptime").read_text().split()[0])
     assert (ahead > 86000) is (clock == "boottime" and unit == "secs")
+
+
+# What /proc/PID/numa_maps calls them (mm/mempolicy.c); the kernel takes nodes for some of them only.
+POLICIES = {
+    "MPOL_DEFAULT": ("", "default"),
+    "MPOL_BIND": ("0", "bind:0"),
+    "MPOL_INTERLEAVE": ("0", "interleave:0"),
+    "MPOL_WEIGHTED_INTERLEAVE": ("0", "weighted interleave:0"),
+    "MPOL_PREFERRED": ("0", "prefer:0"),
+    "MPOL_PREFERRED_MANY": ("0", "prefer (many):0"),
+    "MPOL_LOCAL": ("", "local"),
+}
+
+
+@shows("linux.memoryPolicy.mode")
+@shows_each({f"linux.memoryPolicy.mode={mode}": case for mode, case in POLICIES.items()})
+def test_memory_policy(box, key, case):
+    nodes, shown = case
+    config = box.config("cat", "/proc/self/numa_maps")
+    config["linux"]["memoryPolicy"] = {"mode": key.partition("=")[2], **({"nodes": nodes} if nodes else {})}
+    result = box.run(config)
+    if not Path("/proc/self/numa_maps").exists():
+        assert "linux.memoryPolicy" in result.stderr
+    else:
+        assert {line.split(" ", 1)[1].startswith(shown) for line in result.stdout.splitlines()} == {True}, result
+
+
+@shows("linux.memoryPolicy.flags[]")
+@shows_each(
+    {
+        "linux.memoryPolicy.flags[]=MPOL_F_NUMA_BALANCING": "bind=balancing:0",
+        "linux.memoryPolicy.flags[]=MPOL_F_RELATIVE_NODES": "bind=relative:0",
+        "linux.memoryPolicy.flags[]=MPOL_F_STATIC_NODES": "bind=static:0",
+    }
+)
+def test_memory_policy_flag(box, key, case):
+    config = box.config("cat", "/proc/self/numa_maps")
+    config["linux"]["memoryPolicy"] = {"mode": "MPOL_BIND", "nodes": "0", "flags": [key.partition("=")[2]]}
+    result = box.run(config)
+    if not Path("/proc/self/numa_maps").exists():
+        assert "linux.memoryPolicy" in result.stderr
+    else:
+        assert f" {case}" in result.stdout, result

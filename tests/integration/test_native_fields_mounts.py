@@ -197,6 +197,16 @@ def test_tmpcopyup(box, rootfs):
     assert not (rootfs / "etc/new").exists()
 
 
+@shows("mounts[].options[]=remount")
+def test_remount(box):
+    """The mount that is there already gets other attributes."""
+    found = table(
+        box, mount("/v", "tmpfs", "first", "nosuid"), mount("/v", "tmpfs", "second", "remount", "ro", "noexec")
+    )
+    assert found["/v"].source == "first"
+    assert {"ro", "noexec"} <= found["/v"].options | found["/v"].super
+
+
 @shows("root.readonly")
 def test_read_only_root(box, rootfs):
     for read_only in (False, True):

@@ -13,7 +13,7 @@ from native_bundle import Box, make_rootfs, seccomp_profile, write_config
 from native_fields import shows, shows_each
 from native_schema import load
 
-from barque.spi.errors import InvalidArgument
+from barque.spi.errors import FailedPrecondition
 from barque.testing import need
 
 pytestmark = pytest.mark.root
@@ -144,7 +144,7 @@ def test_architecture(key, case):
     word = key.partition("=")[2]
     section = Section({**rules, "architectures": [word]}, "linux.seccomp")
     if not load_library().seccomp_arch_resolve_name(word.removeprefix("SCMP_ARCH_").lower().encode()):
-        with pytest.raises(InvalidArgument, match=f"linux.seccomp.architectures: .*{word}"):
+        with pytest.raises(FailedPrecondition, match=f"linux.seccomp.architectures: .*{word}"):
             compile_filter(section)  # libseccomp is older than this word
         return
     values = [value for _, _, _, value in struct.iter_unpack("=HBBI", bytes(compile_filter(section).code))]

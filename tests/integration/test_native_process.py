@@ -300,3 +300,92 @@ def test_oom_score_is_written_to_the_kernel_whatever_proc_is_in_the_container(bo
         pid = int((box.directory / "exec").read_text())
     assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "700\n"
     assert box.call("exec", "box", "cat", "/proc/self/oom_score_adj").stdout in ("image\n", "")
+
+
+@pytest.mark.row("S9")
+@pytest.mark.parametrize("place", ["sys/net/ipv4/ip_unprivileged_port_start", "self/oom_score_adj", "sys/fs/mqueue"])
+def test_file_mounted_over_one_of_the_kernels_gets_nothing(box, tmp_path, place):
+    """The runtime's own /proc is covered: what covers it is not written (CVE-2025-52881)."""
+    cover = tmp_path / "cover"
+    if place == "sys/fs/mqueue":
+        cover.mkdir()
+        (cover / "msg_max").write_text("cover")
+    else:
+        cover.write_text("cover")
+    config = box.config("sh", "-c", "cat /proc/sys/kernel/msgmax /proc/self/oom_score_adj")
+    config["process"]["oomScoreAdj"] = 500
+    config["linux"]["sysctl"] = {"net.ipv4.ip_unprivileged_port_start": "0", "kernel.msgmax": "12345", "fs.mqueue.msg_max": "9"}
+    write_config(box.bundle, config)
+    target = place.replace("self", "$$")
+    script = f'mount --make-rprivate / && mount --bind {cover} /proc/{target} && exec "$@"'
+    words = ["run", "-b", str(box.bundle), "box"]
+    result = box.call(*words, before=["unshare", "-m", "sh", "-c", script, "sh"])
+    if place == "sys/fs/mqueue":
+        assert result.returncode == 1
+        assert "/proc/sys/fs/mqueue/msg_max is behind another mount" in result.stderr
+        assert (cover / "msg_max").read_text() == "cover"
+    else:
+        # the files that count are those of the new process and of the new namespace: no cover is on them
+        assert result.stdout.split() == ["12345", "500"], result
+        assert cover.read_text() == "cover"
+
+
+@pytest.mark.row("S15")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("kernel.core_pattern", "is not in a separate kernel namespace"),
+        ("kernel/core_pattern", "is not in a separate kernel namespace"),
+        ("net/../kernel/core_pattern", "is not a name"),
+        ("kernel.hostname", 'conflicts with the OCI "hostname" field'),
+        ("net.ipv4.no_such_thing", "net.ipv4.no_such_thing"),
+    ],
+)
+def test_sysctl_that_is_not_the_containers_is_refused(box, name, words):
+    before = Path("/proc/sys/kernel/core_pattern").read_text()
+    config = box.config("true")
+    config["linux"]["sysctl"] = {name: "|/bin/false"}
+    result = box.run(config)
+    assert result.returncode == 1
+    assert "sysctl" in result.stderr
+    assert words in result.stderr
+    assert Path("/proc/sys/kernel/core_pattern").read_text() == before
+
+
+@pytest.mark.row("S15")
+@pytest.mark.parametrize(
+    ("kind", "file", "name"), [("network", "net", "net.ipv4.ip_forward"), ("ipc", "ipc", "kernel.shm_rmid_forced")]
+)
+def test_sysctl_of_the_hosts_namespace_is_refused(box, kind, file, name):
+    path = Path("/proc/sys") / name.replace(".", "/")
+    before = path.read_text()
+    for by_path in (False, True):
+        config = box.config("true")
+        config["linux"]["sysctl"] = {name: "7"}
+        spaces = [each for each in config["linux"]["namespaces"] if each["type"] != kind]
+        config["linux"]["namespaces"] = [*spaces, *([{"type": kind, "path": f"/proc/{os.getpid()}/ns/{file}"}] if by_path else [])]
+        result = box.run(config)
+        assert result.returncode == 1
+        assert f'sysctl "{name}" not allowed in host {kind} namespace' in result.stderr
+    assert path.read_text() == before
+
+
+@pytest.mark.row("S15")
+@pytest.mark.parametrize("name", ["net.ipv4.conf.lo.rp_filter", "net/ipv4/conf/lo/rp_filter"])
+def test_sysctl_in_both_forms(box, name):
+    config = box.config("cat", "/proc/sys/net/ipv4/conf/lo/rp_filter")
+    config["linux"]["sysctl"] = {name: "2"}
+    assert box.run(config).stdout == "2\n"
+    assert Path("/proc/sys/net/ipv4/conf/lo/rp_filter").read_text() != "2\n"
+
+
+def test_sysctl_of_an_own_user_namespace(box, tmp_path):
+    config = box.config("cat", "/proc/sys/user/max_net_namespaces")
+    mapping = [{"containerID": 0, "hostID": 0, "size": 4294967294}]
+    config["linux"].update(uidMappings=mapping, gidMappings=mapping, sysctl={"user.max_net_namespaces": "3"})
+    config["linux"]["namespaces"].append({"type": "user"})
+    result = box.run(config)
+    if "hostID" in result.stderr or "mapping" in result.stderr:
+        pytest.skip(result.stderr)
+    assert result.stdout == "3\n", result.stderr
+    assert Path("/proc/sys/user/max_net_namespaces").read_text() != "3\n"

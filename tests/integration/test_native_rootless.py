@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from native_bundle import COMMAND, MASKED, READONLY, import_paths, make_rootfs, mount
+from native_bundle import COMMAND, MASKED, READONLY, import_paths, make_rootfs, mount, seccomp_profile
 
 from barque.testing import need
 
@@ -282,6 +282,91 @@ def test_without_a_user_namespace_it_is_refused(box):
     assert result.returncode == 1
     assert "rootless container requires user namespaces" in result.stderr
     assert not (box.state / "box").exists()
+
+
+@pytest.mark.row("S4")
+def test_hostile_init_cannot_look_into_a_joining_process(box):
+    """Pid 1 has the same user id outside and may trace in its user namespace, but not what comes in."""
+    look = (
+        "while :; do for p in /proc/[0-9]*; do case $p in /proc/1|/proc/$$) continue;; esac; "
+        "for f in $p/fd/* $p/mem $p/environ; do (: < $f) 2>/dev/null && readlink $f >> /tmp/got; done; done; done"
+    )
+    config = config_of("sh", "-c", look)
+    for names in config["process"]["capabilities"].values():
+        names += ["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"]
+    config["mounts"].append(mount("/tmp", "tmpfs", "tmpfs"))
+    box.start(config)
+    for _ in range(20):
+        assert box.call("exec", "box", "true").returncode == 0
+    got = box.call("exec", "box", "sh", "-c", "cat /tmp/got 2>/dev/null; true").stdout
+    for word in (str(box.directory), "cgroup", "python", "ns:"):
+        assert word not in got
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_cgroups_are_shown_read_only(box, own):
+    """The user's own of the host, or with a cgroup namespace, which starts there, the same."""
+    script = "grep -c '/sys/fs/cgroup/[a-z]*.* ro,nosuid,nodev,noexec.* cgroup' /proc/self/mountinfo; touch /sys/fs/cgroup/x"
+    config = config_of("sh", "-c", script)
+    if own:
+        config["linux"]["namespaces"].append({"type": "cgroup"})
+    result = box.run(config)
+    assert "Read-only file system" in result.stderr
+    assert int(result.stdout) >= 1
+
+
+def test_network_namespace_and_seccomp(box):
+    """Without no_new_privs the filter takes the power over the user namespace."""
+    config = config_of(
+        "sh",
+        "-c",
+        "ip address show lo | grep -c 127.0.0.1; cat /proc/sys/net/ipv4/ip_unprivileged_port_start",
+    )
+    config["linux"]["namespaces"].append({"type": "network"})
+    config["linux"]["sysctl"] = {"net.ipv4.ip_unprivileged_port_start": "7"}
+    config["linux"]["seccomp"] = seccomp_profile()
+    config["process"]["noNewPrivileges"] = False
+    result = box.run(config)
+    assert result.stdout.split() == ["1", "7"], result.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--no-pivot",)])
+def test_without_pivot(box, options):
+    result = box.run(config_of("sh", "-c", "ls /; touch /x"), *options)
+    assert result.stdout.split() == ["bin", "dev", "etc", "proc", "root", "sys", "tmp"]
+    assert "Read-only file system" in result.stderr
+
+
+def test_podman(subordinate, tmp_path):
+    """podman as that user, with this runtime in place of runc."""
+    need.tool("podman")
+    home = subordinate.directory / "home"
+    for path in (home, home / "run"):
+        path.mkdir(mode=0o700)
+        os.chown(path, USER, USER)
+    runtime = home / "barque-runtime"
+    runtime.write_text(f'#!/bin/sh\nPYTHONPATH={import_paths()} exec {COMMAND[0]} -c "{COMMAND[2]}" "$@"\n')
+    runtime.chmod(0o755)
+    subprocess.run(["tar", "-C", subordinate.bundle / "rootfs", "-cf", home / "rootfs.tar", "."], check=True)
+    store = f"--storage-driver vfs --root {home}/store --runroot {home}/rr"
+    podman = f"podman {store} --runtime {runtime} --cgroup-manager cgroupfs --events-backend file"
+    script = f"""
+        podman {store} import -q {home}/rootfs.tar box >/dev/null || exit 1
+        {podman} run --rm --network none box id -u
+        {podman} run -d --name a --network none box sleep 1000 >/dev/null
+        {podman} exec --user 1000 a id -u
+        {podman} exec a sh -c 'exit 4'; echo $?
+        {podman} run --rm --network container:a --ipc container:a --read-only --tmpfs /x box sh -c 'touch /x/y && echo ok'
+        {podman} run --rm --network none --userns keep-id box id -u
+        {podman} rm -f -t 0 a
+        {podman} ps -aq
+        podman {store} rmi -f box >/dev/null
+    """
+    result = subprocess.run(
+        [*subordinate.before, "sh", "-c", script], capture_output=True, text=True, timeout=180, check=False,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(home), "XDG_RUNTIME_DIR": f"{home}/run"}, cwd=home,
+    )  # fmt: skip
+    assert result.stdout.split() == ["0", "1000", "4", "ok", str(USER), "a"], result.stderr
 
 
 # Namespaces that the runtime cannot come back from

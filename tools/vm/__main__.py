@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import glob
+import resource
 import sys
 import tempfile
 import time
@@ -53,7 +54,10 @@ def main() -> int:
         except (machine.Stuck, ValueError) as error:
             print(f"vm: {error}", file=sys.stderr)
             return 2
-    print(f"vm: {found.describe()}, all {time.monotonic() - begin:.0f} s")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(
+        f"vm: {found.describe()}, all {time.monotonic() - begin:.0f} s, CPU {used.ru_utime + used.ru_stime:.0f} s"
+    )
     if found.ran < (at_least := floor(options.at_least, words, systemd=options.systemd)):
         print(f"vm: at least {at_least} tests must run", file=sys.stderr)
         return found.status or 1

@@ -9,7 +9,7 @@ from pathlib import Path
 # Mitigations cost, and there is nobody to protect. Without address randomisation qemu translates libpython once, not once
 # a process: a start of Python takes a third of the time. A panic reboots, and a reboot ends qemu.
 KERNEL_OPTIONS = (
-    "console=ttyS0 root=/dev/nvme0n1 rw init=/sbin/vm-init panic=-1 mitigations=off norandmaps quiet loglevel=4 "
+    "console=ttyS0 root=/dev/nvme0n1 rw init=/sbin/vm-init panic=-1 mitigations=off norandmaps quiet loglevel=3 "
     "apparmor=1 security=apparmor swapaccount=1"
 )
 

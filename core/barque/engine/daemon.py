@@ -31,6 +31,7 @@ from barque.engine.rootless.entering import Keeper, enter
 from barque.engine.sandboxes import SandboxPool
 from barque.plugins.facades import StorageDriver
 from barque.profiles.loading import load_profile
+from barque.profiles.model import Profile
 from barque.shim.launching import Launcher
 from barque.spi.errors import BarqueError, Conflict, FailedPrecondition, InvalidArgument
 from barque.spi.frontend import Listener
@@ -102,10 +103,9 @@ def _user_run_dir() -> Path:
     return Path(f"/tmp/barque-{os.geteuid()}")
 
 
-def build_engine(root: Path, run: Path, profile_name: str, keeper: Keeper | None = None) -> BarqueEngine:
+def build_engine(root: Path, run: Path, profile: Profile, keeper: Keeper | None = None) -> BarqueEngine:
     """An engine on this data root; the caller holds the root's lock, and has gone into the namespaces of `keeper`, if
     the profile is rootless. Errors: BarqueError."""
-    profile = load_profile(profile_name)
     layout = Layout(root.absolute(), run.absolute())
     layout.make()
     drivers = Drivers(profile, layout)
@@ -151,11 +151,13 @@ def _serve(options: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     hosts = options.host or [f"unix://{options.run_dir}/barque.sock"]
-    keeper = _privileged(options)
+    # Before the namespaces are entered: to root in there, directories of the host's root are somebody else's.
+    profile = load_profile(options.profile)
+    keeper = _privileged(profile, options.run_dir)
     options.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     options.run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
     with _locked(options.root), contextlib.ExitStack() as closing:
-        engine = build_engine(options.root, options.run_dir, options.profile, keeper)
+        engine = build_engine(options.root, options.run_dir, profile, keeper)
         closing.callback(engine.close)
         listeners = tuple(_listen(host, closing) for host in hosts)
         for frontend in engine.frontends():
@@ -170,20 +172,19 @@ def _serve(options: argparse.Namespace) -> int:
     return 0
 
 
-def _privileged(options: argparse.Namespace) -> Keeper | None:
+def _privileged(profile: Profile, run: Path) -> Keeper | None:
     """Make sure that this process is root, in namespaces of its user where the profile is rootless.
 
     Before any thread is started: a user namespace is entered with one. Errors: FailedPrecondition, BarqueError.
     """
-    settings = load_profile(options.profile).rootless
-    if settings is None:
+    if profile.rootless is None:
         if os.geteuid() != 0:
             raise FailedPrecondition(
-                f"profile {options.profile} needs root",
+                f"profile {profile.name} needs root",
                 hint="run barqued as root, or with --profile rootless",
             )
         return None
-    keeper = enter(options.run_dir, settings)
+    keeper = enter(run, profile.rootless)
     for warning in keeper.warnings:
         _log.warning("%s", warning)
     return keeper

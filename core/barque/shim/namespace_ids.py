@@ -12,8 +12,8 @@ def check_exists(uid: int, gid: int) -> None:
     for kind, id, path in (("user", uid, "/proc/self/uid_map"), ("group", gid, "/proc/self/gid_map")):
         if not _mapped(id, path):
             raise InvalidArgument(
-                f"{kind} {id} does not exist in the user namespace of this rootless engine",
-                hint="give the engine's user a longer range in /etc/subuid and /etc/subgid, and start the daemon again",
+                f"{kind} {id} does not exist in the user namespace of this rootless engine, whose ids come from /etc/subuid and /etc/subgid",
+                hint="give the engine's user a longer range there, and start the daemon again",
             )
 
 

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from barque.spi.errors import InvalidArgument
+from barque.spi.errors import InvalidArgument, NotFound
 from barque.testing import need
 from barque.testing.census import Scope, no_leaks
 from barque.testing.kit import Conformance
@@ -27,7 +28,7 @@ from barque.testing.runtime_checkpoints import RuntimeCheckpoints
 from barque.testing.runtime_confinement import RuntimeConfinement
 from barque.testing.runtime_control import RuntimeControl
 from barque.testing.runtime_crashes import RuntimeCrashes
-from barque.testing.runtime_lab import RuntimeLab
+from barque.testing.runtime_lab import FOREVER, RuntimeLab
 from barque.testing.runtime_lifecycle import RuntimeLifecycle
 from barque.testing.runtime_programs import RuntimePrograms
 from barque.testing.runtime_rootfs import static_rootfs
@@ -85,3 +86,18 @@ class RuntimeConformance(
     def test_id_that_is_a_path_is_refused(self, lab: RuntimeLab, id: str) -> None:
         with pytest.raises(InvalidArgument):
             lab.create(id, "true", spec=lab.spec("a", ["true"]))
+
+    def test_forged_id_reaches_nothing(self, lab: RuntimeLab) -> None:
+        """An id out of a file that somebody else could write: each hook refuses it, or knows no such container."""
+        lab.run("a", FOREVER)
+        victim = Path(lab.root).parent / "victim"
+        victim.mkdir()
+        (victim / "file").touch()
+        for id in ("../victim", "../../victim", "a/../../victim", str(victim)):
+            for hook in (lab.start, lab.state, lab.kill):
+                with pytest.raises((InvalidArgument, NotFound)):
+                    hook(id)
+            with suppress(InvalidArgument):
+                lab.delete(id, force=True)
+        assert os.listdir(victim) == ["file"]
+        assert lab.state("a").status == "running"

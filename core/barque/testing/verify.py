@@ -199,6 +199,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print(json.dumps({"error": error.to_wire()}))
         return 2
+    except KeyboardInterrupt:
+        return 130
     if wanted.json:
         documents = [asdict(report) for report in reports]
         print(json.dumps(documents if wanted.command == "compare" else documents[0]))

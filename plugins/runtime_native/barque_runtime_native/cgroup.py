@@ -155,7 +155,8 @@ def thaw_all(directory: str) -> None:
 
 def set_frozen(directory: str, frozen: bool) -> None:
     """Ask to stop or resume every process of a cgroup: of v2, or of the v1 hierarchy `freezer`."""
-    for file, words in (("cgroup.freeze", (b"0", b"1")), ("freezer.state", (b"THAWED", b"FROZEN"))):
+    files = (("cgroup.freeze", (b"0", b"1")), ("freezer.state", (b"THAWED", b"FROZEN")))
+    for file, words in files if directory else ():
         try:
             fd = os.open(f"{directory}/{file}", os.O_WRONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -201,7 +202,8 @@ def _freezing(directory: str) -> bool | None:
 
 def is_frozen(directory: str) -> bool:
     """Whether `freeze` is in force."""
-    for file, words in (("cgroup.freeze", ("1",)), ("freezer.state", ("FROZEN", "FREEZING"))):
+    files = (("cgroup.freeze", ("1",)), ("freezer.state", ("FROZEN", "FREEZING")))
+    for file, words in files if directory else ():
         try:
             return read_text(f"{directory}/{file}").strip() in words
         except OSError as error:

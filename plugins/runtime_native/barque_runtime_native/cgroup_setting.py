@@ -116,6 +116,8 @@ class Setting:
             return "give the parent cgroup real-time runtime first, and stay below it"
         if number == errno.EOPNOTSUPP and ".bfq." in self.file:
             return "give the disk the scheduler bfq: echo bfq >/sys/block/NAME/queue/scheduler"
+        if number == errno.EOPNOTSUPP and self.file == "io.weight":
+            return "give the disk the scheduler bfq, or a cost model in io.cost.qos"
         if number == errno.ENODEV:
             return "name a whole disk that exists"
         if number in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -96,6 +96,8 @@ def _plan_v1(resources: Section) -> list[Setting]:
 
 def plan_common(resources: Section, *, unified: bool) -> list[Setting]:
     """What v1 and v2 have alike: cpuset, pids, huge pages, RDMA, block devices."""
+    # it is for updates (`cgroup_update`); a value that is no boolean is an error all the same
+    resources.section("memory").boolean("checkBeforeUpdate")
     cpu = resources.section("cpu")
     settings = [
         Setting("cpuset", f"cpuset.{key}", cpu.text(key), cpu.path(key))

@@ -63,11 +63,28 @@ def hand_down(parent: str, top: str, needed: dict[str, str]) -> None:
         available = set(read_text(f"{directory}/cgroup.controllers").split())
         wanted = available.intersection((*CONTROLLERS, *needed))
         wanted -= set(read_text(f"{directory}/cgroup.subtree_control").split())
-        if not wanted or not enable(directory, wanted):
+        if not wanted:
+            continue
+        taken = occupied(directory)
+        if not taken and not enable(directory, wanted):
             continue
         for controller in sorted(wanted):
-            if (error := enable(directory, {controller})) and controller in needed:
+            error = errno.EBUSY if taken else enable(directory, {controller})
+            if error and controller in needed:
                 raise refused(directory, controller, needed[controller], error)
+
+
+def occupied(directory: str) -> bool:
+    """Whether a cgroup has processes. Such a one could hand some controllers down, but would make threads of its
+    children; only the root of all, which has no type, is free to."""
+    try:
+        return os.path.exists(f"{directory}/cgroup.type") and bool(
+            read_text(f"{directory}/cgroup.procs").strip()
+        )
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        return True  # threaded already
 
 
 def enable(directory: str, controllers: set[str]) -> int:

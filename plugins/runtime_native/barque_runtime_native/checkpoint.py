@@ -8,6 +8,7 @@ image and is given anew at the restore; `barque.json` beside the images lists th
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 
 from barque.spi.errors import BarqueError, Conflict, NotImplemented
@@ -62,6 +63,9 @@ class Checkpoint:
             run_criu("pre-dump", words, self.options)
             return
         words += self._externals(pid, config)
+        if shutil.which("iptables-restore") is None:
+            # Packets are held back meanwhile: by iptables, unless it is told otherwise.
+            words += ["--network-lock", "nftables"]
         if self.leave_running:
             words.append("--leave-running")
         self._dump(words)

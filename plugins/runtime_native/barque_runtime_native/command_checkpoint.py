@@ -45,7 +45,9 @@ def restore(root: str, options: Options) -> int:
     config = read_bundle(bundle)
     images = os.path.abspath(options.values.get("image-path", IMAGES))
     warm.bind()
-    plan = Plan(container, bundle, config, no_pivot="no-pivot" in options.flags)
+    plan = Plan(
+        container, bundle, config, no_pivot="no-pivot" in options.flags, systemd_cgroup=options.systemd_cgroup
+    )
     detach = "detach" in options.flags
     attached = None if detach else Attached(subreaper="no-subreaper" not in options.flags)
     own_work = "" if options.values.get("work-path") else tempfile.mkdtemp(prefix="barque-criu-")

@@ -6,16 +6,14 @@ import os
 
 from barque.spi.errors import BarqueError, FailedPrecondition, InvalidArgument
 from barque_runtime_native import lifecycle
-from barque_runtime_native.cgroup import is_frozen, main_directory
 from barque_runtime_native.command_options import Options
 from barque_runtime_native.jsontext import dumps
-from barque_runtime_native.state import CREATED, RUNNING, Store, check_id
+from barque_runtime_native.state import Store, check_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-PAUSED = "paused"
 # runc's columns are at least this wide, and this far apart
 COLUMN, GAP = 12, 3
 HEADINGS = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
@@ -50,8 +48,6 @@ def describe(root: str, container: str) -> dict[str, Any]:
     """The state, in runc's order of keys."""
     document = Store(root, container).read()
     found = lifecycle.state(container, root)
-    if found["status"] in (CREATED, RUNNING) and is_frozen(main_directory(document["cgroups"])):
-        found["status"] = PAUSED
     keys = ("ociVersion", "id", "pid", "status", "bundle")
     annotations = {"annotations": found["annotations"]} if found["annotations"] else {}
     return {

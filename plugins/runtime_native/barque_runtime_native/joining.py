@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 
-from barque.spi.errors import InvalidArgument
 from barque_runtime_native import syscalls
 from barque_runtime_native.channel import MAP_STAGE
 from barque_runtime_native.failures import translate
 from barque_runtime_native.mappings import same_ids
-from barque_runtime_native.namespaces import split
+from barque_runtime_native.namespaces import not_matching, split
 from barque_runtime_native.stage import Stage
 
 TYPE_CHECKING = False
@@ -90,7 +89,6 @@ class Joining:
             self._compare("gid_map", "gidMappings")
 
     def _compare(self, file: str, key: str) -> None:
-        """Mappings beside a path are allowed when they say what is the case: some callers give both."""
         wanted = self.namespaces.uid_map if file == "uid_map" else self.namespaces.gid_map
         if not wanted:
             return
@@ -100,10 +98,7 @@ class Joining:
         finally:
             os.close(fd)
         if not same_ids(text, wanted):
-            raise InvalidArgument(
-                f"linux.{key}: user namespaces enabled, but both namespace path and non-matching mapping specified "
-                "(you may only provide one)"
-            )
+            raise not_matching(f"linux.{key}")
 
     def _open(self, file: str, flags: int) -> int:
         return os.open(f"self/{file}", flags | os.O_CLOEXEC, dir_fd=self.init.own.procfs)

@@ -7,7 +7,8 @@ from fcntl import ioctl
 
 from barque.spi.errors import InvalidArgument
 from barque_runtime_native import syscalls
-from barque_runtime_native.mappings import read_mappings, write_file
+from barque_runtime_native.cgroup_layout import read_text
+from barque_runtime_native.mappings import read_mappings, same_ids, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +47,20 @@ class NamespacePlan:
         self.uid_map = read_mappings(linux, "uidMappings")
         self.gid_map = read_mappings(linux, "gidMappings")
         self.time_offsets = read_time_offsets(linux.section("timeOffsets"))
+        if "user" in self.paths and is_own_user_namespace(self.paths["user"]):
+            self._stay(linux)
         self._check(linux)
+
+    def _stay(self, linux: Section) -> None:
+        """A path to the user namespace that the runtime is in: setns(2) refuses that, and nothing is to be done."""
+        for key, file, mappings in (
+            ("uidMappings", "uid_map", self.uid_map),
+            ("gidMappings", "gid_map", self.gid_map),
+        ):
+            if mappings and not same_ids(read_text(f"/proc/self/{file}"), mappings):
+                raise not_matching(linux.path(key))
+        del self.paths["user"]
+        self.uid_map, self.gid_map = [], []
 
     def _check(self, linux: Section) -> None:
         field = linux.path("namespaces")
@@ -150,6 +164,22 @@ def open_paths(plan: NamespacePlan) -> list[tuple[int, int]]:
         close_all(targets)
         raise
     return targets
+
+
+def is_own_user_namespace(path: str) -> bool:
+    """Whether `path` is of the runtime's; one that cannot be looked at is told about by `open_paths`."""
+    try:
+        return os.path.samefile(path, "/proc/self/ns/user")
+    except OSError:
+        return False
+
+
+def not_matching(field: str) -> InvalidArgument:
+    """Mappings beside a path are allowed when they say what is the case, since some callers give both."""
+    return InvalidArgument(
+        f"{field}: user namespaces enabled, but both namespace path and non-matching mapping specified (you may only "
+        "provide one)"
+    )
 
 
 def kind_of(fd: int) -> int:

@@ -48,6 +48,7 @@ class NativeRuntime:
             RuntimeCapability.UPDATE,
             RuntimeCapability.STATS,
             RuntimeCapability.CHECKPOINT,
+            RuntimeCapability.ROOTLESS,
         }
     )
 

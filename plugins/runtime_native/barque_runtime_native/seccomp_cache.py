@@ -21,7 +21,7 @@ __all__ = ["filter_for", "load_library"]
 
 DIRECTORY = ".seccomp"
 # counts the changes to what the compiler makes of a profile
-FORMAT = 3
+FORMAT = 4
 NOT_COMPILED = ("listenerPath", "listenerMetadata")
 MAX_FILE = 4 << 20
 MAX_KEPT = 64

@@ -23,7 +23,10 @@ def instruction(code: int, value: int, true: int = 0, false: int = 0) -> bytes:
 def prefix(last: dict[int, int]) -> bytes:
     """The instructions for `last`: architecture (AUDIT_ARCH_*) -> the highest number the profile names."""
     blocks = [
-        (architecture, _block(number, last.get(X32) if architecture == X86_64 else None))
+        (
+            architecture,
+            _x86_64_block(number, last.get(X32)) if architecture == X86_64 else _block(number),
+        )
         for architecture, number in last.items()
         if architecture != X32
     ]
@@ -39,8 +42,13 @@ def prefix(last: dict[int, int]) -> bytes:
     return b"".join(code)
 
 
-def _block(number: int, x32: int | None) -> list[tuple[int, int, int]]:
+def _block(number: int) -> list[tuple[int, int, int]]:
     """(opcode, value, jump if true) for one architecture; the last one returns ENOSYS."""
+    return [(LOAD, NUMBER_OFFSET, 0), (JUMP_GREATER, number, 1), (JUMP, 0, 0), (RETURN, ENOSYS, 0)]
+
+
+def _x86_64_block(number: int, x32: int | None) -> list[tuple[int, int, int]]:
+    """The same for the architecture whose numbers with one more bit are those of another, x32."""
     end = (RETURN, ENOSYS, 0)
     load = (LOAD, NUMBER_OFFSET, 0)
     leave = (JUMP, 0, 0)

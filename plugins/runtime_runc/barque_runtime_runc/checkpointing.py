@@ -85,7 +85,9 @@ def _criu_errors(logs: str) -> list[str]:
 
 def _empty(directory: str) -> None:
     for parent, directories, files in os.walk(directory, topdown=False):
-        for name in files:
-            os.unlink(f"{parent}/{name}")
-        for name in directories:
-            os.rmdir(f"{parent}/{name}")
+        for name in (*files, *directories):
+            path = f"{parent}/{name}"
+            if os.path.isdir(path) and not os.path.islink(path):
+                os.rmdir(path)
+            else:
+                os.unlink(path)

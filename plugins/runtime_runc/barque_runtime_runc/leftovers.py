@@ -37,11 +37,12 @@ def wait_for_calls(layout: Layout) -> None:
 
 
 def _running_calls(layout: Layout) -> list[int]:
-    """Processes with a path below `layout.work` on their command line; init, which crun forks, is none."""
-    needle = os.fsencode(f"\0{layout.work}/")
+    """Processes with the driver's state and the id on their command line; init, which crun forks, is none."""
+    state, id = (os.fsencode(f"\0{word}\0") for word in (layout.state_root, layout.id))
     others = {layout.read_pid(), os.getpid()}
     pids = {int(name) for name in os.listdir("/proc") if name.isdigit()} - others
-    return [pid for pid in pids if needle in _command_line(pid)]
+    lines = {pid: _command_line(pid) for pid in pids}
+    return [pid for pid, line in lines.items() if state in line and id in line]
 
 
 def _command_line(pid: int) -> bytes:

@@ -183,14 +183,14 @@ class RuncRuntime:
     def runtime_pause(self, id: str, root: str) -> None:
         """`pause`, unless it is."""
         layout = Layout(root, id)
-        if self._alive(id, root, "pause") == "running":
+        if self._alive(id, root, "pause").status == "running":
             self._command(layout).run(["pause", id])
         freezer.wait_until_frozen(self._cgroups(layout), id)
 
     @hookimpl
     def runtime_resume(self, id: str, root: str) -> None:
         """`resume`, when it is paused."""
-        if self._alive(id, root, "resume") == "paused":
+        if self._alive(id, root, "resume").status == "paused":
             self._command(Layout(root, id)).run(["resume", id])
 
     @hookimpl
@@ -225,8 +225,7 @@ class RuncRuntime:
     def runtime_checkpoint(self, request: RuntimeCheckpoint) -> None:
         """`checkpoint`. The runtimes forget a container that it has ended; the driver does not."""
         layout = Layout(request.root, request.id)
-        self._alive(request.id, request.root, "checkpoint")
-        bundle = self.runtime_state(request.id, request.root).bundle
+        bundle = self._alive(request.id, request.root, "checkpoint").bundle
         checkpointing.require_criu()
         options = checkpointing.checkpoint_options(request)
         with checkpointing.dumping(layout, request.directory) as logs:
@@ -241,12 +240,12 @@ class RuncRuntime:
         checkpointing.require_criu()
         return self._make(request, ["restore", "--detach"], directory)
 
-    def _alive(self, id: str, root: str, verb: str) -> str:
-        """`running` or `paused`. Conflict for the other states."""
-        status = self.runtime_state(id, root).status
-        if status not in ("running", "paused"):
-            raise Conflict(f"cannot {verb} container {id}: it is {status}")
-        return status
+    def _alive(self, id: str, root: str, verb: str) -> RuntimeState:
+        """The state, when that is running or paused. Conflict for the others."""
+        state = self.runtime_state(id, root)
+        if state.status not in ("running", "paused"):
+            raise Conflict(f"cannot {verb} container {id}: it is {state.status}")
+        return state
 
     def _require_not_stopped(self, id: str, root: str, verb: str) -> None:
         if self.runtime_state(id, root).status == "stopped":

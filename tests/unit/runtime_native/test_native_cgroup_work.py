@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from barque.spi.errors import InvalidArgument
+from barque.spi.errors import FailedPrecondition, InvalidArgument
 from barque_runtime_native import cgroup, cgroup_stats, cgroup_stats_v2
 from barque_runtime_native.cgroup_stats import numbers_of
 from barque_runtime_native.cgroup_tree import walk
@@ -91,6 +91,14 @@ def test_frozen_is_told_from_the_files(tmp_path):
         assert cgroup.is_frozen(str(tmp_path)) is frozen
     (tmp_path / "cgroup.freeze").write_text("1\n")
     assert cgroup.is_frozen(str(tmp_path))
+
+
+def test_without_a_cgroup_nothing_is_frozen():
+    assert not cgroup.is_frozen("")
+    with pytest.raises(FailedPrecondition, match="no cgroup that can be frozen"):
+        cgroup.freeze("", True)
+    assert cgroup.processes("") == set()
+    cgroup.kill_all("")
 
 
 # Statistics

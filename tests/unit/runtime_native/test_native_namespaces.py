@@ -197,3 +197,11 @@ def test_parameter_of_a_shared_namespace_is_refused(name, kind):
     with pytest.raises(InvalidArgument, match=f"{kind} namespace"):
         Sysctl(name, "1", plan("mount"))
     assert Sysctl(name, "1", plan("mount", kind)).value == "1"
+
+
+def test_path_of_the_runtimes_own_user_namespace_changes_nothing():
+    found = plan("mount", ("user", "/proc/self/ns/user"))
+    assert not found.own("user")
+    assert not found.needs_stage(rootless=True)
+    with pytest.raises(InvalidArgument, match=r"linux\.uidMappings: .*non-matching"):
+        plan("mount", ("user", "/proc/self/ns/user"), uidMappings=MAP, gidMappings=MAP)

@@ -172,7 +172,7 @@ def test_checkpoint_that_fails_leaves_an_empty_directory_and_tells_why(driver, f
     log = "(00.1) pid 1\n(00.2) Error (criu/sockets.c:1): connected TCP socket\n"
     failing = {"error": "criu failed: type NOTIFY", "files": {"pages.img": "pages", "dump.log": log}}
     fake.behave(verbs={**state("running"), "checkpoint": failing})
-    with pytest.raises(errors.FailedPrecondition, match="Error .criu/sockets.c:1.: connected TCP socket"):
+    with pytest.raises(errors.FailedPrecondition, match=r"Error .criu/sockets.c:1.: connected TCP socket"):
         driver.runtime_checkpoint(RuntimeCheckpoint("c1", root, image, leave_running=True))
     assert os.listdir(image) == []
     assert sorted(os.listdir(f"{root}/work/c1")) == ["cgroups", "pid"]

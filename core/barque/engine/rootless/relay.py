@@ -136,8 +136,9 @@ class DatagramRelay:
             inner.send(data)
 
     def _flow(self, client: Address) -> socket.socket:
-        self._expire()
         known = self._flows.pop(client, None)
+        if known is None:
+            self._make_room()
         inner = known[0] if known is not None else self._connected()
         self._flows[client] = (inner, time.monotonic())
         if known is None:
@@ -153,7 +154,7 @@ class DatagramRelay:
             self._flows[client] = (inner, time.monotonic())
             self._flows.move_to_end(client)
 
-    def _expire(self) -> None:
+    def _make_room(self) -> None:
         while self._flows:
             client, (_, used) = next(iter(self._flows.items()))
             if len(self._flows) < _MOST_FLOWS and time.monotonic() - used < _FLOW_IDLE:
