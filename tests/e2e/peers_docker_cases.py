@@ -198,6 +198,7 @@ class DockerCases:
 
     def test_forced_removal_leaves_nothing(self, engine):
         ids = engine.run("run", "-d", *engine.limits, engine.image, *FOREVER).stdout.split()
+        assert engine.states() == ids
         assert engine.run("rm", "-f", *ids).returncode == 0
         assert engine.run("ps", "-aq").stdout == ""
         wait_for(lambda: not [path for path in engine.place.cgroups() if ids[0] in path.name])

@@ -34,7 +34,7 @@ ip link set lo up; ip link add e0 type veth peer name e1
 ip addr add 10.7.0.2/24 dev e0; ip addr add 10.8.0.1/24 dev e1
 ip link set e0 up; ip link set e1 up; ip route add default via 10.7.0.1
 echo up
-exec sleep 100000
+exec sleep 99999
 """
 
 
@@ -65,7 +65,8 @@ class Place:
 
     def close(self):
         for user in self._users:
-            user.close()
+            if user.home.exists():
+                user.close()
         self._holder.kill()
         self._holder.communicate()
         shutil.rmtree(self.base)
@@ -132,7 +133,8 @@ class User:
             )
         deadline = time.monotonic() + 40
         while self.docker("version").returncode != 0:
-            assert self.daemon.poll() is None and time.monotonic() < deadline, self.log.read_text()[-3000:]
+            waiting = self.daemon.poll() is None and time.monotonic() < deadline
+            assert waiting, self.log.read_text()[-3000:]
             time.sleep(0.05)
         return self.daemon
 
@@ -151,7 +153,9 @@ class User:
         first = SUBORDINATE[self.uid]
         for path in Path("/proc").glob("[0-9]*"):
             try:
-                owner = int(next(x for x in (path / "status").read_text().splitlines() if x[:4] == "Uid:").split()[1])
+                owner = int(
+                    next(x for x in (path / "status").read_text().splitlines() if x[:4] == "Uid:").split()[1]
+                )
                 state = (path / "stat").read_text().rpartition(")")[2].split()[0]
                 words = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             except (FileNotFoundError, ProcessLookupError):

@@ -1,15 +1,18 @@
-"""What a container may not do, through the whole engine (rows S1, S3, S12, S13, S17, S33, S34)."""
+"""What a container may not do, through the whole engine (rows S1, S3, S5, S12, S13, S17, S33, S34)."""
 
 import hashlib
+import io
 import os
 import re
 import stat
+import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
 import pytest
-from registry_image import IMAGE
+from registry_image import IMAGE, add, docker_archive
 
 pytestmark = pytest.mark.root
 
@@ -27,27 +30,105 @@ def digest(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+# Whatever process of the container is the host's interpreter: open it for writing by every name that it has.
+ATTACK = """
+import os
+for name in [each for each in os.listdir('/proc') if each.isdigit()] + ['self']:
+    for flags in (os.O_WRONLY, os.O_RDWR | os.O_TRUNC):
+        try:
+            fd = os.open(f'/proc/{name}/exe', flags)
+        except OSError as error:
+            print(name, error.strerror)
+        else:
+            print(name, 'WRITABLE', os.write(fd, b'owned'))
+"""
+
+
+@pytest.fixture
+def interpreter_inside(tmp_path):
+    """Volumes with which the interpreter of the host works in the image, and the attack: what a hostile image would bring."""
+    script = tmp_path / "attack.py"
+    script.write_text(ATTACK)
+    shebang = tmp_path / "attack"
+    shebang.write_text("#!/proc/self/exe /attack/attack.py\n")
+    shebang.chmod(0o755)
+    libraries = re.findall(
+        r"(/\S+) \(0x",
+        subprocess.run(["ldd", INTERPRETER], capture_output=True, text=True, check=True).stdout,
+    )
+    places = [*libraries, str(Path(os.__file__).parent)]
+    volumes = [word for place in places for word in ("-v", f"{os.path.realpath(place)}:{place}:ro")]
+    return [*volumes, "-v", f"{tmp_path}:/attack:ro"]
+
+
 @pytest.mark.row("S1")
-@pytest.mark.parametrize("how", ["entrypoint", "shebang", "exec"])
-def test_our_interpreter_cannot_be_reached_through_proc_self_exe(daemon, sleeper, tmp_path, how):
+@pytest.mark.parametrize("how", ["path", "shebang"])
+@pytest.mark.parametrize("entry", ["run", "exec"])
+def test_our_interpreter_cannot_be_written_through_proc_self_exe(daemon, interpreter_inside, entry, how):
+    """The attack runs, as the interpreter: and is told that what it is executed from is read-only."""
     before = digest(INTERPRETER)
-    # whatever /proc/self/exe of the starting process is, writing to it must fail
-    script = tmp_path / "attack"
-    script.write_text("#!/proc/self/exe\nopen('/proc/self/exe', 'r+b').write(b'owned')\n")
-    script.chmod(0o755)
-    volume = ("-v", f"{tmp_path}:/attack")
-    if how == "entrypoint":
-        result = daemon.docker(
-            "run", "--rm", *volume, IMAGE, "/proc/self/exe", "-c", "open('/proc/self/exe','r+b').write(b'x')"
-        )
-    elif how == "shebang":
-        result = daemon.docker("run", "--rm", *volume, IMAGE, "/attack/attack")
+    words = ["/proc/self/exe", "/attack/attack.py"] if how == "path" else ["/attack/attack"]
+    if entry == "run":
+        result = daemon.docker("run", "--rm", *interpreter_inside, IMAGE, *words)
     else:
-        result = daemon.docker(
-            "exec", sleeper, "/proc/self/exe", "-c", "open('/proc/self/exe','r+b').write(b'x')"
-        )
-    assert result.returncode != 0
+        id = daemon.docker("run", "-d", *interpreter_inside, IMAGE, "sleep", "1000").stdout.strip()
+        try:
+            result = daemon.docker("exec", id, *words)
+        finally:
+            daemon.docker("rm", "-f", id)
+    assert result.returncode == 0, result
+    assert "WRITABLE" not in result.stdout
+    assert "self Read-only file system" in result.stdout, result
     assert digest(INTERPRETER) == before
+
+
+LINKS = ["proc", "sys", "dev", "etc", "dev/null", "dev/console", "dev/pts", "dev/shm", "dev/ptmx", "etc/hosts", "etc/hostname",
+         "etc/resolv.conf", "etc/mtab", "etc/passwd", "etc/group"]  # fmt: skip
+
+
+@pytest.mark.row("S5")
+@pytest.mark.parametrize("name", LINKS)
+def test_image_with_a_link_in_place_of_what_a_start_makes(daemon, tmp_path, name):
+    """To a canary of the host's: nothing is made in it, changed or seen, however the start ends."""
+    canary = tmp_path / "canary"
+    canary.mkdir()
+    for each in ("null", "hosts", "hostname", "resolv.conf", "passwd", "group", "secret"):
+        (canary / each).write_text("untouched")
+    before = {path.name: path.stat() for path in canary.iterdir()}
+    image = f"hostile-{name.replace('/', '-')}:1"
+    archive = tmp_path / "image.tar"
+    target = canary / name.rpartition("/")[2] if "/" in name else canary
+    archive.write_bytes(docker_archive(hostile_layer(name, "../" * 20 + str(target)[1:]), image))
+    loaded = daemon.docker("load", "-i", str(archive))
+    assert loaded.returncode == 0, loaded.stderr
+    for terminal in ([], ["-t"]):
+        result = daemon.docker(
+            "run", "--rm", *terminal, image, "sh", "-c", f"cat {target} {target}/secret /etc/passwd"
+        )
+        assert "untouched" not in result.stdout
+        after = {path.name: path.stat() for path in canary.iterdir()}
+        assert {
+            key: (info.st_mode, info.st_mtime_ns, info.st_ctime_ns, info.st_size)
+            for key, info in after.items()
+        } == {
+            key: (info.st_mode, info.st_mtime_ns, info.st_ctime_ns, info.st_size)
+            for key, info in before.items()
+        }
+    daemon.docker("rmi", "-f", image)
+
+
+def hostile_layer(name, target):
+    """Static busybox, and one link."""
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        add(tar, "bin", kind=tarfile.DIRTYPE, mode=0o755)
+        add(tar, "bin/busybox", Path("/bin/busybox").read_bytes(), 0o755)
+        for applet in ("sh", "cat", "sleep"):
+            add(tar, f"bin/{applet}", kind=tarfile.SYMTYPE, link="busybox")
+        if "/" in name:
+            add(tar, name.partition("/")[0], kind=tarfile.DIRTYPE, mode=0o755)
+        add(tar, name, kind=tarfile.SYMTYPE, link=target)
+    return layer.getvalue()
 
 
 @pytest.mark.row("S1")

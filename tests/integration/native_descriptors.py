@@ -11,12 +11,11 @@ import os
 import sys
 from typing import Any
 
+from barque.spi.errors import BarqueError
 from barque_runtime_native import lifecycle, warm
 from barque_runtime_native.create import Creation
 from barque_runtime_native.execute import Execution
 from barque_runtime_native.plan import Plan
-
-from barque.spi.errors import BarqueError
 
 NUMBERS = range(1024)
 

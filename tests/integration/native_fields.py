@@ -119,10 +119,18 @@ BESIDE: dict[str, dict[str, Any]] = {
     "linux.seccomp.syscalls[]": {"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"},
     "linux.seccomp.syscalls[].args[]": {"index": 0, "value": 1, "op": "SCMP_CMP_EQ"},
     "linux.intelRdt": {"closID": "barque"},
+    "linux.personality": {"domain": "LINUX"},
     "linux.memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0"},
     **{
         f"hooks.{kind}[]": {"path": "/bin/true"}
-        for kind in ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+        for kind in (
+            "prestart",
+            "createRuntime",
+            "createContainer",
+            "startContainer",
+            "poststart",
+            "poststop",
+        )
     },
     **{
         f"{place}.{key}[]": {"containerID": 0, "hostID": 100000, "size": 1000}
@@ -148,7 +156,11 @@ AROUND: dict[str, dict[str, Any]] = {
     "linux.netDevices": {"linux": {"namespaces": [{"type": "network"}]}},
 }
 # A key for a map whose keys have a meaning.
-KEYS = {"linux.sysctl": "net.core.somaxconn", "linux.netDevices": "eth7", "linux.resources.unified": "pids.max"}
+KEYS = {
+    "linux.sysctl": "net.core.somaxconn",
+    "linux.netDevices": "eth7",
+    "linux.resources.unified": "pids.max",
+}
 
 
 def configured(rootfs: Path, path: str, value: object) -> tuple[dict[str, Any], str]:

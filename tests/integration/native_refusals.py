@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from native_fields import configured
+
+from barque.spi.errors import BarqueError
 from barque_runtime_native import cgroup_layout
 from barque_runtime_native.cgroup_layout import read_layout
 from barque_runtime_native.plan import Plan
 from barque_runtime_native.seccomp import compile_filter
 from barque_runtime_native.spec import Section
-from native_fields import configured
-
-from barque.spi.errors import BarqueError
 
 REFUSED: dict[str, Any] = {
     "process.commandLine": "true",
@@ -50,9 +50,7 @@ ON_V2_ONLY: dict[str, Any] = {
 CONTROLLERS = "cpu cpuacct cpuset memory devices freezer blkio pids net_cls net_prio hugetlb rdma".split()
 LAYOUTS = {
     "v1": read_layout(
-        "".join(
-            f"1 1 0:1 / /sys/fs/cgroup/{name} rw - cgroup cgroup rw,{name}\n" for name in CONTROLLERS
-        ),
+        "".join(f"1 1 0:1 / /sys/fs/cgroup/{name} rw - cgroup cgroup rw,{name}\n" for name in CONTROLLERS),
         "".join(f"{number}:{name}:/\n" for number, name in enumerate(CONTROLLERS, 1)),
     ),
     "v2": read_layout("1 1 0:1 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "0::/\n"),

@@ -5,17 +5,17 @@ python native_starts.py BUNDLE ROOT COUNT prints a JSON object: how many started
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import sys
 from collections import Counter
 
+from barque.spi.errors import BarqueError
 from barque_runtime_native import lifecycle, warm
 from barque_runtime_native.create import Creation
 from barque_runtime_native.plan import Plan
-
-from barque.spi.errors import BarqueError
 
 
 def start_once(bundle: str, root: str, config: dict[str, object]) -> str:
@@ -29,10 +29,8 @@ def start_once(bundle: str, root: str, config: dict[str, object]) -> str:
     finally:
         lifecycle.delete("race", root, True)
         if creation.pid:
-            try:
+            with contextlib.suppress(ChildProcessError):  # a failed creation has reaped it
                 os.waitpid(creation.pid, 0)
-            except ChildProcessError:
-                pass  # a failed creation has reaped it
     return "started"
 
 

@@ -14,6 +14,7 @@ RESCTRL = "tests/unit/runtime_native/test_native_resctrl.py"
 IDMAP = f"{INTEGRATION}/test_native_idmap.py"
 NOTIFY = f"{INTEGRATION}/test_native_seccomp_run.py"
 PROCESS = f"{INTEGRATION}/test_native_process.py"
+PARTS = "tests/unit/runtime_native/test_native_process_parts.py"
 RDMA = "tests/unit/runtime_native/test_native_cgroup_settings.py"
 # Key -> test of another file that shows it.
 ELSEWHERE: dict[str, str] = {
@@ -42,16 +43,20 @@ ELSEWHERE: dict[str, str] = {
     "linux.intelRdt.enableMonitoring": f"{RESCTRL}::test_without_schemata_none_is_written",
     "linux.resources.rdma.*.hcaHandles": f"{RDMA}::test_network_and_devices_of_v1",
     "linux.resources.rdma.*.hcaObjects": f"{RDMA}::test_rdma_is_the_same_on_v2",
+    "process.apparmorProfile": "tests/vm/test_vm_machine.py::test_apparmor_profile_confines_run_and_exec",
+    "process.selinuxLabel": f"{PARTS}::test_label_goes_to_its_attribute_of_the_kernels_procfs",
+    "linux.mountLabel": "tests/unit/runtime_native/test_native_mount_options.py"
+    "::test_mount_label_is_for_new_file_systems_without_one",
     "linux.resources.memory.checkBeforeUpdate": f"{INTEGRATION}/test_native_update.py"
     "::test_check_before_update",
 }
 # Tests that run in the virtual machine with cgroup v2 alone (make vm), and are skipped on other hosts.
-IN_VM = {ELSEWHERE["linux.resources.memory.checkBeforeUpdate"]}
+IN_VM = {ELSEWHERE[key] for key in ("process.apparmorProfile", "linux.resources.memory.checkBeforeUpdate")}
 # Prefix of keys -> what a host must have for them; a configuration is refused by name where it is missing.
 NEEDS = {
-    "process.apparmorProfile": "AppArmor",
-    "process.selinuxLabel": "SELinux",
-    "linux.mountLabel": "SELinux",
+    "process.apparmorProfile": "AppArmor; tested in the virtual machine",
+    "process.selinuxLabel": "SELinux; tested with a file in place of the attribute",
+    "linux.mountLabel": "SELinux; tested on the planned options",
     "linux.intelRdt": "a CPU with RDT and /sys/fs/resctrl; tested with a directory in its place",
     "linux.resources.rdma": "the rdma controller; tested on the planned writes",
     "linux.resources.hugepageLimits": "the hugetlb controller",
@@ -70,17 +75,21 @@ HEAD = """\
 What the native runtime does with each field of the OCI configuration for Linux, and with each word a field may hold.
 *Honoured*: the test named shows the effect; where a host lacks what it needs, the error names the field. *Refused*: a
 configuration that sets it gets this error before anything is changed. *The kernel's error*: it is passed to the kernel, which
-has no such thing (yet), and what that says is an error that names the field. Unknown fields are ignored, as the specification demands. A value of a wrong type, or a number out of range, is an
-error that names the field.
+has no such thing (yet), and what that says is an error that names the field. Unknown fields are ignored, as the
+specification demands. A value of a wrong type, or a number out of range, is an error that names the field.
 
 This page is written by `tests/integration/test_native_fields.py` (with `UPDATE_DOCS=1`); do not edit it.
 
 """
 
 
-def tests_of(key: str) -> list[str]:
-    """The tests that show what `key` does."""
-    return [*shown().get(key, ()), *([ELSEWHERE[key]] if key in ELSEWHERE else [])]
+def nodes_of(key: str) -> list[str]:
+    """The tests that show what `key` does; a field whose words are all shown is shown by these."""
+    found = [*shown().get(key, ()), *([ELSEWHERE[key]] if key in ELSEWHERE else [])]
+    words = [each for each in keys() if each.startswith(f"{key}=")]
+    if found or not words or not all(word in shown() or word in ELSEWHERE for word in words):
+        return found
+    return sorted({node.partition("[")[0] for word in words for node in nodes_of(word)})
 
 
 def render(rootfs: Path) -> str:
@@ -109,11 +118,14 @@ def _chapter(key: str) -> str:
 def _verdict(key: str, rootfs: Path) -> tuple[str, str]:
     if key in REFUSED:
         return "refused", escape(refused_word(key, rootfs))
-    proof = ", ".join(f"`{node.removeprefix(INTEGRATION + '/')}`" for node in tests_of(key))
+    proof = ", ".join(f"`{node.removeprefix(INTEGRATION + '/')}`" for node in nodes_of(key))
     proof += "".join(f"; needs {what}" for start, what in NEEDS.items() if key.startswith(start))
     for version, keys_, other in (("v2", ON_V1_ONLY, "v1"), ("v1", ON_V2_ONLY, "v2")):
         if key in keys_:
-            return f"{verdict_of(key)} on {other}", f"{proof}; on {version}: {escape(refused_word(key, rootfs, version))}"
+            return (
+                f"{verdict_of(key)} on {other}",
+                f"{proof}; on {version}: {escape(refused_word(key, rootfs, version))}",
+            )
     return verdict_of(key), proof
 
 

@@ -177,7 +177,8 @@ def test_what_criu_is_told(box, counting, tmp_path):
     assert description["mounts"]["/counter"] == "bind"
     assert description["mounts"]["/proc/keys"] == "device"
     # standard input is the host's /dev/null, the others are files of the host's
-    assert all(each.startswith("file[") for each in description["streams"])
+    found = [os.readlink(f"/proc/{box.state()['pid']}/fd/{number}") for number in range(3)]
+    assert [each[:5] for each in description["streams"]] == ["file["] * 3, (description, found)
 
 
 def test_refusals(box, counting, tmp_path):

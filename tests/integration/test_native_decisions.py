@@ -22,7 +22,23 @@ ARCHITECTURES = {"x86_64": 0xC000003E, "x86": 0x40000003}
 NAMESPACES = 0x7E020000
 ATTACH, DETACH, GET_FILTER = 16, 17, 0x420C
 # First arguments that the profile tells apart: personality, clone, socket.
-ARGUMENTS = (0, 2, 3, 8, 16, 38, 40, 0x20000, 0x20008, 0xFFFFFFFF, 0x10000000, 0x02000000, 0x00020000, 0x7E020000, 2**40)
+ARGUMENTS = (
+    0,
+    2,
+    3,
+    8,
+    16,
+    38,
+    40,
+    0x20000,
+    0x20008,
+    0xFFFFFFFF,
+    0x10000000,
+    0x02000000,
+    0x00020000,
+    0x7E020000,
+    2**40,
+)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +89,11 @@ def test_decision_for_every_call_is_what_the_profile_says(program, architecture)
             expected = by_the_text(names.get(number), argument)
             if expected is None:
                 expected = EPERM if number <= last else ENOSYS
-            assert verdict(program, number, (argument,), token) == expected, (number, names.get(number), argument)
+            assert verdict(program, number, (argument,), token) == expected, (
+                number,
+                names.get(number),
+                argument,
+            )
 
 
 @pytest.mark.row("S17")
@@ -133,7 +153,9 @@ def test_runc_loads_a_filter_of_the_same_decisions(tmp_path, program):
             check=True, timeout=60,
         )  # fmt: skip
     try:
-        pid = json.loads(subprocess.run([*words, "state", name], capture_output=True, check=True).stdout)["pid"]
+        pid = json.loads(subprocess.run([*words, "state", name], capture_output=True, check=True).stdout)[
+            "pid"
+        ]
         peer = settled_filter(pid)
     finally:
         subprocess.run([*words, "delete", "-f", name], check=True, timeout=60)

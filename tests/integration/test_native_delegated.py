@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from native_bundle import COMMAND, import_paths, make_rootfs
-from native_cgroups import ROOT, UNIFIED
+from native_cgroups import ROOT, UNIFIED, only_v2
 
 from barque.testing import need
 
@@ -136,4 +136,22 @@ def test_limit_whose_controller_he_does_not_have(user):
     status, said = user.call("run", "box")
     assert status == 1
     assert field in said
+    assert "Delegate=" in said
+
+
+@only_v2
+def test_user_who_is_not_in_his_cgroups(user):
+    """The kernel lets him move nobody into them: so without limits there is no cgroup, and with limits a clear error."""
+    user.entrance = None
+    user.write({}, "true")
+    path = user.directory / "bundle/config.json"
+    config = json.loads(path.read_text())
+    config["linux"]["cgroupsPath"] = f"/{NAME}/box"
+    path.write_text(json.dumps(config))
+    assert user.call("run", "box") == (0, "")
+    config["linux"]["resources"] = {"pids": {"limit": 5}}
+    path.write_text(json.dumps(config))
+    status, said = user.call("run", "box")
+    assert status == 1
+    assert "linux.resources.pids.limit" in said
     assert "Delegate=" in said

@@ -186,7 +186,9 @@ def test_weight(box, disk, key):
         assert "linux.resources.blockIO." in log.read_text()
         assert name in log.read_text()
     else:
-        texts = [path.read_text() for path in Path("/sys/fs/cgroup").glob(f"**/{box.cgroup[1:]}/box/*weight*")]
+        texts = [
+            path.read_text() for path in Path("/sys/fs/cgroup").glob(f"**/{box.cgroup[1:]}/box/*weight*")
+        ]
         assert any("321" in text for text in texts)
 
 
@@ -229,18 +231,30 @@ def there(controller):
     return any(line[0] == controller and line[3] == "1" for line in lines)
 
 
+def huge(limit):
+    return {"hugepageLimits": [{"pageSize": "2MB", "limit": limit}]}
+
+
+def priority(value):
+    return {"network": {"priorities": [{"name": "lo", "priority": value}]}}
+
+
+# field: (controller, resources, file, a line of it)
 UNMOUNTED = {
-    "hugepageLimits[].pageSize": ("hugetlb", {"hugepageLimits": [{"pageSize": "2MB", "limit": 4 * MIB}]}, "hugetlb.2MB.limit_in_bytes", f"{4 * MIB}"),
-    "hugepageLimits[].limit": ("hugetlb", {"hugepageLimits": [{"pageSize": "2MB", "limit": 6 * MIB}]}, "hugetlb.2MB.limit_in_bytes", f"{6 * MIB}"),
-    "network.classID": ("net_cls", {"network": {"classID": 0x100001}}, "net_cls.classid", f"{0x100001}"),
-    "network.priorities[].name": ("net_prio", {"network": {"priorities": [{"name": "lo", "priority": 5}]}}, "net_prio.ifpriomap", "lo 5"),
-    "network.priorities[].priority": ("net_prio", {"network": {"priorities": [{"name": "lo", "priority": 6}]}}, "net_prio.ifpriomap", "lo 6"),
-}  # fmt: skip
+    "hugepageLimits[].pageSize": ("hugetlb", huge(4 * MIB), "hugetlb.2MB.limit_in_bytes", f"{4 * MIB}"),
+    "hugepageLimits[].limit": ("hugetlb", huge(6 * MIB), "hugetlb.2MB.limit_in_bytes", f"{6 * MIB}"),
+    "network.classID": ("net_cls", {"network": {"classID": 1 << 20}}, "net_cls.classid", f"{1 << 20}"),
+    "network.priorities[].name": ("net_prio", priority(5), "net_prio.ifpriomap", "lo 5"),
+    "network.priorities[].priority": ("net_prio", priority(6), "net_prio.ifpriomap", "lo 6"),
+}
 
 
 @shows_each({f"linux.resources.{name}": case for name, case in UNMOUNTED.items()})
 def test_controller_that_may_be_missing(box, key, case):
     controller, resources, file, expected = case
+    if UNIFIED and controller in Path("/sys/fs/cgroup/cgroup.controllers").read_text().split():
+        assert read_back(box, resources, ("", file.replace("limit_in_bytes", "max"))) == expected
+        return
     if not Path(f"/sys/fs/cgroup/{controller}").exists():
         assert_refused(box, resources, key.partition("[")[0])
     if there(controller):
@@ -279,6 +293,7 @@ def test_unified(box):
 
 
 # Devices
+
 
 @shows(*(f"linux.resources.devices[].{name}" for name in ("allow", "type", "major", "minor", "access")))
 @shows_each([f"linux.resources.devices[].type={kind}" for kind in "abc"])

@@ -59,7 +59,9 @@ def test_new_namespace(box, rootfs, key, case):
     assert result.stdout.startswith(f"{case}:["), result
     assert result.stdout.strip() != os.readlink(f"/proc/self/ns/{case}")
     if kind not in ("mount", "user"):
-        config["linux"]["namespaces"] = [each for each in config["linux"]["namespaces"] if each["type"] != kind]
+        config["linux"]["namespaces"] = [
+            each for each in config["linux"]["namespaces"] if each["type"] != kind
+        ]
         config["linux"]["sysctl"] = {}
         if kind == "uts":
             del config["hostname"]
@@ -97,7 +99,13 @@ def test_namespace_by_path(box, holder, kind):
     assert result.stdout.strip() == os.readlink(f"/proc/{holder}/ns/{file}"), result
 
 
-@shows(*(f"linux.{kind}Mappings[].{field}" for kind in ("uid", "gid") for field in ("containerID", "hostID", "size")))
+@shows(
+    *(
+        f"linux.{kind}Mappings[].{field}"
+        for kind in ("uid", "gid")
+        for field in ("containerID", "hostID", "size")
+    )
+)
 def test_id_mappings(box, rootfs):
     config = with_user_namespace(box.config("cat", "/proc/self/uid_map", "/proc/self/gid_map"), rootfs)
     config["linux"]["gidMappings"] = [
@@ -108,7 +116,9 @@ def test_id_mappings(box, rootfs):
     assert lines == [["0", "100000", "65536"], ["0", "100000", "10"], ["10", "200000", "7"]]
 
 
-@shows(*(f"linux.devices[].{field}" for field in ("type", "path", "fileMode", "major", "minor", "uid", "gid")))
+@shows(
+    *(f"linux.devices[].{field}" for field in ("type", "path", "fileMode", "major", "minor", "uid", "gid"))
+)
 @shows_each(
     {
         "linux.devices[].type=c": "character special file",
@@ -140,7 +150,9 @@ def test_masked_and_read_only_paths(box, rootfs):
     (rootfs / "etc/dir").mkdir()
     (rootfs / "etc/dir/secret").write_text("secret")
     config = box.config("sh", "-c", "cat /etc/secret; ls /etc/dir; touch /tmp/x; touch /root/x && ls /root")
-    config["linux"].update(maskedPaths=["/etc/secret", "/etc/dir", "/not/there"], readonlyPaths=["/tmp", "/not/there"])
+    config["linux"].update(
+        maskedPaths=["/etc/secret", "/etc/dir", "/not/there"], readonlyPaths=["/tmp", "/not/there"]
+    )
     result = box.run(config)
     assert result.stdout == "x\n", result
     assert "Read-only" in result.stderr
@@ -155,7 +167,11 @@ def test_personality(box, key, case):
 
 
 @shows_each(
-    [f"linux.timeOffsets.{clock}.{unit}" for clock in ("boottime", "monotonic") for unit in ("secs", "nanosecs")]
+    [
+        f"linux.timeOffsets.{clock}.{unit}"
+        for clock in ("boottime", "monotonic")
+        for unit in ("secs", "nanosecs")
+    ]
 )
 def test_time_offsets(box, key):
     _, _, clock, unit = key.split(".")
@@ -191,7 +207,9 @@ def test_memory_policy(box, key, case):
     if not Path("/proc/self/numa_maps").exists():
         assert "linux.memoryPolicy" in result.stderr
     else:
-        assert {line.split(" ", 1)[1].startswith(shown) for line in result.stdout.splitlines()} == {True}, result
+        assert {line.split(" ", 1)[1].startswith(shown) for line in result.stdout.splitlines()} == {True}, (
+            result
+        )
 
 
 @shows("linux.memoryPolicy.flags[]")

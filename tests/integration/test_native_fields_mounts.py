@@ -43,7 +43,11 @@ class Line:
         left, _, right = text.partition(" - ")
         fields = left.split()
         self.point, self.options, self.tags = fields[4], set(fields[5].split(",")), fields[6:]
-        self.fstype, self.source, self.super = right.split()[0], right.split()[1], set(right.split()[2].split(","))
+        self.fstype, self.source, self.super = (
+            right.split()[0],
+            right.split()[1],
+            set(right.split()[2].split(",")),
+        )
 
 
 def table(box, *mounts, **linux):
@@ -101,7 +105,9 @@ def test_option(box, key, case):
 def test_option_that_undoes_another(box, key, case):
     """The last one counts."""
     word = key.partition("=")[2]
-    found = table(box, mount("/one", "tmpfs", "tmpfs", word, case), mount("/two", "tmpfs", "tmpfs", case, word))
+    found = table(
+        box, mount("/one", "tmpfs", "tmpfs", word, case), mount("/two", "tmpfs", "tmpfs", case, word)
+    )
     one, two = found["/one"].options | found["/one"].super, found["/two"].options | found["/two"].super
     if case == "iversion":  # not shown (see above)
         assert one == two
@@ -201,7 +207,9 @@ def test_tmpcopyup(box, rootfs):
 def test_remount(box):
     """The mount that is there already gets other attributes."""
     found = table(
-        box, mount("/v", "tmpfs", "first", "nosuid"), mount("/v", "tmpfs", "second", "remount", "ro", "noexec")
+        box,
+        mount("/v", "tmpfs", "first", "nosuid"),
+        mount("/v", "tmpfs", "second", "remount", "ro", "noexec"),
     )
     assert found["/v"].source == "first"
     assert {"ro", "noexec"} <= found["/v"].options | found["/v"].super

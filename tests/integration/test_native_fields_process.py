@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import resource
 import struct
 import time
 from pathlib import Path
@@ -17,6 +18,11 @@ pytestmark = pytest.mark.root
 
 SYS_SCHED_GETATTR, SYS_IOPRIO_GET = 315, 252
 CAPS = {"CAP_CHOWN": 1 << 0, "CAP_KILL": 1 << 5, "CAP_NET_RAW": 1 << 13}
+# resource limits that the module `resource` of Python 3.11 has no names for
+NUMBERS = {
+    "RLIMIT_LOCKS": 10, "RLIMIT_SIGPENDING": 11, "RLIMIT_MSGQUEUE": 12, "RLIMIT_NICE": 13, "RLIMIT_RTPRIO": 14,
+    "RLIMIT_RTTIME": 15,
+}  # fmt: skip
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 
 
@@ -67,7 +73,12 @@ def test_terminal_of_a_size(box):
     assert box.run(config).stdout.split() == ["/dev/pts/0", "10", "33"]
 
 
-@shows(*(f"process.capabilities.{name}[]" for name in ("bounding", "permitted", "effective", "inheritable", "ambient")))
+@shows(
+    *(
+        f"process.capabilities.{name}[]"
+        for name in ("bounding", "permitted", "effective", "inheritable", "ambient")
+    )
+)
 def test_capability_sets(box):
     """Each its own, as the process has them before its program changes them by execve's rules."""
     sets = {
@@ -86,10 +97,12 @@ def test_capability_sets(box):
         assert int(found[field], 16) == sum(CAPS[word] for word in sets[name]), name
 
 
-@shows("process.rlimits[].soft", "process.rlimits[].hard", *(f"process.rlimits[].type={name}" for name in RLIMITS))
+@shows(
+    "process.rlimits[].soft",
+    "process.rlimits[].hard",
+    *(f"process.rlimits[].type={name}" for name in RLIMITS),
+)
 def test_resource_limits(box):
-    import resource  # the names and numbers of this machine
-
     rows = {
         "AS": "address space", "CORE": "core file size", "CPU": "cpu time", "DATA": "data size", "FSIZE": "file size",
         "LOCKS": "file locks", "MEMLOCK": "locked memory", "MSGQUEUE": "msgqueue size", "NICE": "nice priority",
@@ -98,9 +111,7 @@ def test_resource_limits(box):
     }  # fmt: skip
     wanted = {}
     for name in RLIMITS:
-        number = {"RLIMIT_LOCKS": 10}.get(name, getattr(resource, name, None))
-        if number is None:
-            number = {"RLIMIT_SIGPENDING": 11, "RLIMIT_MSGQUEUE": 12, "RLIMIT_NICE": 13, "RLIMIT_RTPRIO": 14, "RLIMIT_RTTIME": 15}[name]  # fmt: skip
+        number = NUMBERS[name] if name in NUMBERS else getattr(resource, name)
         hard = resource.getrlimit(number)[1]
         ceiling = 1 << 40 if hard == resource.RLIM_INFINITY else hard
         wanted[name] = (ceiling // 2, ceiling - ceiling // 4)
@@ -109,7 +120,9 @@ def test_resource_limits(box):
         {"type": name, "soft": soft, "hard": hard} for name, (soft, hard) in wanted.items()
     ]
     result = box.run(config)
-    found = {line[:26].strip().removeprefix("Max "): line[26:].split()[:2] for line in result.stdout.splitlines()}
+    found = {
+        line[:26].strip().removeprefix("Max "): line[26:].split()[:2] for line in result.stdout.splitlines()
+    }
     for name, limits in wanted.items():
         assert found[rows[name.removeprefix("RLIMIT_")]] == [str(each) for each in limits], name
 
@@ -218,9 +231,16 @@ def test_schedule_that_the_kernel_has_not_is_an_error(box, key):
     assert "process.scheduler" in result.stderr
 
 
-@shows_each(["process.apparmorProfile", "process.selinuxLabel", "linux.mountLabel"])
+@shows_each(
+    ["process.apparmorProfile", "process.selinuxLabel", "linux.mountLabel"],
+    verdict="honoured where the host can",
+)
 def test_security_label_without_its_module_is_an_error(box, key):
-    file = "/sys/fs/selinux/enforce" if key != "process.apparmorProfile" else "/sys/kernel/security/apparmor/profiles"
+    file = (
+        "/sys/fs/selinux/enforce"
+        if key != "process.apparmorProfile"
+        else "/sys/kernel/security/apparmor/profiles"
+    )
     config = box.config("cat", "/proc/self/attr/current")
     top, _, name = key.partition(".")
     config[top][name] = "unconfined" if os.path.exists(file) else "a:b:c:d"
@@ -237,9 +257,9 @@ def test_security_label_without_its_module_is_an_error(box, key):
 
 @shows_each([f"hooks.{kind}[].{field}" for kind in HOOKS for field in ("path", "args[]", "env[]")])
 def test_hook(box, rootfs, key):
-    _, kind, field = key.replace("[]", "").split(".")
+    kind = key.replace("[]", "").split(".")[1]
     # the path is the one file, outside and inside: startContainer runs in the container
-    shell, log = "/bin/busybox", box.directory / "log"
+    shell = "/bin/busybox"
     config = box.config("true")
     hook = {
         "path": shell,

@@ -7,14 +7,14 @@ import struct
 import sys
 
 import pytest
-from barque_runtime_native.seccomp import compile_filter, load_library
-from barque_runtime_native.spec import Section
 from native_bundle import Box, make_rootfs, seccomp_profile, write_config
 from native_fields import shows, shows_each
 from native_schema import load
 
 from barque.spi.errors import FailedPrecondition
 from barque.testing import need
+from barque_runtime_native.seccomp import compile_filter, load_library
+from barque_runtime_native.spec import Section
 
 pytestmark = pytest.mark.root
 
@@ -90,7 +90,9 @@ def test_errno(box, key):
     if key.endswith("defaultErrnoRet"):
         profile["defaultErrnoRet"] = 28
     else:
-        profile["syscalls"].append({"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28})
+        profile["syscalls"].append(
+            {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}
+        )
     check(run_mkdir(box, profile), (1, "No space left on device"))
 
 
@@ -177,7 +179,9 @@ def test_calls_of_a_foreign_architecture(box, rootfs, architectures, code):
     assert box.run(config).returncode == code
 
 
-@shows_each([f"linux.seccomp.flags[]={word}" for word in VALUES["linux.seccomp.flags[]"] if "WAIT" not in word])
+@shows_each(
+    [f"linux.seccomp.flags[]={word}" for word in VALUES["linux.seccomp.flags[]"] if "WAIT" not in word]
+)
 def test_flag(box, key):
     word = key.partition("=")[2]
     need.tool("strace")

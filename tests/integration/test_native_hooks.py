@@ -107,7 +107,13 @@ def test_state_of_each_kind(box, log):
 def test_arguments_and_environment(box, log):
     write = f'echo "$0|$1|$A|$B|$RUNTIME" > {log}/$K'
     hooks = {
-        kind: [{"path": "/bin/sh", "args": ["sh", "-c", write, "zero", "one"], "env": ["A=1", "B=a=b", f"K={kind}"]}]
+        kind: [
+            {
+                "path": "/bin/sh",
+                "args": ["sh", "-c", write, "zero", "one"],
+                "env": ["A=1", "B=a=b", f"K={kind}"],
+            }
+        ]
         for kind in KINDS
     }
     write_config(box.bundle, config_with(box, log, hooks))
@@ -151,7 +157,9 @@ def test_what_a_failing_hook_means(box, log, kind):
     if kind == "poststop":
         hooks[kind] = [shell("echo said; echo wrong >&2; exit 7"), shell(f"echo > {log}/next")]
     result = box.run(config_with(box, log, hooks, "sh", "-c", f"echo > {log}/program"))
-    assert f"error running {kind} hook #0 /bin/sh: exit status 7, stdout: said, stderr: wrong" in result.stderr
+    assert (
+        f"error running {kind} hook #0 /bin/sh: exit status 7, stdout: said, stderr: wrong" in result.stderr
+    )
     ran = {path.name for path in log.iterdir()}
     if kind in LOGGED:
         assert result.returncode == 0
@@ -170,7 +178,10 @@ def test_hook_beyond_its_time_is_killed_with_its_children(box, log, kind):
     begin = time.monotonic()
     result = box.run(config_with(box, log, {kind: [shell(script, timeout=1)]}))
     assert time.monotonic() - begin < 15
-    assert f"error running {kind} hook #0 /bin/sh: timed out: hook ran past specified timeout of 1s" in result.stderr
+    assert (
+        f"error running {kind} hook #0 /bin/sh: timed out: hook ran past specified timeout of 1s"
+        in result.stderr
+    )
     assert result.returncode == (0 if kind in LOGGED else 1)
     if kind not in INSIDE:
         for file in ("child", "self"):

@@ -36,7 +36,20 @@ def canary(tmp_path):
     path = tmp_path / "canary"
     path.mkdir()
     for name in NAMES:
-        if name in ("pts", "shm", "mqueue", "fd", "sys", "self", "kernel", "bus", "fs", "irq", "firmware", "cgroup"):
+        if name in (
+            "pts",
+            "shm",
+            "mqueue",
+            "fd",
+            "sys",
+            "self",
+            "kernel",
+            "bus",
+            "fs",
+            "irq",
+            "firmware",
+            "cgroup",
+        ):
             (path / name).mkdir()
             (path / name / "secret").write_text("untouched")
         else:
@@ -95,9 +108,11 @@ def test_listed_path_is_a_link_out(box, rootfs, canary, tmp_path, name, form, de
     config["process"]["user"] = {"uid": 1000, "gid": 1000}
     if not dev:
         config["mounts"] = [each for each in config["mounts"] if not each["destination"].startswith("/dev")]
-    if name.startswith("proc/") or name.startswith("sys/"):
+    if name.startswith(("proc/", "sys/")):
         # a proc of the image's own: the runtime must not take it for the kernel's
-        config["mounts"] = [each for each in config["mounts"] if not each["destination"].startswith(f"/{name[:3]}")]
+        config["mounts"] = [
+            each for each in config["mounts"] if not each["destination"].startswith(f"/{name[:3]}")
+        ]
     for file in ("hosts", "hostname", "resolv.conf"):
         config["mounts"].append(mount(f"/etc/{file}", "bind", str(source), "rbind", "rprivate"))
     result = box.run(config)

@@ -121,9 +121,7 @@ def attacked(box, *, may_trace, protected, tty=False):
         "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}],
     }
     capabilities = [*CAPABILITIES, "CAP_SYS_PTRACE"] if may_trace else CAPABILITIES
-    config["process"]["capabilities"] = {
-        name: capabilities for name in ("bounding", "effective", "permitted")
-    }
+    config["process"]["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), capabilities)
     pid = box.start(config=config)
     for _ in range(100):
         if os.path.exists(f"/proc/{pid}/root/tmp/got"):

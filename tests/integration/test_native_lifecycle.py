@@ -279,7 +279,7 @@ def test_exec_in_a_container_that_has_ended(box):
     assert gone(pid)
     result = box.call("exec", "box", "true")
     assert result.returncode == 255
-    assert "not running" in result.stderr
+    assert "cannot exec in a stopped container" in result.stderr
 
 
 def test_network_namespace_by_path(box):

@@ -405,6 +405,18 @@ def test_option_that_a_file_system_does_not_know_is_named(box, fstype):
     assert "nonsense" in result.stderr
 
 
+@pytest.mark.parametrize("word", ["size=1m", "tmpcopyup", "nonsense"])
+def test_option_without_a_meaning_for_cgroups_is_refused_by_name(box, word):
+    config = box.config("true")
+    entry = next(each for each in config["mounts"] if each["type"] == "cgroup")
+    entry["options"].append(word)
+    result = box.run(config)
+    assert result.returncode == 1
+    assert (
+        f"mounts[4].options: '{word.partition('=')[0]}' has no meaning for this cgroup mount" in result.stderr
+    )
+
+
 def test_bind_of_a_socket_and_of_a_device(box, tmp_path):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "socket"))
@@ -572,4 +584,18 @@ def test_dev_of_the_host_is_left_alone(box):
     config["mounts"] = [each for each in config["mounts"] if not each["destination"].startswith("/dev")]
     config["mounts"].append(mount("/dev", "bind", "/dev", "rbind", "rprivate"))
     assert int(box.run(config).stdout) == len(before)
+    assert sorted(os.listdir("/dev")) == before
+
+
+@pytest.mark.parametrize(("path", "minor", "words"), [("/dev/null", 3, ""), ("/dev/barque-x", 3, "does not exist"),
+                                                      ("/dev/null", 5, "is another file")])  # fmt: skip
+def test_device_below_a_bound_dev_is_not_made(box, path, minor, words):
+    before = sorted(os.listdir("/dev"))
+    config = box.config("true")
+    config["mounts"] = [each for each in config["mounts"] if not each["destination"].startswith("/dev")]
+    config["mounts"].append(mount("/dev", "bind", "/dev", "rbind", "rprivate"))
+    config["linux"]["devices"] = [{"path": path, "type": "c", "major": 1, "minor": minor}]
+    result = box.run(config)
+    assert result.returncode == (1 if words else 0), result.stderr
+    assert words in result.stderr
     assert sorted(os.listdir("/dev")) == before

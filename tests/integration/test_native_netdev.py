@@ -111,6 +111,7 @@ def test_namespace_by_path(box, host):
     inner.before = ["nsenter", f"--net=/run/netns/{inner.name}"]
     inner.ip("netns", "add", inner.name, here=True)
     try:
+
         def change(config):
             for each in config["linux"]["namespaces"]:
                 if each["type"] == "network":
@@ -160,7 +161,9 @@ def test_what_cannot_be_moved_is_named_and_nothing_has_changed(box, host, device
 
 def test_network_namespace_of_its_own_is_needed(box, host):
     def change(config):
-        config["linux"]["namespaces"] = [each for each in config["linux"]["namespaces"] if each["type"] != "network"]
+        config["linux"]["namespaces"] = [
+            each for each in config["linux"]["namespaces"] if each["type"] != "network"
+        ]
         config["linux"]["sysctl"] = {}
 
     result = run(box, host, {"bq0": {}}, change=change)
@@ -198,6 +201,9 @@ def test_without_devices_nothing_of_it_is_loaded(box):
         "'cpu_affinity', 'late_birth', 'seccomp_verdict')))"
     )
     result = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": import_paths()}
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": import_paths()},
     )
     assert result.stdout == "[]\n", result.stderr

@@ -6,10 +6,12 @@ import ctypes
 import json
 import os
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from native_bundle import Box, make_rootfs, mount, write_config
+from native_bundle import Box, import_paths, make_rootfs, mount, write_config
 from test_native_hostile import trace
 
 pytestmark = pytest.mark.root
@@ -72,8 +74,10 @@ def test_initial_affinity_holds_before_the_cgroup_is_entered(box, tmp_path):
     child = next(lines for lines in calls.values() if any("CLONE_NEWNS" in line for line in lines))
     names = [line.split("(")[0] for line in parent]
     assert names.index("sched_setaffinity") < names.index("clone3"), lines
-    entered = max(i for i, line in enumerate(child) if line.startswith("write") or line.startswith("setns"))
-    final = next(i for i, line in enumerate(child) if line.startswith(f"sched_setaffinity(0, 8, [{CPUS[1]}])"))
+    entered = max(i for i, line in enumerate(child) if line.startswith(("write", "setns")))
+    final = next(
+        i for i, line in enumerate(child) if line.startswith(f"sched_setaffinity(0, 8, [{CPUS[1]}])")
+    )
     assert next(i for i, line in enumerate(child) if line.startswith("write")) < final < entered, child
 
 
@@ -82,7 +86,11 @@ def test_the_execs_own_affinity_goes_before_the_containers(box, tmp_path):
     config = box.config("sleep", "1000")
     config["process"]["execCPUAffinity"] = {"final": str(CPUS[0])}
     box.start(config=config)
-    process = {**config["process"], "args": ["cat", "/proc/self/status"], "execCPUAffinity": {"final": str(CPUS[1])}}
+    process = {
+        **config["process"],
+        "args": ["cat", "/proc/self/status"],
+        "execCPUAffinity": {"final": str(CPUS[1])},
+    }
     (tmp_path / "process.json").write_text(json.dumps(process))
     result = box.call("exec", "--process", str(tmp_path / "process.json"), "box")
     assert field(result.stdout, "Cpus_allowed_list") == str(CPUS[1])
@@ -165,7 +173,11 @@ def test_real_time_scheduler_or_an_error_with_its_name(box, policy):
 
 @pytest.mark.parametrize(
     ("name", "level", "value"),
-    [("IOPRIO_CLASS_RT", 2, 1 << 13 | 2), ("IOPRIO_CLASS_BE", 6, 2 << 13 | 6), ("IOPRIO_CLASS_IDLE", 0, 3 << 13)],
+    [
+        ("IOPRIO_CLASS_RT", 2, 1 << 13 | 2),
+        ("IOPRIO_CLASS_BE", 6, 2 << 13 | 6),
+        ("IOPRIO_CLASS_IDLE", 0, 3 << 13),
+    ],
 )
 def test_io_priorities_in_init_and_exec(box, name, level, value):
     config = box.config("sleep", "1000")
@@ -178,9 +190,7 @@ def test_io_priorities_in_init_and_exec(box, name, level, value):
 
 # Limits, groups, labels, warnings
 
-LIMITS = (
-    "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME".split()
-)
+LIMITS = "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME".split()
 
 
 @pytest.mark.parametrize("entry", ["run", "exec"])
@@ -277,7 +287,9 @@ def test_unknown_capability_is_a_warning_in_the_log(box, tmp_path):
     config = box.config("true")
     config["process"]["capabilities"]["bounding"].append("CAP_NONSENSE")
     write_config(box.bundle, config)
-    result = box.call("--log", str(tmp_path / "log"), "--log-format", "json", "run", "-b", str(box.bundle), "box")
+    result = box.call(
+        "--log", str(tmp_path / "log"), "--log-format", "json", "run", "-b", str(box.bundle), "box"
+    )
     assert (result.returncode, result.stderr) == (0, "")
     line = (tmp_path / "log").read_text()
     assert '"level":"warning"' in line.replace(" ", "")
@@ -288,7 +300,9 @@ def test_unknown_capability_is_a_warning_in_the_log(box, tmp_path):
 @pytest.mark.parametrize("entry", ["run", "exec"])
 def test_oom_score_is_written_to_the_kernel_whatever_proc_is_in_the_container(box, entry):
     """/proc of the container is a tmpfs with files of the right names (CVE-2019-16884, CVE-2025-52881)."""
-    config = box.config("sh", "-c", "mkdir -p /proc/self /proc/sys; echo image > /proc/self/oom_score_adj; sleep 1000")
+    config = box.config(
+        "sh", "-c", "mkdir -p /proc/self /proc/sys; echo image > /proc/self/oom_score_adj; sleep 1000"
+    )
     config["mounts"] = [each for each in config["mounts"] if each["destination"] != "/proc"]
     config["mounts"].insert(0, mount("/proc", "tmpfs", "tmpfs"))
     for key in ("maskedPaths", "readonlyPaths"):
@@ -303,31 +317,41 @@ def test_oom_score_is_written_to_the_kernel_whatever_proc_is_in_the_container(bo
 
 
 @pytest.mark.row("S9")
-@pytest.mark.parametrize("place", ["sys/net/ipv4/ip_unprivileged_port_start", "self/oom_score_adj", "sys/fs/mqueue"])
+@pytest.mark.parametrize(
+    "place", ["sys/net/ipv4/ip_unprivileged_port_start", "self/oom_score_adj", "sys/fs/mqueue"]
+)
 def test_file_mounted_over_one_of_the_kernels_gets_nothing(box, tmp_path, place):
-    """The runtime's own /proc is covered: what covers it is not written (CVE-2025-52881)."""
+    """The runtime's own /proc is covered (CVE-2025-52881). The files that count are those of the new process and of the
+    new namespaces: no cover is on them."""
     cover = tmp_path / "cover"
-    if place == "sys/fs/mqueue":
-        cover.mkdir()
-        (cover / "msg_max").write_text("cover")
-    else:
-        cover.write_text("cover")
-    config = box.config("sh", "-c", "cat /proc/sys/kernel/msgmax /proc/self/oom_score_adj")
+    file = cover / "msg_max" if place == "sys/fs/mqueue" else cover
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("cover")
+    config = box.config("sh", "-c", "cat /proc/sys/fs/mqueue/msg_max /proc/self/oom_score_adj")
     config["process"]["oomScoreAdj"] = 500
-    config["linux"]["sysctl"] = {"net.ipv4.ip_unprivileged_port_start": "0", "kernel.msgmax": "12345", "fs.mqueue.msg_max": "9"}
+    config["linux"]["sysctl"] = {"net.ipv4.ip_unprivileged_port_start": "0", "fs.mqueue.msg_max": "77"}
     write_config(box.bundle, config)
-    target = place.replace("self", "$$")
-    script = f'mount --make-rprivate / && mount --bind {cover} /proc/{target} && exec "$@"'
+    script = (
+        f'mount --make-rprivate / && mount --bind {cover} /proc/{place.replace("self", "$$")} && exec "$@"'
+    )
     words = ["run", "-b", str(box.bundle), "box"]
     result = box.call(*words, before=["unshare", "-m", "sh", "-c", script, "sh"])
-    if place == "sys/fs/mqueue":
-        assert result.returncode == 1
-        assert "/proc/sys/fs/mqueue/msg_max is behind another mount" in result.stderr
-        assert (cover / "msg_max").read_text() == "cover"
-    else:
-        # the files that count are those of the new process and of the new namespace: no cover is on them
-        assert result.stdout.split() == ["12345", "500"], result
-        assert cover.read_text() == "cover"
+    assert result.stdout.split() == ["77", "500"], result
+    assert file.read_text() == "cover"
+
+
+@pytest.mark.row("S9")
+def test_mount_on_the_way_is_an_error():
+    script = (
+        "import os; from barque_runtime_native.kernel_files import open_kernel_file; "
+        "open_kernel_file(os.open('/proc', os.O_PATH), 'sys/kernel/msgmax', os.O_RDONLY)"
+    )
+    result = subprocess.run(
+        ["unshare", "-m", "sh", "-c", 'mount --make-rprivate / && mount -t tmpfs x /proc/sys && exec "$@"', "sh",
+         sys.executable, "-c", script],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": import_paths()},
+    )  # fmt: skip
+    assert "FailedPrecondition: /proc/sys/kernel/msgmax is behind another mount" in result.stderr
 
 
 @pytest.mark.row("S15")
@@ -354,7 +378,8 @@ def test_sysctl_that_is_not_the_containers_is_refused(box, name, words):
 
 @pytest.mark.row("S15")
 @pytest.mark.parametrize(
-    ("kind", "file", "name"), [("network", "net", "net.ipv4.ip_forward"), ("ipc", "ipc", "kernel.shm_rmid_forced")]
+    ("kind", "file", "name"),
+    [("network", "net", "net.ipv4.ip_forward"), ("ipc", "ipc", "kernel.shm_rmid_forced")],
 )
 def test_sysctl_of_the_hosts_namespace_is_refused(box, kind, file, name):
     path = Path("/proc/sys") / name.replace(".", "/")
@@ -363,7 +388,10 @@ def test_sysctl_of_the_hosts_namespace_is_refused(box, kind, file, name):
         config = box.config("true")
         config["linux"]["sysctl"] = {name: "7"}
         spaces = [each for each in config["linux"]["namespaces"] if each["type"] != kind]
-        config["linux"]["namespaces"] = [*spaces, *([{"type": kind, "path": f"/proc/{os.getpid()}/ns/{file}"}] if by_path else [])]
+        config["linux"]["namespaces"] = [
+            *spaces,
+            *([{"type": kind, "path": f"/proc/{os.getpid()}/ns/{file}"}] if by_path else []),
+        ]
         result = box.run(config)
         assert result.returncode == 1
         assert f'sysctl "{name}" not allowed in host {kind} namespace' in result.stderr

@@ -432,7 +432,8 @@ def test_container_that_froze_itself_can_be_deleted(box, below):
     box.start(config=writable(box, "sh", "-c", script))
     name = "cgroup.events" if UNIFIED else "freezer.state"
     word = "frozen 1" if UNIFIED else "FROZEN"
-    wait_for(lambda: word in box.file("freezer", f"{below}/{name}").read_text())
+    file = box.file("freezer", f"{below}/{name}")
+    wait_for(lambda: file.exists() and word in file.read_text())
     assert box.call("kill", "box", "KILL").returncode == 0
     assert box.call("delete", "-f", "box").returncode == 0
     assert not box.file("freezer", "").exists()

@@ -330,6 +330,23 @@ def test_network_namespace_and_seccomp(box):
     assert result.stdout.split() == ["1", "7"], result.stderr
 
 
+@pytest.mark.parametrize(
+    ("fstype", "lacking", "words"),
+    [
+        ("sysfs", "network", "needs a new network namespace"),
+        ("mqueue", "ipc", "needs a new ipc namespace"),
+    ],
+)
+def test_file_system_that_needs_a_namespace_of_the_same_owner(box, fstype, lacking, words):
+    config = config_of("true")
+    spaces = config["linux"]["namespaces"]
+    config["linux"]["namespaces"] = [each for each in spaces if each["type"] != lacking]
+    config["mounts"].append(mount("/v", fstype, fstype))
+    result = box.run(config)
+    assert result.returncode == 1
+    assert words in result.stderr
+
+
 @pytest.mark.parametrize("options", [(), ("--no-pivot",)])
 def test_without_pivot(box, options):
     result = box.run(config_of("sh", "-c", "ls /; touch /x"), *options)

@@ -87,7 +87,9 @@ class Agent:
                 self.asked.append((pid, number))
                 error = -self.refuse.get(number, 0)
                 try:
-                    fcntl.ioctl(fd, NOTIF_SEND, struct.pack("=QqiI", identity, 0, error, 0 if error else CONTINUE))
+                    fcntl.ioctl(
+                        fd, NOTIF_SEND, struct.pack("=QqiI", identity, 0, error, 0 if error else CONTINUE)
+                    )
                 except FileNotFoundError:
                     continue
         finally:
@@ -117,7 +119,13 @@ def agent(box, tmp_path):
 
 def notifying(agent, *names, default="SCMP_ACT_ALLOW", **more):
     rules = [{"names": list(names), "action": "SCMP_ACT_NOTIFY"}] if names else []
-    return {"defaultAction": default, "syscalls": rules, "listenerPath": agent.path, "listenerMetadata": "opaque", **more}
+    return {
+        "defaultAction": default,
+        "syscalls": rules,
+        "listenerPath": agent.path,
+        "listenerMetadata": "opaque",
+        **more,
+    }
 
 
 @pytest.mark.parametrize("no_new_privileges", [False, True])
@@ -143,7 +151,8 @@ def test_agent_gets_the_listener_and_answers(box, agent, no_new_privileges):
 
 @pytest.mark.parametrize("no_new_privileges", [False, True])
 @pytest.mark.parametrize(
-    "names", [("write", "read", "sendto", "sendmsg", "recvfrom", "close"), ("execve", "capset", "prctl", "stat")]
+    "names",
+    [("write", "read", "sendto", "sendmsg", "recvfrom", "close"), ("execve", "capset", "prctl", "stat")],
 )
 def test_calls_of_the_runtime_itself_may_be_notified(box, agent, names, no_new_privileges):
     """runc refuses write(2), which its own init needs; here no call is needed before the agent has the listener."""
@@ -222,7 +231,8 @@ def test_flags_are_taken_by_the_kernel(box, flag):
 
 
 @pytest.mark.parametrize(
-    ("action", "code"), [("KILL", 159), ("KILL_PROCESS", 159), ("KILL_THREAD", 159), ("TRAP", 159), ("LOG", 0), ("ALLOW", 0)]
+    ("action", "code"),
+    [("KILL", 159), ("KILL_PROCESS", 159), ("KILL_THREAD", 159), ("TRAP", 159), ("LOG", 0), ("ALLOW", 0)],
 )
 def test_what_the_actions_do_to_a_program(box, action, code):
     config = box.config("sh", "-c", "mkdir /tmp/x; exit $?")
@@ -259,7 +269,9 @@ def test_exec_has_the_filter_also_when_that_refuses_what_the_runtime_does(box, r
     box.start(config=config)
     result = box.call("exec", *(["--tty"] if tty else []), "box", "cat", "/proc/self/status")
     assert result.returncode == 0, result.stderr
-    found = {name: value.strip() for name, _, value in (line.partition(":") for line in result.stdout.splitlines())}
+    found = {
+        name: value.strip() for name, _, value in (line.partition(":") for line in result.stdout.splitlines())
+    }
     assert (found["Seccomp"], found["Seccomp_filters"]) == ("2", "1")
     assert {int(found[name], 16) for name in ("CapPrm", "CapEff", "CapBnd")} == {0xA80425FB}
     assert int(found["CapInh"], 16) == int(found["CapAmb"], 16) == 0

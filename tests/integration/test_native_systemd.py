@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
-from native_bundle import make_rootfs, write_config
+from native_bundle import COMMAND, import_paths, make_rootfs, write_config
 from native_cgroups import ROOT, UNIFIED, CgroupBox
 from native_systemd import REAL, Systemd
 
 from barque.spi.errors import FailedPrecondition, NotFound
+from barque.testing import need
 from barque_runtime_native import cgroup_systemd
 from barque_runtime_native.dbus import Connection
 
@@ -209,3 +214,71 @@ def test_direct_connection(box):
         bus.call(cgroup_systemd.MANAGER, "Subscribe")
     finally:
         bus.close()
+
+
+USER = 1
+MANAGER = f"barque-test-user-{os.getpid()}"
+
+
+@pytest.fixture
+def manager():
+    """The systemd of an ordinary user, without a login; the directory of its run-time files."""
+    need.tool("setpriv")
+    runtime = Path(tempfile.mkdtemp(prefix="barque-user-run-"))
+    os.chown(runtime, USER, USER)
+    subprocess.run(
+        ["systemd-run", f"--unit={MANAGER}", f"--uid={USER}", "-p", "Delegate=yes", "-E", f"XDG_RUNTIME_DIR={runtime}",
+         "/lib/systemd/systemd", "--user"],
+        check=True, timeout=120,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (runtime / "systemd/private").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    yield runtime
+    subprocess.run(["systemctl", "stop", MANAGER], check=True, timeout=120)
+    shutil.rmtree(runtime, ignore_errors=True)
+
+
+@only_real
+@pytest.mark.parametrize("inside", [True, False])
+def test_scope_of_a_user(manager, inside):
+    """He has to be below what is delegated to him: the kernel lets him move no process from elsewhere."""
+    directory = Path(tempfile.mkdtemp(prefix="barque-user-systemd-"))
+    directory.chmod(0o755)
+    (directory / "bundle").mkdir()
+    make_rootfs(directory / "bundle/rootfs")
+    for path in (directory, *directory.rglob("*")):
+        os.chown(path, USER, USER, follow_symlinks=False)
+    top = ROOT / f"system.slice/{MANAGER}.service"
+    enter = f"echo $$ >{top}/init.scope/cgroup.procs; " if inside else ""
+
+    def call(*words):
+        with (directory / "out").open("w+") as out:
+            status = subprocess.run(
+                ["sh", "-c", f'{enter}exec setpriv --reuid {USER} --regid {USER} --clear-groups "$@"', "sh", *COMMAND,
+                 "--root", str(directory / "state"), *words],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=120, check=False, cwd=directory / "bundle",
+                env={"PATH": "/usr/sbin:/usr/bin:/bin", "PYTHONPATH": import_paths(), "XDG_RUNTIME_DIR": str(manager)},
+            ).returncode  # fmt: skip
+            out.seek(0)
+            return status, out.read()
+
+    try:
+        assert call("spec", "--rootless")[0] == 0
+        found = json.loads((directory / "bundle/config.json").read_text())
+        found["process"].update(terminal=False, args=["sleep", "1000"])
+        found["linux"].update(cgroupsPath=f"user.slice:t:{NAME}", resources={"pids": {"limit": 20}})
+        (directory / "bundle/config.json").write_text(json.dumps(found))
+        status, said = call("--systemd-cgroup", "run", "-d", "box")
+        if not inside:
+            assert status == 1
+            assert "systemd-run --user --scope" in said
+            return
+        assert status == 0, said
+        assert (top / f"user.slice/{SCOPE}/pids.max").read_text() == "20\n"
+        assert call("delete", "-f", "box") == (0, "")
+        assert not (top / f"user.slice/{SCOPE}").exists()
+    finally:
+        call("delete", "-f", "box")
+        shutil.rmtree(directory)

@@ -22,7 +22,7 @@ SUITE = "bookworm"
 PYTHON = (3, 11)  # of that suite: the environment of the host runs in the machine as it is
 KERNEL = "linux-image-cloud-amd64"
 PACKAGES = (
-    "apparmor busybox-static criu crun dbus e2fsprogs iproute2 kmod libnftables1 libseccomp2 nftables passt procps "
+    "apparmor busybox-static criu crun dbus e2fsprogs iproute2 iptables kmod libnftables1 libseccomp2 nftables passt procps "
     "python3.11 runc slirp4netns strace systemd systemd-sysv uidmap util-linux"
 ).split()
 # The kernel is unpacked, not installed: its package would bring along an initramfs, and ext4 and NVMe are built in.

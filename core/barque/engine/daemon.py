@@ -30,7 +30,7 @@ from barque.engine.pulling import Puller
 from barque.engine.rootless.entering import Keeper, enter
 from barque.engine.sandboxes import SandboxPool
 from barque.plugins.facades import StorageDriver
-from barque.profiles.loading import load_profile
+from barque.profiles.loading import default_name, load_profile
 from barque.profiles.model import Profile
 from barque.shim.launching import Launcher
 from barque.spi.errors import BarqueError, Conflict, FailedPrecondition, InvalidArgument
@@ -80,7 +80,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--profile",
-        default=os.environ.get("BARQUE_PROFILE") or ("default" if os.geteuid() == 0 else "rootless"),
+        default=default_name(),
         help="name or file of a profile (default: default for root, rootless for others)",
     )
     parser.add_argument("--debug", action="store_true", help="log more")

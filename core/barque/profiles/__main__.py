@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import Any
 
 from barque.plugins.configs import build_config
 from barque.plugins.discovery import find, load_class
 from barque.plugins.kinds import KINDS
-from barque.profiles.loading import found_profiles, load_profile, locate
+from barque.profiles.loading import default_name, found_profiles, load_profile, locate
 from barque.spi.errors import BarqueError, InvalidArgument
 
 
 def rows() -> list[dict[str, Any]]:
     """All profiles; one that is wrong has its error as description."""
-    active = os.environ.get("BARQUE_PROFILE", "default")
+    active = default_name()
     listed = []
     for found in found_profiles():
         try:

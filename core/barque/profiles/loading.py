@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from barque.profiles.model import Profile
 from barque.spi.errors import InvalidArgument, NotFound
 
-__all__ = ["FoundProfile", "found_profiles", "load_profile", "locate", "parse_profile"]
+__all__ = ["FoundProfile", "default_name", "found_profiles", "load_profile", "locate", "parse_profile"]
 
 _BUILTIN = Path(__file__).parent / "builtin"
 
@@ -24,6 +24,11 @@ class FoundProfile:
 
     name: str
     path: Path
+
+
+def default_name() -> str:
+    """The profile when none is named: BARQUE_PROFILE, else `default` for root and `rootless` for others."""
+    return os.environ.get("BARQUE_PROFILE") or ("default" if os.geteuid() == 0 else "rootless")
 
 
 def search_path() -> tuple[Path, ...]:

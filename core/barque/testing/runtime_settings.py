@@ -38,14 +38,22 @@ class RuntimeSettings:
 
     def test_rlimits(self, lab: RuntimeLab) -> None:
         limits = [
-            {"type": "RLIMIT_NOFILE", "soft": 77, "hard": 78},
+            {"type": "RLIMIT_NOFILE", "soft": 77, "hard": 77},
             {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
             {"type": "RLIMIT_STACK", "soft": 4 * _MIB, "hard": 8 * _MIB},
         ]
         found = lab.observe(lab.run("a", spec=lab.spec("a", [FOREVER], rlimits=limits))).limits()
-        assert found["Max open files"] == ("77", "78")
+        assert found["Max open files"] == ("77", "77")
         assert found["Max core file size"] == ("0", "0")
         assert found["Max stack size"] == (str(4 * _MIB), str(8 * _MIB))
+
+    def test_soft_limit_of_open_files(self, lab: RuntimeLab) -> None:
+        limits = [{"type": "RLIMIT_NOFILE", "soft": 77, "hard": 78}]
+        tasks = [lab.run("a", spec=lab.spec("a", [FOREVER], rlimits=limits))]
+        if RuntimeCapability.EXEC in lab.driver.capabilities:
+            tasks.append(lab.exec("a", FOREVER, rlimits=limits))
+        for task in tasks:
+            assert lab.observe(task).limits()["Max open files"] == ("77", "78")
 
     def test_oom_score(self, lab: RuntimeLab) -> None:
         init = lab.observe(lab.run("a", spec=lab.spec("a", [FOREVER], oomScoreAdj=321)))

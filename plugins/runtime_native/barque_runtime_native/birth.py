@@ -72,7 +72,7 @@ class Birth:
             self.stage.start()
             return
         new_time = namespaces.time_offsets if "time" in namespaces.new else None
-        if "pid" in namespaces.paths:
+        if "pid" in namespaces.paths and not self.plan.rootless:
             # whoever is in that pid namespace may not trace init, from its first moment on
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         with Visit(others, new_time):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from barque.spi.errors import InvalidArgument
 from barque_runtime_native import syscalls
 from barque_runtime_native.cgroup_layout import current_layout
 from barque_runtime_native.mounts import apply_options
@@ -30,6 +31,11 @@ class CgroupMount:
         self.options = options
         self.cgroup = cgroup
         self.namespace = namespace
+        words = ["tmpcopyup"] * options.copy_up + [key for key, _ in options.data]
+        if words and not (cgroup.layout.unified and namespace and not options.copy_up):
+            raise InvalidArgument(
+                f"{options.name}.options: {words[0]!r} has no meaning for this cgroup mount"
+            )
 
     def describe(self) -> str:
         """One line for people."""
@@ -102,6 +108,11 @@ class CgroupMount:
             syscalls.fsconfig_string(context, "source", "cgroup")
             for controller in hierarchy.controllers:
                 syscalls.fsconfig_flag(context, controller)
+            for key, value in self.options.data:
+                if value is None:
+                    syscalls.fsconfig_flag(context, key)
+                else:
+                    syscalls.fsconfig_string(context, key, value)
             if not hierarchy.controllers and not hierarchy.v2:
                 syscalls.fsconfig_string(context, "name", hierarchy.label)
             syscalls.fsconfig_create(context)

@@ -35,7 +35,7 @@ class CgroupPlan:
         self.unit: dict[str, Any] = {}
         places = self._places(linux.text("cgroupsPath") or container, layout)
         if rootless:
-            places = {name: place for name, place in places.items() if can_be_made(place)}
+            places = self._allowed(places, layout)
             layout = layout.only(places)
         self.layout = layout
         self.directories = places
@@ -49,6 +49,14 @@ class CgroupPlan:
         """Where the cgroup is in each hierarchy, by the hierarchy's name."""
         check_path(path, self.field)
         return {each.name: os.path.normpath(place(each, path)) for each in layout.hierarchies}
+
+    def _allowed(self, places: dict[str, str], layout: Layout) -> dict[str, str]:
+        """The places that a user without power over cgroups can use."""
+        return {
+            each.name: places[each.name]
+            for each in layout.hierarchies
+            if can_be_made(places[each.name]) and can_be_entered(each, places[each.name])
+        }
 
     def _check(self, resources: Section) -> None:
         if self.rules and not self.layout.unified and self.layout.of("devices") is None:
@@ -157,6 +165,15 @@ def can_be_made(directory: str) -> bool:
     return os.access(above, os.W_OK | os.X_OK, effective_ids=True) and (
         above != directory or os.access(f"{above}/cgroup.procs", os.W_OK, effective_ids=True)
     )
+
+
+def can_be_entered(hierarchy: Hierarchy, directory: str) -> bool:
+    """Whether this process may move one of its children there: on v2 that takes the right to write to cgroup.procs of
+    the nearest cgroup above both (cgroup-v2.rst, "Delegation Containment")."""
+    if not hierarchy.v2:
+        return True
+    above = os.path.commonpath((hierarchy.mountpoint + hierarchy.own, directory))
+    return os.access(f"{above}/cgroup.procs", os.W_OK, effective_ids=True)
 
 
 def make_directory(directory: str, top: str, made: list[str]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from barque.spi.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound
-from barque_runtime_native.cgroup_plan import CgroupPlan
+from barque_runtime_native.cgroup_plan import CgroupPlan, can_be_entered
 from barque_runtime_native.cgroup_systemd_limits import properties_of
 from barque_runtime_native.dbus import BUS, Connection
 
@@ -60,6 +60,15 @@ class SystemdCgroupPlan(CgroupPlan):
             raise FailedPrecondition(f"systemd's cgroup is {top}, outside of this cgroup namespace")
         path = f"{top.rstrip('/')}{self.path}"
         return {each.name: os.path.normpath(each.directory(path)) for each in layout.hierarchies}
+
+    def _allowed(self, places: dict[str, str], layout: Layout) -> dict[str, str]:
+        for each in layout.hierarchies:
+            if not can_be_entered(each, places[each.name]):
+                raise FailedPrecondition(
+                    f"{self.field}: this process is in the cgroup {each.own}, which systemd has not delegated to this user",
+                    hint="start it with systemd-run --user --scope",
+                )
+        return super()._allowed(places, layout)
 
     def create(self) -> list[str]:
         """Have systemd make the scope, then as without it."""

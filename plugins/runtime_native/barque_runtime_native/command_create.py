@@ -103,7 +103,10 @@ def check_terminal(terminal: bool, socket: str, *, detach: bool) -> None:
             hint="process.terminal is set: name one with --console-socket",
         )
     if socket and not (terminal and detach):
-        raise InvalidArgument("cannot use console socket if barque-runtime will not detach or allocate tty")
+        raise InvalidArgument(
+            "cannot use console socket if barque-runtime will not detach or allocate tty",
+            hint="leave --console-socket out",
+        )
 
 
 def read_bundle(bundle: str) -> dict[str, Any]:

@@ -6,15 +6,23 @@ code that reads configurations does not refuse it.
 
 from __future__ import annotations
 
+import errno
+
 from barque.spi.errors import BarqueError
 from barque_runtime_native.capabilities import NUMBERS
 from barque_runtime_native.command_options import Options
 from barque_runtime_native.hooks import KINDS as HOOKS
 from barque_runtime_native.jsontext import dumps
+from barque_runtime_native.memory_policy import FLAGS as POLICY_FLAGS
+from barque_runtime_native.memory_policy import MODES
 from barque_runtime_native.mount_options import ATTRIBUTES, PROPAGATION, MountOptions
 from barque_runtime_native.namespaces import KINDS as NAMESPACES
-from barque_runtime_native.seccomp import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS, load_library, read_action
+from barque_runtime_native.seccomp import ACTIONS, ARCHITECTURES, OPERATORS, load_library, read_action
+from barque_runtime_native.seccomp_filter import NEW_LISTENER
+from barque_runtime_native.seccomp_flags import FLAG_WAIT_KILLABLE_RECV, FLAGS
 from barque_runtime_native.spec import Section, refuse_unsupported
+from barque_runtime_native.syscall_table import call
+from barque_runtime_native.syscalls import SECCOMP_SET_MODE_FILTER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +58,7 @@ def document() -> dict[str, Any]:
                 "v1": True,
                 "v2": True,
                 "systemd": True,
-                "systemdUser": False,
+                "systemdUser": True,
                 "rdma": honoured("resources", "rdma"),
             },
             "seccomp": seccomp(),
@@ -58,6 +66,7 @@ def document() -> dict[str, Any]:
             "selinux": {"enabled": True},
             "intelRdt": {"enabled": honoured("intelRdt")},
             "mountExtensions": {"idmap": {"enabled": "idmap" in options}},
+            "memoryPolicy": {"modes": list(MODES), "flags": list(POLICY_FLAGS)},
             "netDevices": {"enabled": honoured("netDevices")},
         },
         "annotations": {
@@ -102,8 +111,18 @@ def seccomp() -> dict[str, Any]:
         "operators": sorted(OPERATORS),
         "archs": sorted(f"SCMP_ARCH_{name}" for name in ARCHITECTURES),
         "knownFlags": list(FLAGS),
-        "supportedFlags": list(FLAGS),
+        "supportedFlags": [name for name, flag in FLAGS.items() if kernel_takes(flag)],
     }
+
+
+def kernel_takes(flag: int) -> bool:
+    """Whether seccomp(2) knows the flag: it looks at flags before it finds that there is no program (EFAULT)."""
+    listener = NEW_LISTENER if flag == FLAG_WAIT_KILLABLE_RECV else 0
+    try:
+        call("seccomp", SECCOMP_SET_MODE_FILTER, flag | listener, None)
+    except OSError as error:
+        return error.errno == errno.EFAULT
+    return False
 
 
 def action_works(action: str) -> bool:

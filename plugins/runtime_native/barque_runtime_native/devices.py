@@ -44,6 +44,7 @@ class DeviceNode:
         self.uid = uid
         self.gid = gid
         self.bind = False
+        self.there_already = False
 
     def describe(self) -> str:
         """One line for people."""
@@ -51,6 +52,9 @@ class DeviceNode:
 
     def execute(self, root: Root) -> None:
         """Make it; one that is there already must be the same device."""
+        if self.there_already:
+            self._find(root)
+            return
         if self.bind and self.kind != "p":
             self._bind(root)
             return
@@ -71,6 +75,19 @@ class DeviceNode:
                     os.chown(name, self.uid, self.gid, dir_fd=parent, follow_symlinks=False)
         finally:
             os.close(parent)
+
+    def _find(self, root: Root) -> None:
+        try:
+            found = root.open(self.path)
+        except FileNotFoundError:
+            raise InvalidArgument(
+                f"linux.devices: {self.path} does not exist, and /dev is a bind mount, in which nothing is made",
+                hint="make it on the host, or mount a tmpfs on /dev",
+            ) from None
+        try:
+            self._check(os.fstat(found), "on the host")
+        finally:
+            os.close(found)
 
     def _check(self, found: os.stat_result, where: str) -> None:
         same = self.kind == "p" or found.st_rdev == self.device
@@ -124,7 +141,8 @@ class DeviceLink:
 def plan_devices(linux: Section, *, defaults: bool, bind: bool) -> list[DeviceNode | DeviceLink]:
     """Nodes of `linux.devices`, the default ones they do not replace, and the links.
 
-    `defaults` is false when /dev is a bind mount: the host's /dev is not ours to change.
+    `defaults` is false when /dev is a bind mount: the host's /dev is not ours to change, so what is asked for below it
+    must be there.
     """
     nodes = {node.path: node for node in map(read_device, linux.sections("devices"))}
     links: list[DeviceNode | DeviceLink] = []
@@ -136,6 +154,7 @@ def plan_devices(linux: Section, *, defaults: bool, bind: bool) -> list[DeviceNo
             links.append(DeviceLink(*CORE_LINK))
     for node in nodes.values():
         node.bind = bind
+        node.there_already = not defaults and node.path.startswith("/dev/")
     return [*nodes.values(), *links]
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 SIGKILL = 9
 MAX_OUTPUT = 1000
-MAX_TIMEOUT = 10**6
+MAX_TIMEOUT = 10**6  # seconds; poll(2) counts milliseconds in 31 bits
 
 
 class Hook:
@@ -45,7 +45,7 @@ class Hook:
         self.env: dict[str, str] | None = None
         if section.has("env"):
             self.env = dict(entry.partition("=")[::2] for entry in section.texts("env") if entry[:1] != "=")
-        self.timeout = section.integer("timeout", 1, MAX_TIMEOUT)
+        self.timeout = section.integer("timeout", 1)
         if not self.path.startswith("/"):
             raise InvalidArgument(f"{section.path('path')} is not an absolute path: {self.path!r}")
 
@@ -101,7 +101,7 @@ class Hook:
         try:
             poll = select.poll()
             poll.register(pidfd, select.POLLIN)
-            ended = poll.poll(self.timeout * 1000)
+            ended = poll.poll(min(self.timeout, MAX_TIMEOUT) * 1000)
             if not ended:
                 kill_group(pid, pidfd)
             status = os.waitpid(pid, 0)[1]

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-from barque.spi.errors import InvalidArgument
+from barque.spi.errors import InvalidArgument, PermissionDenied
 from barque_runtime_native import syscalls
 from barque_runtime_native.copy_up import copy_tree
 from barque_runtime_native.mount_options import FLAG_NAMES, MountOptions
@@ -33,6 +33,12 @@ PROC_ALLOWED = frozenset(
     "sys/crypto/fips_enabled".split()
 )
 ORDINARY = frozenset(("proc", "sysfs"))
+# what the root of a user namespace must have for a new one
+NEEDS = {
+    "proc": "in a user namespace this needs a new pid namespace, and outside a /proc that nothing covers",
+    "sysfs": "in a user namespace this needs a new network namespace; without one bind /sys, with rbind",
+    "mqueue": "in a user namespace this needs a new ipc namespace",
+}
 
 
 class FilesystemMount:
@@ -71,7 +77,7 @@ class FilesystemMount:
             if self.by_path:
                 self._mount_by_path(root, target)
                 return
-            mount = self._make()
+            mount = self._make_if_allowed()
             if self.options.copy_up:
                 self._copy_up(root, mount)
             apply_options(mount, self.options, attributes=self.options.copy_up)
@@ -91,6 +97,15 @@ class FilesystemMount:
                 f"mount of {self.destination}: {self.fstype} must be mounted on an ordinary directory",
                 hint="the image has something else there",
             ) from error
+
+    def _make_if_allowed(self) -> int:
+        try:
+            return self._make()
+        except PermissionError as error:
+            if self.fstype not in NEEDS:
+                raise
+            text = (error.strerror or "").lower()
+            raise PermissionDenied(f"{self.describe()}: {text}", hint=NEEDS[self.fstype]) from error
 
     def _make(self) -> int:
         context = syscalls.fsopen(self.fstype)

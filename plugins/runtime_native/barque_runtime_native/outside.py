@@ -40,10 +40,3 @@ class Outside:
         """Undo what was done. Idempotent."""
         for part in reversed(self.parts):
             part.undo()
-
-
-def plan_outside(linux: Section, namespaces: NamespacePlan, container: str) -> Outside | None:
-    """None when `linux` asks for nothing of it."""
-    if not linux.section("intelRdt").values and not linux.section("netDevices").values:
-        return None
-    return Outside(linux, namespaces, container)

@@ -14,19 +14,19 @@ from barque_runtime_native.masks import MaskedPaths, ReadonlyPaths
 from barque_runtime_native.mount_options import MountOptions
 from barque_runtime_native.mounts import BindMount, plan_mount
 from barque_runtime_native.namespaces import NamespacePlan
-from barque_runtime_native.outside import plan_outside
 from barque_runtime_native.privilege import check_pid_namespace, check_user, is_rootless
 from barque_runtime_native.process import Process
 from barque_runtime_native.root_mount import RootMount
-from barque_runtime_native.seccomp_agent import plan_agent
+from barque_runtime_native.seccomp_flags import plan_agent
 from barque_runtime_native.spec import Section, check_version, refuse_unsupported
-from barque_runtime_native.sysctl import Sysctl
+from barque_runtime_native.sysctl import Sysctl, leads_here
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Protocol
 
+    from barque_runtime_native.outside import Outside
     from barque_runtime_native.rootfs import Root
 
     class Step(Protocol):
@@ -71,7 +71,7 @@ class Plan:
         self.hostname = self._uts_name(root, "hostname")
         self.domainname = self._uts_name(root, "domainname")
         self.process.take_domain(linux)
-        self.outside = plan_outside(linux, self.namespaces, container)
+        self.outside = self._plan_outside(linux)
         self.sysctls = [
             Sysctl(name, value, self.namespaces) for name, value in linux.mapping("sysctl").items()
         ]
@@ -86,7 +86,8 @@ class Plan:
 
     def _uts_name(self, root: Section, key: str) -> str:
         name = root.text(key)
-        if name and not self.namespaces.own("uts"):
+        shared = not self.namespaces.own("uts") or leads_here(self.namespaces.paths.get("uts"), "uts")
+        if name and shared:
             raise InvalidArgument(
                 f"{key}: unable to set {key} without a private UTS namespace",
                 hint="add one to linux.namespaces",
@@ -94,6 +95,14 @@ class Plan:
         if len(os.fsencode(name)) > 64:
             raise InvalidArgument(f"{key} is longer than 64 bytes: {name!r}")
         return name
+
+    def _plan_outside(self, linux: Section) -> Outside | None:
+        if not linux.section("intelRdt").values and not linux.section("netDevices").values:
+            return None
+        # Imported for those who need it.
+        from barque_runtime_native.outside import Outside
+
+        return Outside(linux, self.namespaces, self.id)
 
     def _plan_mounts(self, root: Section) -> list[Step]:
         steps: list[Step] = []

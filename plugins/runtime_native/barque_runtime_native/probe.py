@@ -36,8 +36,30 @@ def probe() -> Probe:
             Problem("libseccomp.so.2 is not installed", "install the package libseccomp2", fatal=False)
         )
     if os.geteuid():
-        problems.append(Problem("the native runtime needs root", "run as root, or use a rootless profile"))
+        problems += rootless_problems()
     return Probe(tuple(problems), facts)
+
+
+def rootless_problems() -> list[Problem]:
+    """What an ordinary user lacks."""
+    problems = []
+    # the second is Debian's own, and missing elsewhere
+    for name in ("user/max_user_namespaces", "kernel/unprivileged_userns_clone"):
+        try:
+            allowed = read_text(f"/proc/sys/{name}").strip() != "0"
+        except OSError:
+            continue
+        if not allowed:
+            problems.append(Problem("this user may not make user namespaces", f"raise /proc/sys/{name}"))
+    if not all(os.access(f"/usr/bin/{tool}", os.X_OK) for tool in ("newuidmap", "newgidmap")):
+        problems.append(
+            Problem(
+                "newuidmap and newgidmap are not installed: a container has only one user id",
+                "install the package uidmap, and give this user a range in /etc/subuid and /etc/subgid",
+                fatal=False,
+            )
+        )
+    return problems
 
 
 def version_of(release: str) -> tuple[int, int]:

@@ -10,8 +10,8 @@ import ctypes
 import os
 
 from barque.spi.errors import FailedPrecondition, InvalidArgument
-from barque_runtime_native.seccomp_agent import notifies
-from barque_runtime_native.seccomp_filter import NEW_LISTENER, Filter
+from barque_runtime_native.seccomp_filter import Filter
+from barque_runtime_native.seccomp_flags import read_flags
 from barque_runtime_native.seccomp_newer import prefix
 from barque_runtime_native.spec import MAX_UINT64
 
@@ -30,12 +30,6 @@ WITH_DATA = (ERRNO, TRACE)
 OPERATORS = {
     "SCMP_CMP_NE": 1, "SCMP_CMP_LT": 2, "SCMP_CMP_LE": 3, "SCMP_CMP_EQ": 4, "SCMP_CMP_GE": 5, "SCMP_CMP_GT": 6,
     "SCMP_CMP_MASKED_EQ": 7,
-}  # fmt: skip
-# seccomp(2)
-FLAG_TSYNC, FLAG_WAIT_KILLABLE_RECV = 1, 32
-FLAGS = {
-    "SECCOMP_FILTER_FLAG_TSYNC": FLAG_TSYNC, "SECCOMP_FILTER_FLAG_LOG": 2, "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
-    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": FLAG_WAIT_KILLABLE_RECV,
 }  # fmt: skip
 # What these let pass they are to judge also when it is newer than the profile.
 PERMISSIVE = (ALLOW, LOG, TRACE, NOTIFY)
@@ -86,24 +80,6 @@ def load_library() -> ctypes.CDLL:
         library.seccomp_export_bpf.argtypes = (ctypes.c_void_p, ctypes.c_int)
         _library = library
     return _library
-
-
-def read_flags(section: Section) -> int:
-    """Flags for seccomp(2). Errors: InvalidArgument for one that is not known.
-
-    TSYNC has no effect in a process of one thread, and the kernel does not take it together with a listener. Waiting
-    killably is about the listener's answers: without one it is left out, as libseccomp does.
-    """
-    flags = 0
-    for word in section.texts("flags"):
-        if word not in FLAGS:
-            raise InvalidArgument(
-                f"{section.path('flags')}: seccomp flag {word!r} not supported",
-                hint="known: " + ", ".join(FLAGS),
-            )
-        flags |= FLAGS[word]
-    flags &= ~FLAG_TSYNC
-    return flags | NEW_LISTENER if notifies(section) else flags & ~FLAG_WAIT_KILLABLE_RECV
 
 
 def read_action(section: Section, key: str, data_key: str) -> int:

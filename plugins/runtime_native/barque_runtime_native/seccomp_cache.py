@@ -10,14 +10,12 @@ import os
 import stat
 
 from barque_runtime_native.jsontext import dumps
-from barque_runtime_native.seccomp import compile_filter, load_library, read_flags
 from barque_runtime_native.seccomp_filter import Filter
+from barque_runtime_native.seccomp_flags import read_flags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from barque_runtime_native.spec import Section
-
-__all__ = ["filter_for", "load_library"]
 
 DIRECTORY = ".seccomp"
 # counts the changes to what the compiler makes of a profile
@@ -36,6 +34,9 @@ def filter_for(section: Section, root: str) -> Filter:
     if found is None:
         found = _load(root, key, read_flags(section))
         if found is None:
+            # Imported when a profile is new: the compiler comes with ctypes.
+            from barque_runtime_native.seccomp import compile_filter
+
             found = compile_filter(section)
             _store(root, key, found.program)
         if len(_kept) >= MAX_KEPT:

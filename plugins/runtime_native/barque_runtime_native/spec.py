@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from barque.spi.errors import InvalidArgument, NotImplemented
 
 TYPE_CHECKING = False
@@ -58,6 +60,8 @@ class Section:
     def _text(self, value: object, key: str) -> str:
         if not isinstance(value, str) or "\0" in value:
             raise InvalidArgument(f"{self.path(key)} is not a string without NUL bytes")
+        if not value.isascii():
+            check_characters(value, self.path(key))
         return value
 
     def texts(self, key: str) -> list[str]:
@@ -106,7 +110,7 @@ class Section:
     def mapping(self, key: str) -> dict[str, str]:
         """An object whose members are all strings."""
         section = self.section(key)
-        return {name: section._text(value, name) for name, value in section.values.items()}
+        return {section._text(name, name): section._text(value, name) for name, value in section.values.items()}
 
     def choice(self, key: str, choices: Mapping[str, int]) -> int | None:
         """The number a word stands for; None when it is not set."""
@@ -126,6 +130,14 @@ class Section:
         if not isinstance(value, list | tuple):
             raise InvalidArgument(f"{self.path(key)} is not a list")
         return list(value)
+
+
+def check_characters(text: str, field: str) -> None:
+    """Errors: InvalidArgument for half a character, as JSON can write it ("\\ud800") and no kernel interface can take it."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"{field} is not a string of characters: {ascii(text)}") from error
 
 
 def refuse_unsupported(root: Section) -> None:

@@ -52,9 +52,9 @@ def rehearse() -> None:
 
 def load_seccomp() -> None:
     """Load libseccomp; only containers with a filter need it."""
-    from barque_runtime_native import seccomp_cache
+    from barque_runtime_native import seccomp, seccomp_cache  # noqa: F401 - both, for who forks containers
 
-    seccomp_cache.load_library()
+    seccomp.load_library()
 
 
 def use_in_advance() -> None:

@@ -6,6 +6,7 @@ The shim lives in a mount namespace of its own. There, and only there, the v2 mo
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 
 from barque.spi.errors import FailedPrecondition
@@ -14,6 +15,7 @@ from barque_runtime_runc.mountinfo import cgroup_mounts
 __all__ = ["hide_unified"]
 
 _MNT_DETACH = 2
+_MS_RDONLY = 1
 
 
 def hide_unified(program: str) -> None:
@@ -21,8 +23,8 @@ def hide_unified(program: str) -> None:
     if not os.path.basename(os.path.realpath(program)).startswith("crun"):
         return
     mounts = cgroup_mounts()
-    unified = [mount for mount in mounts if mount.unified]
-    if not unified or len(unified) == len(mounts):
+    unified = [mount for mount in mounts if mount.unified and not _is_covered(mount.path)]
+    if not unified or all(mount.unified for mount in mounts):
         return
     if _in_namespace_of_others() or any(mount.parent_shared for mount in unified):
         raise FailedPrecondition(
@@ -47,8 +49,18 @@ def _mount_namespace(pid: int) -> str:
         return ""
 
 
+def _is_covered(path: str) -> bool:
+    return not os.path.exists(f"{path}/cgroup.procs")
+
+
 def _detach(path: str) -> None:
+    """Detach the mount, or cover it: what a user namespace got from its parent is locked (mount_namespaces(7))."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.umount2(os.fsencode(path), _MNT_DETACH) != 0:
-        code = ctypes.get_errno()
-        raise FailedPrecondition(f"cannot detach {path} for crun: {os.strerror(code)}")
+    if libc.umount2(os.fsencode(path), _MNT_DETACH) == 0:
+        return
+    if ctypes.get_errno() == errno.EINVAL:
+        flags = ctypes.c_ulong(_MS_RDONLY)
+        if libc.mount(b"none", os.fsencode(path), b"tmpfs", flags, b"size=4k") == 0:
+            return
+    code = ctypes.get_errno()
+    raise FailedPrecondition(f"cannot detach {path} for crun: {os.strerror(code)}")

@@ -29,7 +29,10 @@ def test_ranges_by_name_and_by_number_in_order(tmp_path):
     assert subordinate(str(path), "carol", 7) == ()
 
 
-@pytest.mark.parametrize("line", ["alice", "alice:", "alice:1", "alice:x:5", "alice:5:0", "alice:5:-1", ":1:5", "alice:1:99999999999"])
+@pytest.mark.parametrize(
+    "line",
+    ["alice", "alice:", "alice:1", "alice:x:5", "alice:5:0", "alice:5:-1", ":1:5", "alice:1:99999999999"],
+)
 def test_lines_that_are_no_range_are_passed_over(tmp_path, line):
     path = tmp_path / "sub"
     path.write_text(f"{line}\nalice:7:8\n")

@@ -156,7 +156,11 @@ def spec(*ports, **options):
 
 def test_ports_are_taken_outside_first_and_served_when_the_address_is_known(network):
     publishing_network, driver, keeper = network
-    ports = (PortBinding(80), PortBinding(53, "udp", "192.0.2.1", 5353), PortBinding(81, "tcp", "127.0.0.2", 81))
+    ports = (
+        PortBinding(80),
+        PortBinding(53, "udp", "192.0.2.1", 5353),
+        PortBinding(81, "tcp", "127.0.0.2", 81),
+    )
     attachment = publishing_network.attach(spec(*ports), None)
     wanted = [("tcp", "0.0.0.0", 0), ("udp", "192.0.2.1", 5353), ("tcp", "127.0.0.2", 81)]
     targets = [("172.17.0.5", 80), ("172.17.0.5", 53), ("172.17.0.5", 81)]
@@ -165,9 +169,17 @@ def test_ports_are_taken_outside_first_and_served_when_the_address_is_known(netw
         {"op": "serve", "id": "bridge/e1", "targets": targets},
     ]
     inner = driver.calls[0][1]["spec"].ports
-    assert [(p.host_ip, p.host_port) for p in inner] == [("0.0.0.0", 4000), ("0.0.0.0", 5353), ("127.0.0.2", 81)]
+    assert [(p.host_ip, p.host_port) for p in inner] == [
+        ("0.0.0.0", 4000),
+        ("0.0.0.0", 5353),
+        ("127.0.0.2", 81),
+    ]
     shown = attachment.endpoint.ports
-    assert [(p.host_ip, p.host_port) for p in shown] == [("0.0.0.0", 4000), ("192.0.2.1", 5353), ("127.0.0.2", 81)]
+    assert [(p.host_ip, p.host_port) for p in shown] == [
+        ("0.0.0.0", 4000),
+        ("192.0.2.1", 5353),
+        ("127.0.0.2", 81),
+    ]
 
 
 def test_the_networks_default_address_counts(network):
@@ -194,12 +206,19 @@ def test_nothing_is_published_of_an_internal_network(network):
 
 def test_a_new_daemon_asserts_what_is_left(network):
     publishing_network, driver, keeper = network
-    with_ports = Endpoint("e1", "n1", "c", ipv4="172.17.0.5/16", ports=(PortBinding(80, "tcp", "192.0.2.1", 8080),))
+    with_ports = Endpoint(
+        "e1", "n1", "c", ipv4="172.17.0.5/16", ports=(PortBinding(80, "tcp", "192.0.2.1", 8080),)
+    )
     without = replace(with_ports, id="e2", ports=())
     publishing_network.restore((), (with_ports, without))
     assert keeper.asked == [
         {"op": "keep", "prefix": "bridge/", "ids": ["bridge/e1"]},
-        {"op": "publish", "id": "bridge/e1", "ports": [("tcp", "192.0.2.1", 8080)], "targets": [("172.17.0.5", 80)]},
+        {
+            "op": "publish",
+            "id": "bridge/e1",
+            "ports": [("tcp", "192.0.2.1", 8080)],
+            "targets": [("172.17.0.5", 80)],
+        },
     ]
     inner = driver.calls[0][1]["endpoints"][0].ports
     assert inner[0].host_ip == "0.0.0.0"
@@ -254,7 +273,9 @@ def test_noted_namespaces_are_found_again(elsewhere, tmp_path):
         os.close(fd)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"user": 1}', '{"user": "x", "mnt": 1, "net": 1}', '{"user": 1, "mnt": 1, "net": 1}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"user": 1}', '{"user": "x", "mnt": 1, "net": 1}', '{"user": 1, "mnt": 1, "net": 1}']
+)
 def test_a_note_that_says_nothing(tmp_path, text):
     note = tmp_path / "note"
     assert survivors.find_namespaces(note) is None

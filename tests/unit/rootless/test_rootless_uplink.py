@@ -42,7 +42,9 @@ def programs(tmp_path, monkeypatch):
 
 
 def opened(tmp_path, wanted="auto", *, host_loopback=False):
-    found = open_uplink(wanted, FakeInside(tmp_path / "routed"), tmp_path / "log", host_loopback=host_loopback)
+    found = open_uplink(
+        wanted, FakeInside(tmp_path / "routed"), tmp_path / "log", host_loopback=host_loopback
+    )
     found.close()
     return found
 

@@ -127,6 +127,13 @@ FEATURES = {
     "linux.seccomp.supportedFlags": (list, {
         f"SECCOMP_FILTER_FLAG_{name}" for name in "TSYNC LOG SPEC_ALLOW WAIT_KILLABLE_RECV".split()
     }),
+    # not in that version of the schema: runtime-spec 1.3
+    "linux.memoryPolicy.modes": (list, {
+        f"MPOL_{name}" for name in "DEFAULT BIND INTERLEAVE WEIGHTED_INTERLEAVE PREFERRED PREFERRED_MANY LOCAL".split()
+    }),
+    "linux.memoryPolicy.flags": (list, {
+        f"MPOL_F_{name}" for name in "NUMA_BALANCING RELATIVE_NODES STATIC_NODES".split()
+    }),
     **{
         f"linux.{name}.enabled": BOOLEAN
         for name in ("apparmor", "selinux", "intelRdt", "mountExtensions.idmap", "netDevices")

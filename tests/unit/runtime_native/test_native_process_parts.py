@@ -32,7 +32,14 @@ def warnings():
 
 @pytest.mark.parametrize(
     ("text", "numbers"),
-    [("", []), ("0", [0]), ("0-3,7", [0, 1, 2, 3, 7]), (" 1 , 0 ", [0, 1]), ("2 - 3,2", [2, 3]), ("8191", [8191])],
+    [
+        ("", []),
+        ("0", [0]),
+        ("0-3,7", [0, 1, 2, 3, 7]),
+        (" 1 , 0 ", [0, 1]),
+        ("2 - 3,2", [2, 3]),
+        ("8191", [8191]),
+    ],
 )
 def test_list_of_numbers(text, numbers):
     assert number_list.parse(text, "f") == numbers
@@ -111,7 +118,11 @@ def test_wrong_scheduler_names_its_field(values, field):
 
 def test_scheduler_as_the_kernel_takes_it():
     found = scheduling(
-        policy="SCHED_DEADLINE", runtime=1, deadline=2, period=3, flags=["SCHED_FLAG_RECLAIM", "SCHED_FLAG_DL_OVERRUN"]
+        policy="SCHED_DEADLINE",
+        runtime=1,
+        deadline=2,
+        period=3,
+        flags=["SCHED_FLAG_RECLAIM", "SCHED_FLAG_DL_OVERRUN"],
     )
     assert struct.unpack("=IIQiI3QII", found.attributes) == (56, 6, 6, 0, 0, 1, 2, 3, 0, 0)
     assert found.forgotten_on_fork
@@ -130,7 +141,11 @@ def test_personality():
 
 @pytest.mark.parametrize(
     ("values", "field"),
-    [({"domain": "BSD"}, "domain"), ({"flags": ["X"], "domain": "LINUX"}, "flags"), ({"flags": []}, "domain")],
+    [
+        ({"domain": "BSD"}, "domain"),
+        ({"flags": ["X"], "domain": "LINUX"}, "flags"),
+        ({"flags": []}, "domain"),
+    ],
 )
 def test_wrong_personality_names_its_field(values, field):
     with pytest.raises(InvalidArgument, match=rf"^linux\.personality\.{field}"):
@@ -174,7 +189,10 @@ def test_label_is_not_written_to_what_is_no_procfs(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"selinuxLabel": "x"}, r"^process\.selinuxLabel: selinux label is specified in config, but selinux is disabled"),
+        (
+            {"selinuxLabel": "x"},
+            r"^process\.selinuxLabel: selinux label is specified in config, but selinux is disabled",
+        ),
         ({"apparmorProfile": "x"}, r"^process\.apparmorProfile: config provided but apparmor not supported"),
     ],
 )
@@ -208,9 +226,14 @@ def test_unknown_capability_is_left_out_with_a_warning(warnings):
 
 
 def test_impossible_capabilities_are_left_out_with_a_warning(warnings):
-    sets = CapabilitySets(Section({"effective": ["CAP_KILL"], "ambient": ["CAP_CHOWN"]}, "process.capabilities"))
+    sets = CapabilitySets(
+        Section({"effective": ["CAP_KILL"], "ambient": ["CAP_CHOWN"]}, "process.capabilities")
+    )
     assert sets.effective == sets.ambient == 0
-    assert [each.split(":")[0] for each in warnings] == ["process.capabilities.effective", "process.capabilities.ambient"]
+    assert [each.split(":")[0] for each in warnings] == [
+        "process.capabilities.effective",
+        "process.capabilities.ambient",
+    ]
 
 
 def test_capability_the_runtime_lacks_is_warned_of(warnings):

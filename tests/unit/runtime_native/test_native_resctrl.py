@@ -9,7 +9,6 @@ import pytest
 from barque.spi.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from barque_runtime_native import intel_rdt
 from barque_runtime_native.intel_rdt import IntelRdt
-from barque_runtime_native.outside import plan_outside
 from barque_runtime_native.spec import Section
 
 DEFAULT = "    L3:0=fff;1=fff\n    MB:0=100;1=100\n"
@@ -77,7 +76,9 @@ def rdt(resctrl, **values):
 
 
 def test_without_a_class_the_container_gets_one_of_its_own(resctrl):
-    found = rdt(resctrl, l3CacheSchema="L3:0=ff;1=ff\nMB:0=50", memBwSchema="MB:0=20;1=70", schemata=["L2:0=f"])
+    found = rdt(
+        resctrl, l3CacheSchema="L3:0=ff;1=ff\nMB:0=50", memBwSchema="MB:0=20;1=70", schemata=["L2:0=f"]
+    )
     found.apply(42)
     assert resctrl.written == [
         ("box/schemata", "L3:0=ff;1=ff"),
@@ -128,7 +129,9 @@ def test_slash_is_the_class_of_everybody(resctrl):
 
 def test_schema_the_kernel_refuses_is_named_and_undone(resctrl):
     resctrl.refused = "L3:0=0"
-    with pytest.raises(FailedPrecondition, match=r"^linux\.intelRdt: .*schemata: invalid argument: mask 0 is empty"):
+    with pytest.raises(
+        FailedPrecondition, match=r"^linux\.intelRdt: .*schemata: invalid argument: mask 0 is empty"
+    ):
         rdt(resctrl, l3CacheSchema="L3:0=0", enableMonitoring=True).apply(42)
     assert resctrl.classes() == set()
 
@@ -136,7 +139,7 @@ def test_schema_the_kernel_refuses_is_named_and_undone(resctrl):
 def test_group_of_that_name_is_not_taken_over(resctrl):
     os.mkdir(resctrl.path / "box")
     resctrl.fill(resctrl.path / "box")
-    with pytest.raises(AlreadyExists, match="linux.intelRdt"):
+    with pytest.raises(AlreadyExists, match=r"linux\.intelRdt"):
         rdt(resctrl).apply(42)
     assert resctrl.classes() == {"box"}
 
@@ -164,7 +167,3 @@ def test_host_without_resctrl_is_told_what_it_lacks(tmp_path):
         with pytest.raises(FailedPrecondition, match=r"^linux\.intelRdt: Intel RDT is not enabled") as raised:
             IntelRdt(Section({"closID": "x"}, "linux.intelRdt"), "box", str(path)).check_host()
         assert "mount" in raised.value.hint
-
-
-def test_container_without_either_has_nothing_done_from_outside():
-    assert plan_outside(Section({"intelRdt": None, "netDevices": {}}), None, "box") is None

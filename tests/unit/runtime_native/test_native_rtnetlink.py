@@ -38,9 +38,9 @@ def test_links_of_this_namespace_have_the_loopback():
 def test_kernels_no_is_an_error_with_its_number():
     line = Rtnetlink()
     try:
-        with pytest.raises(OSError) as raised:
+        # EPERM for an ordinary user, ENODEV
+        with pytest.raises(OSError, match=r"Operation not permitted|No such device"):
             line.set_up(2**30)
-        assert raised.value.errno in (1, 19)  # EPERM for an ordinary user, ENODEV
     finally:
         line.close()
 
@@ -72,7 +72,7 @@ def test_names_the_kernel_takes(name):
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "a\tb", "a:b", "a" * 16, "é" * 8, "eth%d"])
 def test_other_names_are_refused(name):
-    with pytest.raises(InvalidArgument, match="^f: "):
+    with pytest.raises(InvalidArgument, match=r"^f: "):
         check_name(name, "f")
     if name == "eth%d":
         assert check_name(name, "f", template=True) == name

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from barque.spi.errors import FailedPrecondition, InvalidArgument
-from barque_runtime_native import seccomp, seccomp_agent, seccomp_cache, seccomp_verdict
+from barque_runtime_native import seccomp, seccomp_flags, seccomp_cache, seccomp_verdict
 from barque_runtime_native.seccomp import (
     ALLOW,
     ERRNO,
@@ -132,7 +132,6 @@ def test_call_that_the_library_does_not_know_is_skipped():
 @pytest.mark.parametrize(
     ("values", "error", "field"),
     [
-        ({"defaultAction": "SCMP_ACT_NONSENSE"}, InvalidArgument, "linux.seccomp.defaultAction"),
         ({"defaultAction": ""}, InvalidArgument, "linux.seccomp.defaultAction"),
         ({"defaultErrnoRet": 5000}, InvalidArgument, "linux.seccomp.defaultErrnoRet"),
         ({"architectures": ["SCMP_ARCH_PDP11"]}, InvalidArgument, "linux.seccomp.architectures"),
@@ -169,7 +168,7 @@ PROFILE = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["reboot"],
 
 def test_compiled_once_a_process_and_once_a_disk(tmp_path, empty_cache, monkeypatch):
     first = seccomp_cache.filter_for(Section(PROFILE, "s"), str(tmp_path))
-    monkeypatch.setattr(seccomp_cache, "compile_filter", lambda section: pytest.fail("compiled again"))
+    monkeypatch.setattr(seccomp, "compile_filter", lambda section: pytest.fail("compiled again"))
     assert seccomp_cache.filter_for(Section(dict(reversed(PROFILE.items())), "s"), str(tmp_path)) is first
     seccomp_cache._kept.clear()
     again = seccomp_cache.filter_for(Section(PROFILE, "s"), str(tmp_path))
@@ -265,7 +264,7 @@ def test_architectures_of_the_schema(name):
     except FailedPrecondition as error:
         # libseccomp 2.5 does not know the newest four
         assert word in error.message  # noqa: PT017 - either is right
-        assert name in ("LOONGARCH64", "M68K", "SH", "SHEB")  # noqa: PT017
+        assert name in ("LOONGARCH64", "M68K", "SH", "SHEB")
     else:
         assert verdict(program, 0) == ERRNO | 1
 
@@ -327,11 +326,11 @@ def test_verdicts_are_those_of_the_other_interpreter():
 )  # fmt: skip
 def test_agent_that_cannot_be_is_refused_by_name(values, error, field):
     with pytest.raises(error, match=field):
-        seccomp_agent.plan_agent(section(**values))
+        seccomp_flags.plan_agent(section(**values))
 
 
 def test_listener_path_without_notify_is_ignored():
-    assert seccomp_agent.plan_agent(section(listenerPath="/nothing", listenerMetadata="x")) is None
+    assert seccomp_flags.plan_agent(section(listenerPath="/nothing", listenerMetadata="x")) is None
 
 
 def test_cache_does_not_mind_where_the_agent_is(tmp_path):

@@ -18,7 +18,9 @@ EVERY = ("mount", "network", "ipc", "uts", "pid", "user")
 
 
 def namespaces(*kinds):
-    entries = [{"type": kind} if isinstance(kind, str) else {"type": kind[0], "path": kind[1]} for kind in kinds]
+    entries = [
+        {"type": kind} if isinstance(kind, str) else {"type": kind[0], "path": kind[1]} for kind in kinds
+    ]
     maps = {"uidMappings": MAP, "gidMappings": MAP} if "user" in kinds else {}
     return NamespacePlan(Section({"namespaces": entries, **maps}, "linux"))
 
@@ -45,7 +47,11 @@ def test_namespaced_ones_need_their_namespace(name, kind):
 @pytest.mark.row("S15")
 @pytest.mark.parametrize(
     ("kind", "name", "file"),
-    [("network", "net.ipv4.ip_forward", "net"), ("ipc", "kernel.sem", "ipc"), ("uts", "kernel.domainname", "uts")],
+    [
+        ("network", "net.ipv4.ip_forward", "net"),
+        ("ipc", "kernel.sem", "ipc"),
+        ("uts", "kernel.domainname", "uts"),
+    ],
 )
 def test_path_of_the_runtimes_own_namespace_counts_as_the_hosts(kind, name, file):
     plan = namespaces("mount", (kind, f"/proc/{os.getpid()}/ns/{file}"))
@@ -81,7 +87,9 @@ def test_others_are_refused_by_name(name):
 
 
 def test_hostname_has_a_field_of_its_own():
-    with pytest.raises(InvalidArgument, match='"kernel.hostname" is not allowed as it conflicts with the OCI "hostname"'):
+    with pytest.raises(
+        InvalidArgument, match=r'"kernel\.hostname" is not allowed as it conflicts with the OCI "hostname"'
+    ):
         Sysctl("kernel.hostname", "x", namespaces(*EVERY))
 
 

@@ -17,7 +17,9 @@ DOCUMENT = Path("/run/vm-junit.xml")
 def main() -> None:
     """Set up what is the same below both kinds of init, run, report."""
     boot = uptime()
-    subprocess.run(["modprobe", "-a", "loop", "fuse", "tun", "overlay"], check=False)
+    subprocess.run(["modprobe", "-a", "loop", "fuse", "tun", "overlay", "bfq"], check=True)
+    # the one scheduler that weighs the disks' users
+    Path("/sys/block/nvme0n1/queue/scheduler").write_text("bfq")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     Path("/proc/sys/kernel/hostname").write_text("barque-vm")
     arguments = json.loads((CHECKOUT / ".vm-arguments").read_text())

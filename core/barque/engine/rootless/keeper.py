@@ -18,6 +18,7 @@ import struct
 import sys
 import time
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ __all__ = ["REPORT_FD", "main"]
 REPORT_FD = 3
 """Where the daemon that starts it reads one line of JSON: `{}`, or an error."""
 
+_STEADY = 10.0  # seconds that an uplink must have run to be worth another start
 _PATIENCE = 10.0  # seconds that a new keeper waits for the daemon that started it
 
 
@@ -80,8 +82,12 @@ class Keeper:
         self._inside, self._warnings = self._namespaces(run)
         closing.callback(self._inside.close)
         note_namespaces(run / "rootless.json", self._inside.fds)
-        self._uplink = open_uplink(uplink, self._inside, run / "rootless.log", host_loopback=host_loopback)
-        closing.callback(self._uplink.close)
+        self._open = partial(
+            open_uplink, uplink, self._inside, run / "rootless.log", host_loopback=host_loopback
+        )
+        self._uplink = self._open()
+        closing.callback(lambda: self._uplink.close())
+        self._watch_uplink()
         self._use_name_server(run / "rootless-resolv.conf")
         self._forwarder = Forwarder(self._selector, self._inside.socket)
         self._daemons: set[socket.socket] = set()
@@ -109,6 +115,25 @@ class Keeper:
                     resolv_conf(Path("/etc/resolv.conf").read_text(errors="replace"), self._uplink.dns)
                 )
                 self._inside.use_resolv_conf(str(path))
+
+    def _watch_uplink(self) -> None:
+        """Start it again when it ends by itself; not a second time when that was at once."""
+        if not self._uplink.pid:
+            return
+        self._opened = time.monotonic()
+        program = os.pidfd_open(self._uplink.pid)
+        self._selector.register(
+            program, selectors.EVENT_READ, lambda _key, _mask: self._reopen_uplink(program)
+        )
+
+    def _reopen_uplink(self, program: int) -> None:
+        self._selector.unregister(program)
+        os.close(program)
+        self._uplink.close()
+        print(f"barque-rootless: {self._uplink.name} has ended", file=sys.stderr, flush=True)
+        if time.monotonic() - self._opened > _STEADY:
+            self._uplink = self._open()
+            self._watch_uplink()
 
     def _listen(self, path: Path, closing: ExitStack) -> None:
         path.unlink(missing_ok=True)
