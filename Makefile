@@ -11,10 +11,10 @@ demo: setup
 test: setup-dev
 	$(BIN)/python -m pytest
 
-# The tests of the runtime in a virtual machine with cgroup v2 alone: ARGS are pytest's, SYSTEMD=1 boots with systemd.
+# The tests of the runtime in a virtual machine with cgroup v2 alone: ARGS are pytest's, SYSTEMD=1 boots with systemd, QUICK=1 runs few.
 test-vm: setup-dev
 	tools/debian-packages vm
-	PYTHONPATH=tools $(BIN)/python -m vm $(if $(SYSTEMD),--systemd) $(ARGS)
+	PYTHONPATH=tools $(BIN)/python -m vm $(if $(SYSTEMD),--systemd) $(if $(QUICK),--quick) $(ARGS)
 
 lint: setup-dev
 	$(BIN)/ruff check .

@@ -225,6 +225,12 @@ def test_info_says_rootless_and_what_is_lacking(user):
     assert not any("no way out" in w for w in info["Warnings"])
 
 
+@pytest.mark.parametrize("runtime", ["runc", "crun"])
+def test_other_runtimes(user, runtime):
+    need.tool(runtime)
+    assert user.ok("run", "--rm", "--runtime", runtime, "--user", "1000", IMAGE, "id", "-u") == "1000"
+
+
 # Published ports
 
 

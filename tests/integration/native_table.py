@@ -52,7 +52,7 @@ ELSEWHERE: dict[str, str] = {
 }
 # Tests that run in the virtual machine with cgroup v2 alone (make vm), and are skipped on other hosts.
 IN_VM = {ELSEWHERE[key] for key in ("process.apparmorProfile", "linux.resources.memory.checkBeforeUpdate")}
-# Prefix of keys -> what a host must have for them; a configuration is refused by name where it is missing.
+# Prefix of keys (each with a dot behind it) -> what a host must have for them; a configuration is refused by name where it is missing.
 NEEDS = {
     "process.apparmorProfile": "AppArmor; tested in the virtual machine",
     "process.selinuxLabel": "SELinux; tested with a file in place of the attribute",
@@ -62,10 +62,11 @@ NEEDS = {
     "linux.resources.hugepageLimits": "the hugetlb controller",
     "linux.resources.network.classID": "the net_cls controller",
     "linux.resources.network.priorities": "the net_prio controller",
-    "linux.resources.blockIO.weight": "a kernel with weights of block devices (BFQ, io.cost)",
-    "linux.resources.blockIO.leafWeight": "a kernel with blkio.leaf_weight",
+    "linux.resources.blockIO.weight.": "weights of block devices in the kernel (BFQ, io.cost)",
+    "linux.resources.blockIO.weightDevice": "weights of block devices in the kernel (BFQ, io.cost)",
+    "linux.resources.blockIO.leafWeight": "blkio.leaf_weight, of kernels before 5.0",
     "linux.resources.cpu.realtime": "a kernel with real-time groups",
-    "linux.resources.memory.kernel": "a kernel that has the file and heeds it (memory.kernel: before 5.16)",
+    "linux.resources.memory.kernel.": "a kernel that heeds it (before 5.16)",
     "linux.resources.memory.checkBeforeUpdate": "cgroup v2 to mean anything; tested in the virtual machine",
     "linux.memoryPolicy": "a kernel with NUMA",
 }
@@ -119,7 +120,7 @@ def _verdict(key: str, rootfs: Path) -> tuple[str, str]:
     if key in REFUSED:
         return "refused", escape(refused_word(key, rootfs))
     proof = ", ".join(f"`{node.removeprefix(INTEGRATION + '/')}`" for node in nodes_of(key))
-    proof += "".join(f"; needs {what}" for start, what in NEEDS.items() if key.startswith(start))
+    proof += "".join(f"; needs {what}" for start, what in NEEDS.items() if f"{key}.".startswith(start))
     for version, keys_, other in (("v2", ON_V1_ONLY, "v1"), ("v1", ON_V2_ONLY, "v2")):
         if key in keys_:
             return (

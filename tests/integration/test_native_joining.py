@@ -75,14 +75,15 @@ JOIN = """
 import sys, time
 from barque_runtime_native import child, execute, syscalls, warm
 warm.bind()
-if {protected}:
+if {protected} and not {user}:
     execute_ = child.Finish.execute
     def slow(self):
         time.sleep(0.7)
         execute_(self)
     child.Finish.execute = slow
 else:
-    execute.Execution._plan_birth = lambda self: None
+    if not {user}:
+        execute.Execution._plan_birth = lambda self: None
     setns = syscalls.setns
     def slow(fd, kinds):
         time.sleep(0.7 if kinds & syscalls.CLONE_NEWNS else 0)
@@ -110,7 +111,7 @@ def box(tmp_path, rootfs):
     box.close()
 
 
-def attacked(box, *, may_trace, protected, tty=False):
+def attacked(box, *, may_trace, protected, user=False):
     """What a hostile pid 1 found out about a process that joins."""
     config = box.config(PYTHON, "-ISc", ATTACK)
     for path in ("/usr", "/lib", "/lib64"):
@@ -122,13 +123,19 @@ def attacked(box, *, may_trace, protected, tty=False):
     }
     capabilities = [*CAPABILITIES, "CAP_SYS_PTRACE"] if may_trace else CAPABILITIES
     config["process"]["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), capabilities)
+    if user:
+        mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+        config["linux"].update(uidMappings=mapping, gidMappings=mapping, sysctl={})
+        config["linux"]["namespaces"].append({"type": "user"})
+        for path in (box.rootfs, *box.rootfs.rglob("*")):
+            os.chown(path, 100000, 100000, follow_symlinks=False)
     pid = box.start(config=config)
     for _ in range(100):
         if os.path.exists(f"/proc/{pid}/root/tmp/got"):
             break
         time.sleep(0.05)
-    process = {**config["process"], "args": ["true"], "terminal": tty}
-    script = JOIN.format(protected=protected, root=str(box.root), process=process)
+    process = {**config["process"], "args": ["true"]}
+    script = JOIN.format(protected=protected, user=user, root=str(box.root), process=process)
     result = subprocess.run(
         [sys.executable, "-c", script], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
         env={**os.environ, "PYTHONPATH": import_paths(), "SECRET": "of the host"},
@@ -172,6 +179,19 @@ def test_whoever_joins_has_nothing_of_the_hosts_when_it_can_be_seen(box, may_tra
 
 
 @pytest.mark.row("S4")
+def test_root_of_a_user_namespace_can_trace_nobody_who_joins(box):
+    """It is in the pid namespace early, with the runtime's descriptors, and not dumpable: that takes a capability outside."""
+    found = attacked(box, may_trace=True, protected=True, user=True)
+    early = [each for each in found if each["Seccomp"] == "0"]
+    assert early, "the attack has not seen the new process before it was confined"
+    for each in early:
+        assert not each["attached"], each
+        assert not each["taken"], each
+        assert not each["fds"], each
+        assert "foreign_root" not in each, each
+
+
+@pytest.mark.row("S4")
 def test_line_to_the_runtime_is_worthless_to_who_takes_it(box):
     """After READY the runtime takes no console and no request from it."""
     from barque.spi.errors import BarqueError
@@ -211,3 +231,14 @@ def test_exec_is_what_it_was_before(box, words):
     if "--tty" in words:
         assert stdin == tty == "/dev/pts/0"
         assert fields[4] != "0", "a terminal controls it"
+
+
+@pytest.mark.row("S4")
+def test_program_that_is_not_there_leaves_no_process(box):
+    """The error comes from the late-born one: it and the one before it are gone."""
+    pid = box.start("sleep", "1000")
+    for program, words in (("nothing", "executable file not found"), ("/etc/passwd", "permission denied")):
+        result = box.call("exec", "box", program)
+        assert result.returncode == 255
+        assert words in result.stderr
+    assert box.cgroup_file("freezer", "cgroup.procs") == str(pid)

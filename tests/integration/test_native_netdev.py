@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 from native_bundle import Box, import_paths, make_rootfs, write_config
@@ -87,7 +88,11 @@ def test_interface_moves_with_name_and_addresses_and_is_up(box, host):
     assert "169.254.7.7" not in blocks["eth0"]
     assert "inet 10.20.1.1/24" in blocks["bq1"]
     assert "UP" in blocks["bq1"].split("\n")[0]
-    # the kernel destroys virtual interfaces with their namespace
+    # the kernel destroys virtual interfaces with their namespace, when it comes to that
+    for _ in range(100):
+        if "peer1" not in host.links() and "peer0" not in host.links():
+            break
+        time.sleep(0.05)
     assert set(host.links()) == {"lo", "bridge0", "bq2", "peer2"}
 
 

@@ -32,21 +32,23 @@ def test_answer_that_breaks_off_is_none(text):
         answer.parse(text)
 
 
-def test_selection_is_the_default_unless_a_path_is_named():
-    alone = tool.selection(CHECKOUT, [], systemd=False)
-    assert "tests/integration/test_native_lifecycle.py" in alone
-    assert "tests/conformance/test_runtime_kit.py" in alone
-    assert tool.selection(CHECKOUT, ["-k", "start"], systemd=False) == [*alone, "-k", "start"]
-    named = ["tests/unit/test_docs.py::test_x", "-x"]
-    assert tool.selection(CHECKOUT, named, systemd=False) == named
-    assert "tests/integration/test_native_systemd.py" in tool.selection(CHECKOUT, [], systemd=True)
+def test_selections_find_their_tests():
+    everything = tool.paths(CHECKOUT, tool.EVERYTHING)
+    assert "tests/conformance/test_runtime_kit.py" in everything
+    assert {*tool.paths(CHECKOUT, tool.QUICK), *tool.paths(CHECKOUT, tool.SYSTEMD)} <= {*everything}
+    assert "tests/integration/test_native_resources.py" in tool.paths(CHECKOUT, tool.QUICK)
+    assert "tests/integration/test_native_systemd.py" in tool.paths(CHECKOUT, tool.SYSTEMD)
 
 
-def test_floor_is_high_for_everything_and_one_for_a_selection():
-    assert tool.floor(None, [], systemd=False) == tool.AT_LEAST
-    assert tool.floor(None, [], systemd=True) == tool.AT_LEAST_SYSTEMD
-    assert tool.floor(None, ["-k", "start"], systemd=False) == 1
-    assert tool.floor(7, ["-k", "start"], systemd=False) == 7
+def test_selection_leaves_out_what_hypothesis_generates(tmp_path):
+    (tmp_path / "test_a.py").write_text("from hypothesis import given\n")
+    (tmp_path / "test_b.py").write_text("import os\n")
+    assert tool.paths(tmp_path, tool.Selection(("test_*.py",), 1)) == ["test_b.py"]
+
+
+def test_arguments_may_name_the_tests_themselves():
+    assert tool.names_tests(CHECKOUT, ["-x", "tests/unit/test_docs.py::test_links"])
+    assert not tool.names_tests(CHECKOUT, ["-k", "start", "--maxfail=1"])
 
 
 def test_cache_follows_what_goes_into_it(monkeypatch, tmp_path):

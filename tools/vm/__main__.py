@@ -1,6 +1,6 @@
 """The test suite in a virtual machine that has cgroup v2 alone: `make test-vm`.
 
-    PYTHONPATH=tools python -m vm [--systemd] [--at-least N] [--limit SECONDS] [pytest's arguments]
+    PYTHONPATH=tools python -m vm [--quick | --systemd] [--at-least N] [--limit SECONDS] [pytest's arguments]
 
 The exit status is pytest's; 1 also when fewer than N tests ran, 2 when the machine did not come to an end.
 """
@@ -10,34 +10,57 @@ from __future__ import annotations
 import argparse
 import glob
 import resource
+import signal
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from vm import answer, base, images, machine
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-# What there is to prove on cgroup v2, and how many tests must not be lost from it unnoticed.
-SELECTION = ("tests/conformance/test_runtime*.py", "tests/integration/test_native_*.py", "tests/unit/runtime_native", "tests/vm")  # fmt: skip
-SELECTION_SYSTEMD = ("tests/integration/test_native_systemd*.py", "tests/vm")
-AT_LEAST = 300
-AT_LEAST_SYSTEMD = 10
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which tests to run, and how many must not be lost from them unnoticed."""
+
+    patterns: tuple[str, ...]
+    at_least: int
+
+
+NATIVE = "tests/integration/test_native_"
+EVERYTHING = Selection(
+    (
+        "tests/conformance/test_runtime*.py",
+        f"{NATIVE}*.py",
+        "tests/unit/runtime_native/test_*.py",
+        "tests/vm",
+    ),
+    1500,
+)
+QUICK = Selection((f"{NATIVE}resources.py", f"{NATIVE}stats.py", "tests/vm"), 60)
+SYSTEMD = Selection((f"{NATIVE}systemd*.py", "tests/vm"), 20)
 
 
 def main() -> int:
     """Run it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of everybody's clean-up
     begin = time.monotonic()
     parser = argparse.ArgumentParser(prog="vm", description=__doc__, allow_abbrev=False)
     parser.add_argument("--systemd", action="store_true", help="systemd is the machine's first process")
+    parser.add_argument("--quick", action="store_true", help="only the tests of cgroup limits")
     parser.add_argument("--at-least", type=int, help="fail when fewer tests ran")
-    parser.add_argument("--limit", type=float, default=1500, help="end the machine after so many seconds")
+    parser.add_argument("--limit", type=float, default=7200, help="end the machine after so many seconds")
     options, words = parser.parse_known_args()
     if sys.version_info[:2] != base.PYTHON:
         raise SystemExit(
             f"vm: the machine is Debian {base.SUITE}: it needs an environment of Python {base.PYTHON}"
         )
-    arguments = selection(CHECKOUT, words, systemd=options.systemd)
+    chosen = SYSTEMD if options.systemd else QUICK if options.quick else EVERYTHING
+    arguments = words if names_tests(CHECKOUT, words) else [*paths(CHECKOUT, chosen), *words]
+    at_least = options.at_least or (1 if words else chosen.at_least)
     cache = base.cache_directory()
     system = base.prepare(cache)
     environment = _environment(cache)
@@ -58,27 +81,25 @@ def main() -> int:
     print(
         f"vm: {found.describe()}, all {time.monotonic() - begin:.0f} s, CPU {used.ru_utime + used.ru_stime:.0f} s"
     )
-    if found.ran < (at_least := floor(options.at_least, words, systemd=options.systemd)):
+    if found.ran < at_least:
         print(f"vm: at least {at_least} tests must run", file=sys.stderr)
         return found.status or 1
     return found.status
 
 
-def selection(checkout: Path, words: list[str], *, systemd: bool) -> list[str]:
-    """The arguments for pytest: `words`, and where they name no test file or directory, the ones that matter here."""
-    if any((checkout / word.partition("::")[0]).exists() for word in words if not word.startswith("-")):
-        return words
-    patterns = SELECTION_SYSTEMD if systemd else SELECTION
-    return [*(path for each in patterns for path in sorted(glob.glob(each, root_dir=checkout))), *words]
+def paths(checkout: Path, chosen: Selection) -> list[str]:
+    """The files of a selection. What hypothesis makes up knows no kernel, and takes a minute a test here."""
+    found = (path for each in chosen.patterns for path in sorted(glob.glob(each, root_dir=checkout)))
+    return [path for path in found if not _generated(checkout / path)]
 
 
-def floor(wanted: int | None, words: list[str], *, systemd: bool) -> int:
-    """How many tests must run: what was said; all that matter; of a selection, one."""
-    if wanted is not None:
-        return wanted
-    if words:
-        return 1
-    return AT_LEAST_SYSTEMD if systemd else AT_LEAST
+def _generated(path: Path) -> bool:
+    return path.is_file() and "from hypothesis import" in path.read_text()
+
+
+def names_tests(checkout: Path, words: list[str]) -> bool:
+    """Whether pytest's arguments say where the tests are."""
+    return any((checkout / word.partition("::")[0]).exists() for word in words if not word.startswith("-"))
 
 
 def _environment(cache: Path) -> Path:

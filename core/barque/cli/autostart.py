@@ -15,14 +15,14 @@ from barque.cli.host import Address, dial
 
 __all__ = ["start_daemon"]
 
-_PATIENCE = 10.0
+_PATIENCE = 30.0  # a rootless daemon makes its namespaces and waits for its uplink first
 
 
 def start_daemon(address: Address, profile: str) -> socket.socket:
     """Start `barqued` detached and return a connection to it.
 
     Two command lines at once start one daemon: they queue on a lock beside the socket, and the second finds it
-    listening. The daemon's stderr goes to `barqued.log` there. Raises DaemonUnavailable after 10 s, or at once
+    listening. The daemon's stderr goes to `barqued.log` there. Raises DaemonUnavailable after 30 s, or at once
     when the daemon ends before it listens, with the last lines it wrote.
     """
     run_dir = os.path.dirname(address.path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -12,12 +14,13 @@ if TYPE_CHECKING:
 
 __all__ = ["print_report"]
 
+_FILE_WIDTH = 200  # a file or a pipe has room
 _COLOURS = {"passed": "green", "skipped": "yellow", "failed": "red"}
 
 
 def print_report(report: Any) -> None:
     """Write the table of `barque.testing.verify.Report` as a document, and below it the totals."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _FILE_WIDTH)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("Test", "Result", "Reason"):
         table.add_column(heading, overflow="fold")

@@ -110,7 +110,7 @@ def plan_common(resources: Section, *, unified: bool) -> list[Setting]:
     for item in resources.sections("hugepageLimits"):
         settings += _hugepages(item, "max" if unified else "limit_in_bytes")
     rdma = resources.section("rdma")
-    for name in rdma.values:
+    for name in rdma.names():
         settings.append(_rdma(rdma.section(name), name))
     block = resources.section("blockIO")
     if any(block.values.values()):

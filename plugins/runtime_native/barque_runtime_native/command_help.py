@@ -69,7 +69,7 @@ def option_lines(table: Table, short: dict[str, str], texts: dict[str, str]) -> 
     """A line an option: its spellings, and what it does."""
     letters = {name: letter for letter, name in {**short, "h": "help"}.items()}
     rows = []
-    for name, kind in table.items():
+    for name, kind in sorted(table.items(), key=lambda item: item[0] == "help"):
         value = "" if kind == FLAG else " value"
         letter = f", -{letters[name]}{value}" if name in letters else ""
         rows.append((f"--{name}{value}{letter}", HELP if name == "help" else texts[name]))

@@ -36,7 +36,7 @@ OPTION_TEXTS = {
     "detach": "do not wait for the process",
     "no-subreaper": "do not become the reaper of orphans while waiting",
     "image-path": "directory of the image files (default ./checkpoint)",
-    "work-path": "directory of CRIU's work files and logs (default: a temporary one)",
+    "work-path": "directory of CRIU's work files and logs (default: that of the image; a temporary one for restore)",
     "tcp-established": "keep established TCP connections",
     "ext-unix-sk": "allow Unix sockets whose other end is outside",
     "shell-job": "allow a terminal that was opened outside",
@@ -179,6 +179,6 @@ COMMAND_TEXTS = {
     "restore": Text(
         "make a container again from what `checkpoint` has written",
         examples=("barque-runtime restore --detach --bundle /srv/web --image-path /srv/image web",),
-        options={"lsm-profile": "not supported", "lsm-mount-context": "not supported"},
+        options=dict.fromkeys(("console-socket", "lsm-profile", "lsm-mount-context"), "not supported"),
     ),
 }  # fmt: skip

@@ -135,11 +135,14 @@ class Execution:
             if self.late:
                 os.waitpid(pid, 0)
                 pid = self.late.pid
+                self._join_resctrl(pid)
             return pid, console
         except BaseException:
-            for each in (pid, self.late.pid if self.late else 0):
-                if each:
-                    end_child(each)
+            if pid:
+                end_child(pid)
+            # asked only now: the other one was free to have it until here
+            if self.late and self.late.pid not in (0, pid):
+                end_child(self.late.pid)
             raise
         finally:
             parent.close()
@@ -168,7 +171,7 @@ class Execution:
             if letter == LISTENER:
                 self._hand_over_listener(int(parent.payload), self.late.pid if self.late else pid)
                 parent.answer()
-        if not parent.ready:
+        if not parent.ready or (self.late and not self.late.pid):
             raise Internal("the new process was killed before it executed its program")
         return parent.take_console()
 

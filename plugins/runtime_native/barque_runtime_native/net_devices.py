@@ -29,7 +29,7 @@ class NetDevices:
 
     def __init__(self, section: Section, namespaces: NamespacePlan) -> None:
         self.names: dict[str, str] = {}
-        for name in section.values:
+        for name in section.names():
             device = section.section(name)
             self.names[name] = check_name(
                 device.text("name") or name, f"{section.path(name)}.name", template=True

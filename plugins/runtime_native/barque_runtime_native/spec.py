@@ -110,7 +110,11 @@ class Section:
     def mapping(self, key: str) -> dict[str, str]:
         """An object whose members are all strings."""
         section = self.section(key)
-        return {section._text(name, name): section._text(value, name) for name, value in section.values.items()}
+        return {name: section._text(section.values[name], name) for name in section.names()}
+
+    def names(self) -> list[str]:
+        """The keys of an object whose keys the user chooses: each a string as `text` reads them."""
+        return [self._text(name, name) for name in self.values]
 
     def choice(self, key: str, choices: Mapping[str, int]) -> int | None:
         """The number a word stands for; None when it is not set."""
@@ -137,7 +141,7 @@ def check_characters(text: str, field: str) -> None:
     try:
         os.fsencode(text)
     except UnicodeEncodeError as error:
-        raise InvalidArgument(f"{field} is not a string of characters: {ascii(text)}") from error
+        raise InvalidArgument(f"{field} is not a string of characters: {text!a}") from error
 
 
 def refuse_unsupported(root: Section) -> None:
@@ -154,4 +158,4 @@ def check_version(root: Section) -> None:
     """Errors: InvalidArgument unless `ociVersion` is 1.x."""
     version = root.required("ociVersion")
     if not version.startswith("1."):
-        raise InvalidArgument(f"ociVersion {version} is not supported", hint="this runtime knows 1.0 to 1.2")
+        raise InvalidArgument(f"ociVersion {version} is not supported", hint="this runtime knows 1.0 to 1.3")

@@ -229,13 +229,26 @@ def test_what_cannot_be_bound_is_named(loop, port):
         loop.do(lambda: loop.forwarder.reserve("e", [port]))
 
 
-def test_publish_again_changes_nothing_and_keep_drops_the_others(loop, server):
-    address = loop.publish(server.getsockname())
-    port = Port("tcp", *address)
-    loop.do(lambda: loop.forwarder.publish("e", [port], [server.getsockname()]))
-    (other,) = loop.do(lambda: loop.forwarder.reserve("x/f", [Port("tcp", "127.0.0.1", 0)]))
-    loop.do(lambda: loop.forwarder.keep("x/", []))
+def refused(number):
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", other), 5)
+        socket.create_connection(("127.0.0.1", number), 5)
+
+
+def test_what_a_new_daemon_does_not_know_is_swept(loop, server):
+    """What it published or reserved since it came stays, and so does what is another driver's."""
+    address = loop.publish(server.getsockname())
+    free = [Port("tcp", "127.0.0.1", 0)]
+    (stale,) = loop.do(lambda: loop.forwarder.reserve("x/stale", free))
+    (other,) = loop.do(lambda: loop.forwarder.reserve("y/other", free))
+    loop.do(loop.forwarder.doubt)
+    loop.do(lambda: loop.forwarder.publish("e", [Port("tcp", *address)], [server.getsockname()]))
+    (new,) = loop.do(lambda: loop.forwarder.reserve("x/new", free))
+    for prefix in ("x/", "e"):
+        loop.do(lambda prefix=prefix: loop.forwarder.sweep(prefix))
+    refused(stale)
+    for number in (other, new):
+        socket.create_connection(("127.0.0.1", number), 5).close()
     with socket.create_connection(address, 5):
         server.accept()[0].close()
+    for id in ("x/new", "y/other"):
+        loop.do(lambda id=id: loop.forwarder.release(id))

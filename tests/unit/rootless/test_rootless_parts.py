@@ -212,13 +212,13 @@ def test_a_new_daemon_asserts_what_is_left(network):
     without = replace(with_ports, id="e2", ports=())
     publishing_network.restore((), (with_ports, without))
     assert keeper.asked == [
-        {"op": "keep", "prefix": "bridge/", "ids": ["bridge/e1"]},
         {
             "op": "publish",
             "id": "bridge/e1",
             "ports": [("tcp", "192.0.2.1", 8080)],
             "targets": [("172.17.0.5", 80)],
         },
+        {"op": "sweep", "prefix": "bridge/"},
     ]
     inner = driver.calls[0][1]["endpoints"][0].ports
     assert inner[0].host_ip == "0.0.0.0"

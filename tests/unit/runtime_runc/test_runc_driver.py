@@ -230,6 +230,7 @@ def detached(monkeypatch):
     monkeypatch.setattr(hybrid, "_detach", found.append)
     monkeypatch.setattr(hybrid, "cgroup_mounts", lambda: HYBRID)
     monkeypatch.setattr(hybrid, "_mount_namespace", lambda pid: f"mnt:[{pid}]")
+    monkeypatch.setattr(hybrid, "_is_covered", lambda path: False)
     return found
 
 
@@ -238,6 +239,12 @@ def test_unified_is_hidden_from_crun_only(detached):
     assert detached == []
     hybrid.hide_unified("/usr/bin/crun")
     assert detached == ["/sys/fs/cgroup/unified"]
+
+
+def test_covered_unified_is_left_alone(detached, monkeypatch):
+    monkeypatch.setattr(hybrid, "_is_covered", lambda path: True)
+    hybrid.hide_unified("/usr/bin/crun")
+    assert detached == []
 
 
 def test_pure_v2_is_left_alone(detached, monkeypatch):

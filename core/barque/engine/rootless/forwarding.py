@@ -53,6 +53,7 @@ class Forwarder:
     def __init__(self, selector: selectors.BaseSelector, new_socket: NewSocket) -> None:
         self._selector, self._new_socket = selector, new_socket
         self._published: dict[str, _Published] = {}
+        self._doubtful: set[str] = set()
 
     def reserve(self, id: str, ports: Sequence[Port]) -> list[int]:
         """Take host ports for an endpoint, all or none; their numbers. What it had before is given up.
@@ -79,6 +80,7 @@ class Forwarder:
 
     def release(self, id: str) -> None:
         """Give the ports of an endpoint back; TCP connections that are open go on. Idempotent."""
+        self._doubtful.discard(id)
         published = self._published.pop(id, None)
         if published is None:
             return
@@ -89,16 +91,20 @@ class Forwarder:
 
     def publish(self, id: str, ports: Sequence[Port], targets: Sequence[Address]) -> None:
         """Both steps, for ports whose numbers are known; nothing when that is how it is. Errors: as `reserve`, `serve`."""
+        self._doubtful.discard(id)
         known = self._published.get(id)
         if known is None or known.targets != list(targets):
             self.reserve(id, ports)
             self.serve(id, targets)
 
-    def keep(self, prefix: str, ids: Sequence[str]) -> None:
-        """Release what endpoints have whose ids begin with `prefix` and are not among these."""
-        for id in self._published.keys() - set(ids):
-            if id.startswith(prefix):
-                self.release(id)
+    def doubt(self) -> None:
+        """A new daemon has come: what it does not publish, or reserve anew, until `sweep` is a leftover of another's."""
+        self._doubtful = set(self._published)
+
+    def sweep(self, prefix: str) -> None:
+        """Release the leftovers whose ids begin with `prefix`."""
+        for id in [id for id in self._doubtful if id.startswith(prefix)]:
+            self.release(id)
 
     def _serve(self, outer: socket.socket, target: Address) -> Callable[[], None]:
         if outer.type == socket.SOCK_DGRAM:

@@ -109,12 +109,14 @@ class Keeper:
     def _use_name_server(self, path: Path) -> None:
         if self._uplink.warning:
             self._warnings.append(self._uplink.warning)
-        if self._uplink.dns:
-            with suppress(OSError):
-                path.write_text(
-                    resolv_conf(Path("/etc/resolv.conf").read_text(errors="replace"), self._uplink.dns)
-                )
-                self._inside.use_resolv_conf(str(path))
+        if not self._uplink.dns:
+            return
+        try:
+            host = Path("/etc/resolv.conf").read_text(errors="replace")
+            path.write_text(resolv_conf(host, self._uplink.dns))
+            self._inside.use_resolv_conf(str(path))
+        except (OSError, BarqueError) as error:
+            self._warnings.append(f"containers are told the host's name servers, not the uplink's: {error}")
 
     def _watch_uplink(self) -> None:
         """Start it again when it ends by itself; not a second time when that was at once."""
@@ -199,6 +201,7 @@ class Keeper:
     def _do(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
         operation = request["op"]
         if operation == "join":
+            self._forwarder.doubt()
             return {"uplink": self._uplink.name, "warnings": self._warnings}, [*self._inside.fds.values()]
         if operation == "reserve":
             return {"ports": self._forwarder.reserve(request["id"], [Port(*p) for p in request["ports"]])}, []
@@ -211,8 +214,8 @@ class Keeper:
             )
         elif operation == "release":
             self._forwarder.release(request["id"])
-        elif operation == "keep":
-            self._forwarder.keep(request["prefix"], request["ids"])
+        elif operation == "sweep":
+            self._forwarder.sweep(request["prefix"])
         else:
             raise InvalidArgument(f"unknown request {operation!r}")
         return {}, []

@@ -70,15 +70,14 @@ class PublishingNetwork(NetworkDriver):
         super().restore(networks, tuple(replace(e, ports=_inner(e.ports)) for e in endpoints))
         if not self._publishes:
             return
-        published = [endpoint for endpoint in endpoints if endpoint.ports]
-        self._keeper.ask({"op": "keep", "prefix": self._key(""), "ids": [self._key(e.id) for e in published]})
-        for endpoint in published:
+        for endpoint in (endpoint for endpoint in endpoints if endpoint.ports):
             ports = [(p.protocol, p.host_ip, p.host_port) for p in endpoint.ports]
             request = {"op": "publish", "id": self._key(endpoint.id), "ports": ports}
             try:
                 self._keeper.ask({**request, "targets": _targets(endpoint)})
             except BarqueError as error:
                 _log.warning("%s", error)
+        self._keeper.ask({"op": "sweep", "prefix": self._key("")})
 
     def _key(self, id: str) -> str:
         return f"{self.name}/{id}"
