@@ -28,10 +28,11 @@ def box(tmp_path, rootfs):
 
 @pytest.fixture
 def volume(tmp_path):
-    """A file of root's, one of user 1000's, and a file system mounted below with one of user 1000's."""
+    """A file of root's, one of user 1000's, and a mount below with one of user 1000's; no tmpfs: those can since Linux 6.3."""
     path = tmp_path / "volume"
     (path / "sub").mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", path / "sub"], check=True)
+    (tmp_path / "below").mkdir()
+    subprocess.run(["mount", "--bind", tmp_path / "below", path / "sub"], check=True)
     for name, uid in (("root", 0), ("user", 1000), ("sub/user", 1000)):
         (path / name).write_text("")
         os.chown(path / name, uid, uid)

@@ -24,13 +24,12 @@ def main() -> None:
     script = ""
     if sys.argv[1:2] and sys.argv[1].startswith(STARTED_AS):
         script = sys.argv.pop(1).removeprefix(STARTED_AS)
-    if os.geteuid() == 0:
-        if script.startswith("/"):
-            from barque_runtime_native.quick_start import prepare
+    if os.geteuid() == 0 and script.startswith("/"):
+        from barque_runtime_native.quick_start import prepare
 
-            prepare(script)
-        if any(word in ENTERING for word in sys.argv[1:]):
-            execute_protected(sys.argv)
+        prepare(script)
+    if any(word in ENTERING for word in sys.argv[1:]):
+        execute_protected(sys.argv)
     protected()
 
 
@@ -46,10 +45,13 @@ def protected() -> None:
 
 def execute_protected(argv: list[str]) -> None:
     """Execute this interpreter again, read-only, isolated from environment and site packages."""
-    from barque_runtime_native import syscalls
+    from barque.spi.errors import BarqueError
+    from barque_runtime_native.exe_clone import read_only_clone
 
-    tree = syscalls.open_tree(syscalls.AT_FDCWD, "/proc/self/exe", syscalls.OPEN_TREE_CLONE)
-    syscalls.mount_setattr(tree, set_=syscalls.MOUNT_ATTR_RDONLY)
+    try:
+        tree = read_only_clone()
+    except BarqueError as error:
+        sys.exit(f"barque-runtime: {error}")
     os.execve(tree, [*interpreter(START.format(paths=import_paths())), *argv[1:]], os.environ)
 
 

@@ -372,7 +372,9 @@ def test_plugin_commands(engine: Any) -> None:
 
 
 def test_plugin_verify(engine: Any) -> None:
-    code, shown, _, module = engine("plugin", "verify", "--set", "path=crun", "--set", "timeout=9", "runtime:runc")
+    code, shown, _, module = engine(
+        "plugin", "verify", "--set", "path=crun", "--set", "timeout=9", "runtime:runc"
+    )
     assert (code, module) == (1, "barque.testing.verify")
     lines = [line.split() for line in shown.splitlines()]
     assert lines[0] == ["Test", "Result", "Reason"]
@@ -384,7 +386,11 @@ def test_plugin_verify(engine: Any) -> None:
     assert quietly[:2] == (1, "test_three\n")
     code, shown, _, _ = engine("plugin", "verify", "--format", "json", "--reference", "b", "image:deb")
     assert (code, json.loads(shown)) == (0, PASSED)
-    assert engine("plugin", "verify", "runtime:x")[:3] == (1, "", "no profile 'x'\nHint: see `barque profile ls`\n")
+    assert engine("plugin", "verify", "runtime:x")[:3] == (
+        1,
+        "",
+        "no profile 'x'\nHint: see `barque profile ls`\n",
+    )
 
 
 def test_profile_commands(engine: Any) -> None:
