@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in /usr/bin/python3.13 /usr/bin/python3.12 /usr/bin/pyth
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-vm lint bench docs setup clean
+.PHONY: demo test test-vm conformance lint bench docs setup clean
 
 demo: setup
 	$(BIN)/python tests/demo.py
@@ -15,6 +15,11 @@ test: setup-dev
 test-vm: setup-dev
 	tools/debian-packages vm
 	PYTHONPATH=tools $(BIN)/python -m vm $(if $(SYSTEMD),--systemd) $(if $(QUICK),--quick) $(ARGS)
+
+# The conformance kit on the three runtimes, side by side: docs/reference/runtime-conformance.md
+conformance: setup-dev
+	$(BIN)/python -m barque.testing.verify compare --profile default runtime:native runtime:runc runtime:crun \
+		--output docs/reference/runtime-conformance.md
 
 lint: setup-dev
 	$(BIN)/ruff check .

@@ -22,6 +22,7 @@ OUTSIDE = "10.8.0.1"  # an address of the "host" that pasta does not copy into t
 SUBORDINATE = {7101: 710100000, 7102: 710200000}
 _TOOLS = ("docker", "newuidmap", "pasta", "slirp4netns", "setpriv", "nsenter", "ip")
 
+_OWN_USER_NAMESPACE = os.stat("/proc/self/ns/user").st_ino
 _SET_UP = """set -e
 mount -t tmpfs -o mode=755 none "$1/cover"
 cd "$1/cover"
@@ -173,10 +174,8 @@ class User:
 
     def keeper(self):
         """The keeper's pid."""
-        keepers = [
-            pid for pid in self.processes()
-            if Path(f"/proc/{pid}/comm").read_text() == "barque-rootless\n"
-        ]  # fmt: skip
+        keepers = [pid for pid, words in self.processes().items() if '"host_loopback"' in words]
+        keepers = [pid for pid in keepers if os.stat(f"/proc/{pid}/ns/user").st_ino == _OWN_USER_NAMESPACE]
         assert len(keepers) == 1, self.processes()
         return keepers[0]
 
