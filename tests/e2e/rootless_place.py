@@ -179,16 +179,13 @@ class User:
         assert len(keepers) == 1, self.processes()
         return keepers[0]
 
-    def profile(self, name, **changes):
-        """The built-in profile with some text replaced, in the user's own directory."""
+    def profile(self, name, overlay="", **rootless):
+        """The built-in profile with other values in [rootless], or a line more in [storage.overlay], in the user's own directory."""
         text = (PROFILES / "rootless.toml").read_text()
-        for old, new in changes.items():
-            key = old.replace("_", ".") if old == "storage_overlay" else old
-            if key == "storage.overlay":
-                text = text.replace("[storage.overlay]", f"[storage.overlay]\n{new}")
-            else:
-                before = next(line for line in text.splitlines() if line.startswith(f"{old} = "))
-                text = text.replace(before, f"{old} = {new}")
+        text = text.replace("[storage.overlay]", f"[storage.overlay]\n{overlay}")
+        for key, value in rootless.items():
+            before = next(line for line in text.splitlines() if line.startswith(f"{key} = "))
+            text = text.replace(before, f"{key} = {value}")
         directory = self.home / ".config/barque/profiles"
         directory.mkdir(parents=True, exist_ok=True)
         (directory / f"{name}.toml").write_text(text)

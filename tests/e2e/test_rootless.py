@@ -488,7 +488,7 @@ def test_several_owners_without_subordinate_ids_are_refused_or_made_one(own, pla
     assert "one_owner" in refused.stderr + refused.stdout
     own.stop()
     own.wait_gone()
-    own.start(own.profile("one", storage_overlay="one_owner = true"), cover=["/etc/subgid"])
+    own.start(own.profile("one", overlay="one_owner = true"), cover=["/etc/subgid"])
     own.ok("load", "-i", str(archive))
     assert own.ok("run", "--rm", "two:1", "/busybox", "stat", "-c", "%u:%g", "/mail") == "0:0"
 

@@ -31,13 +31,13 @@ def leak() -> None:
 
 def start(bundle: str, root: str, config: dict[str, Any]) -> None:
     """A container, to the execve of its program, and deleted."""
-    creation = Creation(Plan("descriptors", bundle, config), config, root)
+    pid = 0
     try:
-        creation.run()
+        pid, _ = Creation(Plan("descriptors", bundle, config), config, root).run()
         lifecycle.start("descriptors", root)
     finally:
         lifecycle.delete("descriptors", root, True)
-        reap(creation.pid)
+        reap(pid)
 
 
 def execute(root: str, process: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ python native_starts.py BUNDLE ROOT COUNT prints a JSON object: how many started
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -20,17 +19,16 @@ from barque_runtime_native.plan import Plan
 
 def start_once(bundle: str, root: str, config: dict[str, object]) -> str:
     """`started`, or the error without the numbers in it."""
-    creation = Creation(Plan("race", bundle, config), dict(config), root)
+    pid = 0
     try:
-        creation.run()
+        pid, _ = Creation(Plan("race", bundle, config), dict(config), root).run()
         lifecycle.start("race", root)
     except BarqueError as error:
         return re.sub(r"\d+", "N", str(error))[:120]
     finally:
         lifecycle.delete("race", root, True)
-        if creation.pid:
-            with contextlib.suppress(ChildProcessError):  # a failed creation has reaped it
-                os.waitpid(creation.pid, 0)
+        if pid:  # a creation that fails has reaped it
+            os.waitpid(pid, 0)
     return "started"
 
 

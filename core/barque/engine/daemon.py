@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import barque
 from barque.engine.core import Core
@@ -27,7 +28,6 @@ from barque.engine.layout import Layout
 from barque.engine.monitor import Monitor
 from barque.engine.networks import NetworkService
 from barque.engine.pulling import Puller
-from barque.engine.rootless.entering import Keeper, enter
 from barque.engine.sandboxes import SandboxPool
 from barque.plugins.facades import StorageDriver
 from barque.profiles.loading import default_name, load_profile
@@ -37,6 +37,9 @@ from barque.spi.errors import BarqueError, Conflict, FailedPrecondition, Invalid
 from barque.spi.frontend import Listener
 from barque.store.content import ContentStore
 from barque.store.database import Database
+
+if TYPE_CHECKING:
+    from barque.engine.rootless.entering import Keeper
 
 __all__ = ["build_engine", "main"]
 
@@ -184,6 +187,8 @@ def _privileged(profile: Profile, run: Path) -> Keeper | None:
                 hint="run barqued as root, or with --profile rootless",
             )
         return None
+    from barque.engine.rootless.entering import enter  # not at the start of every daemon
+
     keeper = enter(run, profile.rootless)
     for warning in keeper.warnings:
         _log.warning("%s", warning)

@@ -9,18 +9,20 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
 from barque.engine.drivers import Drivers
-from barque.engine.rootless.entering import Keeper
-from barque.engine.rootless.publishing import PublishingNetwork
 from barque.engine.sandboxes import SandboxPool
 from barque.plugins.facades import NetworkDriver
 from barque.spi.errors import InvalidArgument, NotFound
 from barque.spi.frontend import ContainerConfig, Network
 from barque.spi.network import Endpoint, EndpointSpec, NetworkCapability, NetworkSpec, PortBinding
 from barque.store.database import Database
+
+if TYPE_CHECKING:
+    from barque.engine.rootless.entering import Keeper
 
 __all__ = ["Connection", "NetworkService"]
 
@@ -177,7 +179,11 @@ class NetworkService:
 
     def _driver_named(self, name: str) -> NetworkDriver:
         driver = self._drivers.network(name)
-        return driver if self._keeper is None else PublishingNetwork(driver, self._keeper)
+        if self._keeper is None:
+            return driver
+        from barque.engine.rootless.publishing import PublishingNetwork
+
+        return PublishingNetwork(driver, self._keeper)
 
     def _realise(self, network: _StoredNetwork) -> NetworkDriver:
         """Make the network exist on the host, once a daemon."""

@@ -38,6 +38,10 @@ def provide(directory: str, settings: list[Setting], layout: Layout, *, rootless
     for controller, field in needed.items():
         if controller not in present:
             raise missing(field, controller, layout, rootless=rootless)
+    if not all(os.path.exists(f"{directory}/{setting.file}") for setting in settings):
+        # Somebody else is handing down this moment: the kernel lists controllers before their files are there,
+        # and a write, which changes nothing, waits until they are.
+        enable(os.path.dirname(directory), set())
 
 
 def check_domain(directory: str, field: str) -> None:
@@ -95,7 +99,7 @@ def enable(directory: str, controllers: set[str]) -> int:
     except OSError as error:
         return error.errno or errno.EIO
     try:
-        os.write(fd, text.encode())
+        os.write(fd, text.encode() or b"\n")
     except OSError as error:
         return error.errno or errno.EIO
     finally:

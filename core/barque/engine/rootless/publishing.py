@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
-from barque.engine.rootless.entering import Keeper
 from barque.plugins.facades import NetworkDriver
 from barque.spi.errors import BarqueError
 from barque.spi.network import (
@@ -21,6 +21,9 @@ from barque.spi.network import (
     NetworkSpec,
     PortBinding,
 )
+
+if TYPE_CHECKING:
+    from barque.engine.rootless.entering import Keeper
 
 __all__ = ["PublishingNetwork"]
 
