@@ -8,10 +8,10 @@ from typing import Any
 from native_fields import configured
 
 from barque.spi.errors import BarqueError
-from barque_runtime_native import cgroup_layout
-from barque_runtime_native.cgroup_layout import read_layout
+from barque_runtime_native.cgroup import layout as cgroup_layout
+from barque_runtime_native.cgroup.layout import read_layout
 from barque_runtime_native.plan import Plan
-from barque_runtime_native.seccomp import compile_filter
+from barque_runtime_native.seccomp.compiler import compile_filter
 from barque_runtime_native.spec import Section
 
 REFUSED: dict[str, Any] = {

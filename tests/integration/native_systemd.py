@@ -14,8 +14,7 @@ from typing import Any
 
 from barque.spi.errors import BarqueError
 from barque.testing import need
-from barque_runtime_native.cgroup_systemd import MANAGER, SYSTEMD
-from barque_runtime_native.dbus import (
+from barque_runtime_native.cgroup.dbus import (
     BUS,
     CALL,
     DESTINATION,
@@ -31,6 +30,7 @@ from barque_runtime_native.dbus import (
     Message,
     encode,
 )
+from barque_runtime_native.cgroup.systemd import MANAGER, SYSTEMD
 
 REAL = Path("/run/systemd/private").exists()
 SENDER = 7

@@ -13,8 +13,8 @@ import pytest
 from native_bundle import Box, make_rootfs, seccomp_profile, write_config
 
 from barque.testing import need
-from barque_runtime_native.seccomp import compile_filter, load_library
-from barque_runtime_native.seccomp_verdict import verdict
+from barque_runtime_native.seccomp.compiler import compile_filter, load_library
+from barque_runtime_native.seccomp.verdict import verdict
 from barque_runtime_native.spec import Section
 
 ALLOW, EPERM, ENOSYS = 0x7FFF0000, 0x00050001, 0x00050026

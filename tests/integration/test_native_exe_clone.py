@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.root, pytest.mark.row("S1")]
 PROGRAM = """
 import os, sys
 if sys.argv[1] == "protected":
-    from barque_runtime_native.exe_clone import read_only_clone
+    from barque_runtime_native.interpreter.exe_clone import read_only_clone
     os.execve(read_only_clone(), [sys.executable, __file__, "again"], os.environ)
 fd = os.open("/proc/self/exe", os.O_PATH)
 os.set_inheritable(fd, True)
@@ -76,7 +76,7 @@ def test_user_who_may_make_no_user_namespace_is_told(place):
     )
     result = subprocess.run(
         ["unshare", "-U", "-r", "sh", "-c", script, "sh", place / "python", "-c",
-         "from barque_runtime_native.exe_clone import clone_in_child; clone_in_child()"],
+         "from barque_runtime_native.interpreter.exe_clone import clone_in_child; clone_in_child()"],
         capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": import_paths()},
     )  # fmt: skip
     assert result.returncode == 1

@@ -13,7 +13,7 @@ from native_schema import load
 
 from barque.spi.errors import FailedPrecondition
 from barque.testing import need
-from barque_runtime_native.seccomp import compile_filter, load_library
+from barque_runtime_native.seccomp.compiler import compile_filter, load_library
 from barque_runtime_native.spec import Section
 
 pytestmark = pytest.mark.root

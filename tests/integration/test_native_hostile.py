@@ -169,7 +169,7 @@ def installed(tmp_path, own_interpreter, monkeypatch):
     shutil.copytree(
         REPOSITORY / "plugins/runtime_native/barque_runtime_native", package / "barque_runtime_native"
     )
-    for source in (SCRIPT, package / "barque_runtime_native/quick_start.py"):
+    for source in (SCRIPT, package / "barque_runtime_native/interpreter/quick_start.py"):
         target = binary / source.name if source == SCRIPT else source
         target.write_text(source.read_text().replace("/run/barque-runtime/.start", str(left)))
     paths = [str(package), str(REPOSITORY / "core")]

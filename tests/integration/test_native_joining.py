@@ -73,7 +73,9 @@ while True:
 # Exec that takes its time where it is most worth to look at it.
 JOIN = """
 import sys, time
-from barque_runtime_native import child, execute, syscalls, warm
+from barque_runtime_native import execute, warm
+from barque_runtime_native.process import child
+from barque_runtime_native.kernel import syscalls
 warm.bind()
 if {protected} and not {user}:
     execute_ = child.Finish.execute

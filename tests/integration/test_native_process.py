@@ -343,7 +343,7 @@ def test_file_mounted_over_one_of_the_kernels_gets_nothing(box, tmp_path, place)
 @pytest.mark.row("S9")
 def test_mount_on_the_way_is_an_error():
     script = (
-        "import os; from barque_runtime_native.kernel_files import open_kernel_file; "
+        "import os; from barque_runtime_native.kernel.kernel_files import open_kernel_file; "
         "open_kernel_file(os.open('/proc', os.O_PATH), 'sys/kernel/msgmax', os.O_RDONLY)"
     )
     result = subprocess.run(

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from barque.testing import need
-from barque_runtime_native import command, quick_start
+from barque_runtime_native import command
 from barque_runtime_native.command import interpreter
-from barque_runtime_native.trampoline import program
+from barque_runtime_native.interpreter import quick_start
+from barque_runtime_native.interpreter.trampoline import program
 
 pytestmark = pytest.mark.root
 
@@ -67,7 +68,7 @@ def installed(tmp_path):
     script.chmod(0o755)
     package = tmp_path / "package"
     shutil.copytree(Path(command.__file__).parent, package / "barque_runtime_native")
-    source = package / "barque_runtime_native/quick_start.py"
+    source = package / "barque_runtime_native/interpreter/quick_start.py"
     source.write_text(source.read_text().replace(quick_start.DIRECTORY, str(left)))
     first = binary / "barque-runtime-first"
     paths = [str(package), *command.import_paths()]
@@ -100,7 +101,7 @@ def test_the_second_call_starts_by_the_trampoline(installed):
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the trampoline is x86-64 code")
 def test_a_changed_module_is_loaded_anew(installed):
     installed("--version")
-    module = installed.package / "barque_runtime_native/command_line.py"
+    module = installed.package / "barque_runtime_native/commands/line.py"
     module.write_text(module.read_text().replace("def run(", "print('changed')\n\n\ndef run("))
     assert installed("--version").startswith("changed\nbarque-runtime version ")
     assert installed("--version").startswith("first\nchanged\nbarque-runtime version ")

@@ -13,7 +13,7 @@ import pytest
 from native_bundle import COMMAND, import_paths, make_rootfs, mount, write_config
 from native_cgroups import ROOT, UNIFIED, CgroupBox, disk, has_file, only_v1, only_v2
 
-from barque_runtime_native import cgroup
+from barque_runtime_native.cgroup import control as cgroup
 
 pytestmark = pytest.mark.root
 MIB = 1 << 20

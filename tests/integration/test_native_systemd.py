@@ -17,8 +17,8 @@ from native_systemd import REAL, Systemd
 
 from barque.spi.errors import FailedPrecondition, NotFound
 from barque.testing import need
-from barque_runtime_native import cgroup_systemd
-from barque_runtime_native.dbus import Connection
+from barque_runtime_native.cgroup import systemd as cgroup_systemd
+from barque_runtime_native.cgroup.dbus import Connection
 
 pytestmark = pytest.mark.root
 MIB = 1 << 20

@@ -21,7 +21,7 @@ from barque.spi.log import LogSpec
 from barque.testing.rows import CHAPTERS
 from barque_api_docker.routes import ROUTES, UNIMPLEMENTED
 from barque_api_docker.translate import refused
-from barque_runtime_native import command_options
+from barque_runtime_native.commands import options as command_options
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from barque_runtime_native import syscalls
 from barque_runtime_native.failures import translate
-from barque_runtime_native.mounts import BindMount
-from barque_runtime_native.namespaces import Visit, close_all, open_paths, split
+from barque_runtime_native.kernel import syscalls
+from barque_runtime_native.mounts.mounts import BindMount
+from barque_runtime_native.namespaces.namespaces import Visit, close_all, open_paths, split
 from barque_runtime_native.privilege import CAP_SYS_ADMIN, capable
-from barque_runtime_native.process import set_oom_score
+from barque_runtime_native.process.process import set_oom_score
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from barque_runtime_native.child import Own
     from barque_runtime_native.init import Init
+    from barque_runtime_native.namespaces.stage import Stage
     from barque_runtime_native.plan import Plan
-    from barque_runtime_native.stage import Stage
+    from barque_runtime_native.process.child import Own
 
 ALL_SIGNALS = 2**64 - 1
 
@@ -32,7 +32,7 @@ class Birth:
     def check(self) -> None:
         """Errors: FailedPrecondition when the means to map the ids are missing."""
         if self.plan.namespaces.user:
-            from barque_runtime_native.user_namespace import check_means
+            from barque_runtime_native.namespaces.user_namespace import check_means
 
             check_means(self.plan.namespaces, self.own.permitted)
 
@@ -65,7 +65,7 @@ class Birth:
         if mounts:
             init.mount_namespace = mounts[0][0]
         if self.plan.staged:
-            from barque_runtime_native.joining import Joining
+            from barque_runtime_native.namespaces.joining import Joining
 
             init.staged = True
             self.stage = Joining(init, others).stage()
@@ -113,6 +113,6 @@ class Birth:
 
     def _map(self, pid: int) -> None:
         if self.plan.namespaces.user:
-            from barque_runtime_native.user_namespace import write_mappings
+            from barque_runtime_native.namespaces.user_namespace import write_mappings
 
             write_mappings(pid, self.plan.namespaces, self.own.permitted)

@@ -6,7 +6,7 @@ Python interpreter for writing (CVE-2019-5736). So the interpreter is executed a
 of its mount, which nobody can write through or reach, and only then are the other modules imported.
 
 Two interpreter starts are dear. The first call as root leaves behind what later calls need to do with one: see
-`quick_start`; the script `barque-runtime` looks for it, and calls this module (as `barque-runtime-first`) when it is missing.
+`interpreter.quick_start`; the script `barque-runtime` looks for it, and calls this module (as `barque-runtime-first`) when it is missing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main() -> None:
     if sys.argv[1:2] and sys.argv[1].startswith(STARTED_AS):
         script = sys.argv.pop(1).removeprefix(STARTED_AS)
     if os.geteuid() == 0 and script.startswith("/"):
-        from barque_runtime_native.quick_start import prepare
+        from barque_runtime_native.interpreter.quick_start import prepare
 
         prepare(script)
     if any(word in ENTERING for word in sys.argv[1:]):
@@ -35,7 +35,7 @@ def main() -> None:
 
 def protected() -> None:
     """What runs once the interpreter is out of reach, or for a command that enters no container."""
-    from barque_runtime_native.command_line import run
+    from barque_runtime_native.commands.line import run
 
     status = run(sys.argv[1:])
     sys.stdout.flush()
@@ -46,7 +46,7 @@ def protected() -> None:
 def execute_protected(argv: list[str]) -> None:
     """Execute this interpreter again, read-only, isolated from environment and site packages."""
     from barque.spi.errors import BarqueError
-    from barque_runtime_native.exe_clone import read_only_clone
+    from barque_runtime_native.interpreter.exe_clone import read_only_clone
 
     try:
         tree = read_only_clone()

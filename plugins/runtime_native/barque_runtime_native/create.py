@@ -7,7 +7,7 @@ import time
 
 from barque.spi.errors import BarqueError, ResourceExhausted
 from barque_runtime_native.birth import Birth
-from barque_runtime_native.cgroup import CgroupEntry
+from barque_runtime_native.cgroup.control import CgroupEntry
 from barque_runtime_native.channel import (
     HOOKS,
     LISTENER,
@@ -18,18 +18,18 @@ from barque_runtime_native.channel import (
     ParentEnd,
     make_channel,
 )
-from barque_runtime_native.child import Own
 from barque_runtime_native.failures import translate
 from barque_runtime_native.hooks import run_all
 from barque_runtime_native.init import Init
 from barque_runtime_native.plan import Plan
+from barque_runtime_native.process.child import Own
 from barque_runtime_native.state import REPORT, START, Store, boot_id, live_starttime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from barque_runtime_native.seccomp_filter import Filter
+    from barque_runtime_native.seccomp.filter import Filter
 
 SIGKILL = 9
 
@@ -71,7 +71,7 @@ class Creation:
         if self.plan.seccomp is None:
             return None
         # Imported for those who need it: the compiler comes with ctypes.
-        from barque_runtime_native.seccomp_cache import filter_for
+        from barque_runtime_native.seccomp.cache import filter_for
 
         return filter_for(self.plan.seccomp, self.root)
 

@@ -7,19 +7,19 @@ import gc
 import os
 
 from barque.spi.errors import BarqueError, Conflict, Internal
-from barque_runtime_native import syscalls
-from barque_runtime_native.capabilities import ALL
-from barque_runtime_native.cgroup import CgroupEntry, exec_directories, is_frozen, main_directory
+from barque_runtime_native.cgroup.control import CgroupEntry, exec_directories, is_frozen, main_directory
 from barque_runtime_native.channel import LISTENER, ChildEnd, ParentEnd, make_channel
-from barque_runtime_native.child import Finish, Own, close_all_but, place_stdio, reset_signals
-from barque_runtime_native.console import Console
 from barque_runtime_native.create import end_child
 from barque_runtime_native.failures import program_error, translate
 from barque_runtime_native.init import drop_groups, join_keyring
-from barque_runtime_native.namespaces import KINDS, Visit, shared
+from barque_runtime_native.kernel import syscalls
+from barque_runtime_native.mounts.rootfs import Root
+from barque_runtime_native.namespaces.namespaces import KINDS, Visit, shared
 from barque_runtime_native.privilege import is_rootless
-from barque_runtime_native.process import Process, set_oom_score, try_oom_score
-from barque_runtime_native.rootfs import Root
+from barque_runtime_native.process.capabilities import ALL
+from barque_runtime_native.process.child import Finish, Own, close_all_but, place_stdio, reset_signals
+from barque_runtime_native.process.console import Console
+from barque_runtime_native.process.process import Process, set_oom_score, try_oom_score
 from barque_runtime_native.spec import Section
 from barque_runtime_native.state import RUNNING, Store, open_process, status_of
 
@@ -27,9 +27,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from barque_runtime_native.cpu_affinity import CpuAffinity
     from barque_runtime_native.late_birth import LateBirth
-    from barque_runtime_native.seccomp_filter import Filter
+    from barque_runtime_native.process.cpu_affinity import CpuAffinity
+    from barque_runtime_native.seccomp.filter import Filter
 
 ALL_SIGNALS = 2**64 - 1
 # Only children of whoever enters these are in them: entered by the parent, around the clone.
@@ -76,7 +76,9 @@ class Execution:
         try:
             if not self.ignore_paused and is_frozen(main_directory(self.document["cgroups"])):
                 raise Conflict("cannot exec in a paused container (use --ignore-paused to override)")
-            self.cgroups = exec_directories(self.cgroups, init[0] if init else 0, unified=self.document["unified"])
+            self.cgroups = exec_directories(
+                self.cgroups, init[0] if init else 0, unified=self.document["unified"]
+            )
             self.filter = self.store.read_filter()
             self._plan_birth()
             if self.rootless and init:
@@ -178,7 +180,7 @@ class Execution:
     def _hand_over_listener(self, fd: int, pid: int) -> None:
         # Imported for those who need it.
         from barque_runtime_native.lifecycle import oci_state
-        from barque_runtime_native.seccomp_notify import Agent
+        from barque_runtime_native.seccomp.notify import Agent
 
         init = self.store.read_init()
         state = oci_state(self.document, RUNNING, init[0] if init else 0)
@@ -188,7 +190,7 @@ class Execution:
         section = Section(self.document["config"].get("linux") or {}, "linux").section("intelRdt")
         if section.values:
             # Imported for those who need it.
-            from barque_runtime_native.intel_rdt import IntelRdt
+            from barque_runtime_native.cgroup.intel_rdt import IntelRdt
 
             IntelRdt(section, self.store.id).enter(pid)
 
@@ -283,6 +285,6 @@ def affinity_of(config: dict[str, Any]) -> CpuAffinity | None:
     if not section.values:
         return None
     # Imported for those who need it.
-    from barque_runtime_native.cpu_affinity import CpuAffinity
+    from barque_runtime_native.process.cpu_affinity import CpuAffinity
 
     return CpuAffinity(section)

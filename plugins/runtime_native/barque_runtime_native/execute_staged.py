@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from barque_runtime_native import syscalls
-from barque_runtime_native.stage import Stage
+from barque_runtime_native.kernel import syscalls
+from barque_runtime_native.namespaces.stage import Stage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from barque_runtime_native.cgroup import CgroupEntry
+    from barque_runtime_native.cgroup.control import CgroupEntry
     from barque_runtime_native.channel import ChildEnd
-    from barque_runtime_native.child import Own
     from barque_runtime_native.execute import Execution
+    from barque_runtime_native.process.child import Own
 
 
 class StagedEntrance:

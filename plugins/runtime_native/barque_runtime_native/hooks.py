@@ -15,8 +15,8 @@ import os
 import select
 
 from barque.spi.errors import BarqueError, FailedPrecondition, InvalidArgument
-from barque_runtime_native import syscalls
 from barque_runtime_native.jsontext import dumps
+from barque_runtime_native.kernel import syscalls
 from barque_runtime_native.notices import warn
 
 TYPE_CHECKING = False

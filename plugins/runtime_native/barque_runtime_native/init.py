@@ -10,21 +10,21 @@ from fcntl import ioctl
 from struct import pack
 
 from barque.spi.errors import BarqueError
-from barque_runtime_native import syscalls
-from barque_runtime_native.capabilities import ALL
 from barque_runtime_native.channel import HOOKS, MAP, OUTSIDE, READY, SOCK_CLOEXEC, ChildEnd, encode_error
-from barque_runtime_native.child import Finish, Own, close_all_but, place_stdio, reset_signals
-from barque_runtime_native.console import Console
 from barque_runtime_native.failures import program_error, translate
 from barque_runtime_native.hooks import run_all
-from barque_runtime_native.process import set_oom_score, try_oom_score
+from barque_runtime_native.kernel import syscalls
+from barque_runtime_native.process.capabilities import ALL
+from barque_runtime_native.process.child import Finish, Own, close_all_but, place_stdio, reset_signals
+from barque_runtime_native.process.console import Console
+from barque_runtime_native.process.process import set_oom_score, try_oom_score
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from barque_runtime_native.cgroup import CgroupEntry
+    from barque_runtime_native.cgroup.control import CgroupEntry
+    from barque_runtime_native.mounts.rootfs import Root
     from barque_runtime_native.plan import Plan
-    from barque_runtime_native.rootfs import Root
-    from barque_runtime_native.seccomp_filter import Filter
+    from barque_runtime_native.seccomp.filter import Filter
 
 SIOCSIFFLAGS, IFF_UP_RUNNING = 0x8914, 0x41
 

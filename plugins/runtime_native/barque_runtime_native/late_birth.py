@@ -17,10 +17,10 @@ from _ctypes import addressof
 from fcntl import ioctl
 from mmap import PAGESIZE, mmap
 
-from barque_runtime_native.console import TIOCSCTTY
-from barque_runtime_native.seccomp_filter import Filter
-from barque_runtime_native.seccomp_verdict import allowed, call_number
-from barque_runtime_native.syscall_table import Char, call
+from barque_runtime_native.kernel.syscall_table import Char, call
+from barque_runtime_native.process.console import TIOCSCTTY
+from barque_runtime_native.seccomp.filter import Filter
+from barque_runtime_native.seccomp.verdict import allowed, call_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

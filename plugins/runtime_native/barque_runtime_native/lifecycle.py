@@ -7,8 +7,7 @@ import os
 import select
 
 from barque.spi.errors import BarqueError, Conflict, NotFound
-from barque_runtime_native import syscalls
-from barque_runtime_native.cgroup import (
+from barque_runtime_native.cgroup.control import (
     freeze,
     is_frozen,
     kill_all,
@@ -20,6 +19,7 @@ from barque_runtime_native.cgroup import (
 )
 from barque_runtime_native.channel import MAX_PACKET, decode_error
 from barque_runtime_native.hooks import read_hooks, run_all
+from barque_runtime_native.kernel import syscalls
 from barque_runtime_native.spec import Section
 from barque_runtime_native.state import (
     CREATED,
@@ -130,7 +130,7 @@ def members(container: str, root: str) -> tuple[int, ...]:
     if directory := main_directory(document["cgroups"]):
         return tuple(sorted(processes(directory)))
     # Imported for a rootless container without a cgroup.
-    from barque_runtime_native import pid_namespace
+    from barque_runtime_native.cgroup import pid_namespace
 
     _, pid = status_of(store, document)
     return tuple(sorted(pid_namespace.members(pid) if pid else ()))
@@ -194,7 +194,7 @@ def _signal_everyone(document: dict[str, Any], signal: int, pid: int) -> None:
         signal_all(directory, signal)
     elif pid:
         # Imported for a rootless container without a cgroup.
-        from barque_runtime_native import pid_namespace
+        from barque_runtime_native.cgroup import pid_namespace
 
         pid_namespace.signal_members(pid, signal)
 
@@ -237,7 +237,7 @@ def delete(container: str, root: str, force: bool) -> bool:
 def _remove_cgroups(document: dict[str, Any]) -> None:
     if unit := document.get("systemd"):
         # Imported with systemd's cgroup driver only.
-        from barque_runtime_native.cgroup_systemd import stop
+        from barque_runtime_native.cgroup.systemd import stop
 
         stop(unit)
     remove(document["cgroups"], kill=True)
@@ -248,7 +248,7 @@ def leave_resctrl(document: dict[str, Any]) -> None:
     section = Section(document["config"]).section("linux").section("intelRdt")
     if section.values:
         # Imported for those who need it.
-        from barque_runtime_native.intel_rdt import IntelRdt
+        from barque_runtime_native.cgroup.intel_rdt import IntelRdt
 
         IntelRdt(section, document["id"]).remove()
 

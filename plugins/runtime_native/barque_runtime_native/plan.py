@@ -5,29 +5,29 @@ from __future__ import annotations
 import os
 
 from barque.spi.errors import InvalidArgument
-from barque_runtime_native.cgroup_layout import current_layout
-from barque_runtime_native.cgroup_mounts import CgroupMount
-from barque_runtime_native.cgroup_plan import plan_cgroup
-from barque_runtime_native.devices import plan_devices
+from barque_runtime_native.cgroup.layout import current_layout
+from barque_runtime_native.cgroup.mounts import CgroupMount
+from barque_runtime_native.cgroup.plan import plan_cgroup
 from barque_runtime_native.hooks import read_hooks
-from barque_runtime_native.masks import MaskedPaths, ReadonlyPaths
-from barque_runtime_native.mount_options import MountOptions
-from barque_runtime_native.mounts import BindMount, plan_mount
-from barque_runtime_native.namespaces import NamespacePlan
+from barque_runtime_native.mounts.devices import plan_devices
+from barque_runtime_native.mounts.masks import MaskedPaths, ReadonlyPaths
+from barque_runtime_native.mounts.mounts import BindMount, plan_mount
+from barque_runtime_native.mounts.options import MountOptions
+from barque_runtime_native.mounts.root import RootMount
+from barque_runtime_native.namespaces.namespaces import NamespacePlan
 from barque_runtime_native.privilege import check_pid_namespace, check_user, is_rootless
-from barque_runtime_native.process import Process
-from barque_runtime_native.root_mount import RootMount
-from barque_runtime_native.seccomp_flags import plan_agent
+from barque_runtime_native.process.process import Process
+from barque_runtime_native.process.sysctl import Sysctl, leads_here
+from barque_runtime_native.seccomp.flags import plan_agent
 from barque_runtime_native.spec import Section, check_version, refuse_unsupported
-from barque_runtime_native.sysctl import Sysctl, leads_here
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Protocol
 
-    from barque_runtime_native.outside import Outside
-    from barque_runtime_native.rootfs import Root
+    from barque_runtime_native.mounts.rootfs import Root
+    from barque_runtime_native.namespaces.outside import Outside
 
     class Step(Protocol):
         """Something done to the container's root by name."""
@@ -63,9 +63,7 @@ class Plan:
             linux, current_layout(), container, rootless=self.rootless, systemd=systemd_cgroup
         )
         check_pid_namespace(self.namespaces, self.cgroup.directories)
-        self.root = RootMount(
-            root, bundle, no_pivot=no_pivot, elsewhere="mount" in self.namespaces.paths
-        )
+        self.root = RootMount(root, bundle, no_pivot=no_pivot, elsewhere="mount" in self.namespaces.paths)
         self.seccomp = linux.section("seccomp") if linux.has("seccomp") else None
         self.agent = plan_agent(self.seccomp) if self.seccomp else None
         self.hostname = self._uts_name(root, "hostname")
@@ -100,7 +98,7 @@ class Plan:
         if not linux.section("intelRdt").values and not linux.section("netDevices").values:
             return None
         # Imported for those who need it.
-        from barque_runtime_native.outside import Outside
+        from barque_runtime_native.namespaces.outside import Outside
 
         return Outside(linux, self.namespaces, self.id)
 
@@ -108,7 +106,7 @@ class Plan:
         steps: list[Step] = []
         label = root.section("linux").text("mountLabel")
         if label:
-            from barque_runtime_native.mount_label import check_label
+            from barque_runtime_native.mounts.label import check_label
 
             check_label(label)
         for section in root.sections("mounts"):

@@ -121,14 +121,14 @@ class NativeRuntime:
     @hookimpl
     def runtime_update(self, id: str, root: str, resources: Mapping[str, Any]) -> None:
         """See `RuntimeHooks`."""
-        from barque_runtime_native import cgroup_update
+        from barque_runtime_native.cgroup import update as cgroup_update
 
         cgroup_update.update(id, root, resources)
 
     @hookimpl
     def runtime_stats(self, id: str, root: str) -> RuntimeStats:
         """See `RuntimeHooks`."""
-        from barque_runtime_native import runtime_stats
+        from barque_runtime_native.cgroup import runtime_stats
 
         return runtime_stats.stats(id, root)
 
@@ -140,14 +140,14 @@ class NativeRuntime:
     @hookimpl
     def runtime_checkpoint(self, request: RuntimeCheckpoint) -> None:
         """See `RuntimeHooks`. Its modules are imported for those who use it."""
-        from barque_runtime_native import checkpoint_hooks
+        from barque_runtime_native.criu import driver_hooks as checkpoint_hooks
 
         checkpoint_hooks.checkpoint(request)
 
     @hookimpl
     def runtime_restore(self, request: RuntimeCreate, directory: str) -> RuntimeTask:
         """See `RuntimeHooks`."""
-        from barque_runtime_native import checkpoint_hooks
+        from barque_runtime_native.criu import driver_hooks as checkpoint_hooks
 
         return RuntimeTask(checkpoint_hooks.restore(request, directory))
 

@@ -8,7 +8,7 @@ from barque.spi.errors import FailedPrecondition, PermissionDenied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from barque_runtime_native.namespaces import NamespacePlan
+    from barque_runtime_native.namespaces.namespaces import NamespacePlan
 
 # The inode of the first user namespace (PROC_USER_INIT_INO, include/linux/proc_ns.h), the same on every Linux.
 FIRST_USER_NAMESPACE = 0xEFFFFFFD

@@ -6,9 +6,9 @@ import os
 
 from barque.spi import Probe, Problem
 from barque.spi.errors import BarqueError, FailedPrecondition
-from barque_runtime_native.cgroup_layout import read_layout, read_text
-from barque_runtime_native.seccomp import load_library
-from barque_runtime_native.syscall_table import supported
+from barque_runtime_native.cgroup.layout import read_layout, read_text
+from barque_runtime_native.kernel.syscall_table import supported
+from barque_runtime_native.seccomp.compiler import load_library
 
 OLDEST = (5, 12)
 

@@ -17,9 +17,9 @@ import errno
 import os
 
 from barque.spi.errors import AlreadyExists, Conflict, InvalidArgument, NotFound
-from barque_runtime_native.cgroup_layout import read_text
+from barque_runtime_native.cgroup.layout import read_text
 from barque_runtime_native.jsontext import dumps, loads
-from barque_runtime_native.seccomp_filter import Filter
+from barque_runtime_native.seccomp.filter import Filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

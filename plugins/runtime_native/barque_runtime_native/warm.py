@@ -7,10 +7,10 @@ import os
 from _ctypes import get_errno
 
 from barque.spi.errors import BarqueError
-from barque_runtime_native import syscalls
-from barque_runtime_native.cgroup_layout import current_layout
-from barque_runtime_native.child import Own
-from barque_runtime_native.syscall_table import bind_all
+from barque_runtime_native.cgroup.layout import current_layout
+from barque_runtime_native.kernel import syscalls
+from barque_runtime_native.kernel.syscall_table import bind_all
+from barque_runtime_native.process.child import Own
 
 _done = False
 
@@ -38,7 +38,7 @@ def preload() -> None:
 def rehearse() -> None:
     """Go through the planning of a container on nothing: a process that was forked pays for each page it first writes to,
     and CPython writes to every object it looks at. For a process that waits for its container. Changes nothing."""
-    from barque_runtime_native.command_documents import example
+    from barque_runtime_native.commands.spec import example
     from barque_runtime_native.create import document_of
     from barque_runtime_native.jsontext import dumps
     from barque_runtime_native.plan import Plan
@@ -52,7 +52,8 @@ def rehearse() -> None:
 
 def load_seccomp() -> None:
     """Load libseccomp; only containers with a filter need it."""
-    from barque_runtime_native import seccomp, seccomp_cache  # noqa: F401 - both, for who forks containers
+    from barque_runtime_native.seccomp import cache as seccomp_cache  # noqa: F401 - both, for who forks containers
+    from barque_runtime_native.seccomp import compiler as seccomp
 
     seccomp.load_library()
 

@@ -7,11 +7,11 @@ import struct
 import pytest
 
 from barque.spi.errors import FailedPrecondition, InvalidArgument
-from barque_runtime_native.cgroup_device_program import compile_program
-from barque_runtime_native.cgroup_devices import ALWAYS, ANY, DeviceRule, plan_device_rules
-from barque_runtime_native.cgroup_layout import read_layout, unescape
-from barque_runtime_native.cgroup_plan import CgroupPlan, check_path
-from barque_runtime_native.cgroup_settings import plan_settings
+from barque_runtime_native.cgroup.device_program import compile_program
+from barque_runtime_native.cgroup.devices import ALWAYS, ANY, DeviceRule, plan_device_rules
+from barque_runtime_native.cgroup.layout import read_layout, unescape
+from barque_runtime_native.cgroup.plan import CgroupPlan, check_path
+from barque_runtime_native.cgroup.settings import plan_settings
 from barque_runtime_native.spec import Section
 
 V2 = ("30 20 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n", "0::/user.slice\n")

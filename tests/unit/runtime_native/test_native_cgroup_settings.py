@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from barque.spi.errors import BarqueError, FailedPrecondition, InvalidArgument
-from barque_runtime_native import cgroup_missing, cgroup_plan
-from barque_runtime_native.cgroup_layout import read_layout
-from barque_runtime_native.cgroup_plan import CgroupPlan
-from barque_runtime_native.cgroup_setting import Setting, apply
-from barque_runtime_native.cgroup_settings import plan_settings
-from barque_runtime_native.cgroup_settings_v2 import weight_of
-from barque_runtime_native.cgroup_update import size
+from barque_runtime_native.cgroup import missing as cgroup_missing
+from barque_runtime_native.cgroup import plan as cgroup_plan
+from barque_runtime_native.cgroup.layout import read_layout
+from barque_runtime_native.cgroup.plan import CgroupPlan
+from barque_runtime_native.cgroup.setting import Setting, apply
+from barque_runtime_native.cgroup.settings import plan_settings
+from barque_runtime_native.cgroup.settings_v2 import weight_of
+from barque_runtime_native.cgroup.update import size
 from barque_runtime_native.spec import Section
 
 V2 = read_layout("30 20 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", "0::/user.slice\n")

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from barque.spi.errors import FailedPrecondition, InvalidArgument
-from barque_runtime_native import cgroup, cgroup_stats, cgroup_stats_v2
-from barque_runtime_native.cgroup_stats import numbers_of
-from barque_runtime_native.cgroup_tree import walk
-from barque_runtime_native.command_events import seconds
-from barque_runtime_native.runtime_stats import block_io, converted
+from barque_runtime_native.cgroup import control as cgroup
+from barque_runtime_native.cgroup import stats as cgroup_stats
+from barque_runtime_native.cgroup import stats_v2 as cgroup_stats_v2
+from barque_runtime_native.cgroup.runtime_stats import block_io, converted
+from barque_runtime_native.cgroup.stats import numbers_of
+from barque_runtime_native.cgroup.tree import walk
+from barque_runtime_native.commands.events import seconds
 
 
 def test_walk_visits_what_is_below_first(tmp_path):

@@ -11,16 +11,18 @@ import sys
 import pytest
 
 from barque.spi.errors import InvalidArgument, NotImplemented
-from barque_runtime_native import command_help, command_help_texts, command_line
-from barque_runtime_native.capabilities import NUMBERS
-from barque_runtime_native.command_control import signal_number
-from barque_runtime_native.command_documents import example, make_rootless
-from barque_runtime_native.command_exec import process_of
-from barque_runtime_native.command_list import lines_about
-from barque_runtime_native.command_log import as_json, as_text
-from barque_runtime_native.command_options import COMMANDS, GLOBAL, SHORT, UsageError, parse
-from barque_runtime_native.mount_options import MountOptions
+from barque_runtime_native.commands import help as command_help
+from barque_runtime_native.commands import help_texts as command_help_texts
+from barque_runtime_native.commands import line as command_line
+from barque_runtime_native.commands.control import signal_number
+from barque_runtime_native.commands.exec import process_of
+from barque_runtime_native.commands.list import lines_about
+from barque_runtime_native.commands.log import as_json, as_text
+from barque_runtime_native.commands.options import COMMANDS, GLOBAL, SHORT, UsageError, parse
+from barque_runtime_native.commands.spec import example, make_rootless
+from barque_runtime_native.mounts.options import MountOptions
 from barque_runtime_native.plan import Plan
+from barque_runtime_native.process.capabilities import NUMBERS
 from barque_runtime_native.spec import Section, check_version, refuse_unsupported
 
 
@@ -308,7 +310,7 @@ def test_list_of_nothing(capsys, tmp_path):
 def test_cold_start_imports_nothing_heavy():
     """What takes milliseconds: argparse, json, re, typing, dataclasses, enum, subprocess, socket."""
     code = (
-        "import sys; sys.path[:0] = {paths!r}; from barque_runtime_native import command_create, command_exec;"
+        "import sys; sys.path[:0] = {paths!r}; from barque_runtime_native.commands import create, exec;"
         "heavy = sorted({{'argparse', 'json', 're', 'typing', 'dataclasses', 'enum', 'subprocess', 'socket', 'signal',"
         " 'contextlib', 'functools', 'collections', 'inspect', 'ctypes', 'types'}} & set(sys.modules)); print(heavy)"
     )

@@ -10,11 +10,11 @@ import threading
 import pytest
 
 from barque.spi.errors import Conflict, Internal, InvalidArgument, PermissionDenied, Unavailable
-from barque_runtime_native import dbus
-from barque_runtime_native.cgroup_setting import Setting
-from barque_runtime_native.cgroup_systemd import addresses, expand_slice, scope_name, socket_of, split_path
-from barque_runtime_native.cgroup_systemd_limits import INFINITY, bits, properties_of
-from barque_runtime_native.dbus_values import Reader, Writer, split
+from barque_runtime_native.cgroup import dbus
+from barque_runtime_native.cgroup.dbus_values import Reader, Writer, split
+from barque_runtime_native.cgroup.setting import Setting
+from barque_runtime_native.cgroup.systemd import addresses, expand_slice, scope_name, socket_of, split_path
+from barque_runtime_native.cgroup.systemd_limits import INFINITY, bits, properties_of
 
 
 def data(kind, value):

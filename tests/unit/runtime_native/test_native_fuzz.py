@@ -11,10 +11,10 @@ import time
 import pytest
 
 from barque.spi.errors import BarqueError
-from barque_runtime_native.cgroup_layout import read_layout
+from barque_runtime_native.cgroup.layout import read_layout
 from barque_runtime_native.jsontext import loads
 from barque_runtime_native.plan import Plan
-from barque_runtime_native.seccomp import compile_filter
+from barque_runtime_native.seccomp.compiler import compile_filter
 
 pytestmark = pytest.mark.row("R41")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from barque.spi.errors import InvalidArgument
-from barque_runtime_native import syscalls as sys_
-from barque_runtime_native.mount_options import MountOptions
-from barque_runtime_native.mounts import BindMount, FilesystemMount, clear_mask, plan_mount
-from barque_runtime_native.namespaces import NamespacePlan
-from barque_runtime_native.remount import Remount
+from barque_runtime_native.kernel import syscalls as sys_
+from barque_runtime_native.mounts.mounts import BindMount, FilesystemMount, clear_mask, plan_mount
+from barque_runtime_native.mounts.options import MountOptions
+from barque_runtime_native.mounts.remount import Remount
+from barque_runtime_native.namespaces.namespaces import NamespacePlan
 from barque_runtime_native.spec import Section
 
 NAMESPACES = NamespacePlan(Section({"namespaces": [{"type": "mount"}]}, "linux"))

@@ -7,12 +7,13 @@ import os
 import pytest
 
 from barque.spi.errors import FailedPrecondition, InvalidArgument, PermissionDenied
-from barque_runtime_native import subids, syscalls
-from barque_runtime_native.mappings import Mapping, map_text, same_ids
-from barque_runtime_native.namespaces import NamespacePlan, open_paths, read_time_offsets
+from barque_runtime_native.kernel import syscalls
+from barque_runtime_native.namespaces import subids
+from barque_runtime_native.namespaces.mappings import Mapping, map_text, same_ids
+from barque_runtime_native.namespaces.namespaces import NamespacePlan, open_paths, read_time_offsets
+from barque_runtime_native.namespaces.user_namespace import needs_tool
+from barque_runtime_native.process.sysctl import Sysctl, path_of
 from barque_runtime_native.spec import Section
-from barque_runtime_native.sysctl import Sysctl, path_of
-from barque_runtime_native.user_namespace import needs_tool
 
 
 def plan(*kinds, **linux):

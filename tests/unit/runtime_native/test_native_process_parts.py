@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from barque.spi.errors import FailedPrecondition, InvalidArgument
-from barque_runtime_native import notices, number_list, security_label
-from barque_runtime_native.capabilities import ALL, NUMBERS, CapabilitySets
-from barque_runtime_native.cpu_affinity import CpuAffinity
-from barque_runtime_native.memory_policy import FLAGS, MODES, MemoryPolicy
-from barque_runtime_native.process import Process, read_personality
-from barque_runtime_native.scheduling import Scheduling
+from barque_runtime_native import notices
+from barque_runtime_native.process import number_list, security_label
+from barque_runtime_native.process.capabilities import ALL, NUMBERS, CapabilitySets
+from barque_runtime_native.process.cpu_affinity import CpuAffinity
+from barque_runtime_native.process.memory_policy import FLAGS, MODES, MemoryPolicy
+from barque_runtime_native.process.process import Process, read_personality
+from barque_runtime_native.process.scheduling import Scheduling
 from barque_runtime_native.spec import Section
 
 

@@ -7,8 +7,8 @@ import os
 import pytest
 
 from barque.spi.errors import AlreadyExists, FailedPrecondition, InvalidArgument
-from barque_runtime_native import intel_rdt
-from barque_runtime_native.intel_rdt import IntelRdt
+from barque_runtime_native.cgroup import intel_rdt
+from barque_runtime_native.cgroup.intel_rdt import IntelRdt
 from barque_runtime_native.spec import Section
 
 DEFAULT = "    L3:0=fff;1=fff\n    MB:0=100;1=100\n"

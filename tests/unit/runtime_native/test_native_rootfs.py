@@ -8,10 +8,10 @@ import random
 import pytest
 
 from barque.spi.errors import FailedPrecondition, NotFound, PermissionDenied
-from barque_runtime_native.copy_up import copy_tree
-from barque_runtime_native.masks import check_null, open_existing
-from barque_runtime_native.program import find_program, home_of, why_not_executable
-from barque_runtime_native.rootfs import Root
+from barque_runtime_native.mounts.copy_up import copy_tree
+from barque_runtime_native.mounts.masks import check_null, open_existing
+from barque_runtime_native.mounts.rootfs import Root
+from barque_runtime_native.process.program import find_program, home_of, why_not_executable
 
 
 @pytest.fixture

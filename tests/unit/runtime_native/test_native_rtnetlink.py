@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from barque.spi.errors import InvalidArgument
-from barque_runtime_native.net_devices import check_name
-from barque_runtime_native.rtnetlink import Rtnetlink, attribute, attributes
+from barque_runtime_native.namespaces.net_devices import check_name
+from barque_runtime_native.namespaces.rtnetlink import Rtnetlink, attribute, attributes
 
 
 @given(st.lists(st.tuples(st.integers(1, 100), st.binary(max_size=40))))

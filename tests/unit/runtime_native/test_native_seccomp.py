@@ -7,8 +7,11 @@ import struct
 import pytest
 
 from barque.spi.errors import FailedPrecondition, InvalidArgument
-from barque_runtime_native import seccomp, seccomp_flags, seccomp_cache, seccomp_verdict
-from barque_runtime_native.seccomp import (
+from barque_runtime_native.seccomp import cache as seccomp_cache
+from barque_runtime_native.seccomp import compiler as seccomp
+from barque_runtime_native.seccomp import flags as seccomp_flags
+from barque_runtime_native.seccomp import verdict as seccomp_verdict
+from barque_runtime_native.seccomp.compiler import (
     ALLOW,
     ERRNO,
     KILL_PROCESS,

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from barque.spi.errors import BarqueError, InvalidArgument, NotImplemented
-from barque_runtime_native.capabilities import ALL, NUMBERS, CapabilitySets
 from barque_runtime_native.jsontext import dumps, loads
-from barque_runtime_native.process import Process
+from barque_runtime_native.process.capabilities import ALL, NUMBERS, CapabilitySets
+from barque_runtime_native.process.process import Process
 from barque_runtime_native.spec import REFUSED, Section, check_version, refuse_unsupported
 from barque_runtime_native.state import check_id
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from barque.spi.errors import InvalidArgument
-from barque_runtime_native.namespaces import NamespacePlan
+from barque_runtime_native.namespaces.namespaces import NamespacePlan
+from barque_runtime_native.process.sysctl import Sysctl, namespace_of, path_of
 from barque_runtime_native.spec import Section
-from barque_runtime_native.sysctl import Sysctl, namespace_of, path_of
 
 MAP = [{"containerID": 0, "hostID": 100000, "size": 65536}]
 EVERY = ("mount", "network", "ipc", "uts", "pid", "user")

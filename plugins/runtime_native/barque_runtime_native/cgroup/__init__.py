@@ -1,0 +1,1 @@
+"""Cgroups: where a container's are, what limits it there, what it uses (`linux.cgroupsPath`, `linux.resources`)."""

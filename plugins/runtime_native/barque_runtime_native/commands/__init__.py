@@ -1,0 +1,1 @@
+"""The commands of `barque-runtime`, one module each; start at `line`."""

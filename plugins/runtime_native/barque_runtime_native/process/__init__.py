@@ -1,0 +1,1 @@
+"""`process`: what the program is and what it may do."""

@@ -1,0 +1,1 @@
+"""`linux.seccomp`: compiled, kept, loaded, and its agent."""
