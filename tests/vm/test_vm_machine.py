@@ -15,7 +15,7 @@ sys.path.insert(0, str(CHECKOUT / "tests/integration"))
 from native_bundle import Box, make_rootfs  # noqa: E402
 
 from barque.testing import need  # noqa: E402
-from barque_runtime_native import cgroup_unified  # noqa: E402
+from barque_runtime_native.cgroup import unified  # noqa: E402
 
 pytestmark = [
     pytest.mark.root,
@@ -90,5 +90,5 @@ def test_without_a_profile_a_container_is_unconfined(box):
 def test_a_write_that_enables_nothing_is_taken_and_changes_nothing():
     """What waits for a neighbour that is handing controllers down at that moment."""
     before = (CGROUPS / "cgroup.subtree_control").read_text()
-    assert cgroup_unified.enable(str(CGROUPS), set()) == 0
+    assert unified.enable(str(CGROUPS), set()) == 0
     assert (CGROUPS / "cgroup.subtree_control").read_text() == before

@@ -19,7 +19,6 @@ from barque_runtime_native.channel import (
     make_channel,
 )
 from barque_runtime_native.failures import translate
-from barque_runtime_native.hooks import run_all
 from barque_runtime_native.init import Init
 from barque_runtime_native.plan import Plan
 from barque_runtime_native.process.child import Own
@@ -27,6 +26,7 @@ from barque_runtime_native.state import REPORT, START, Store, boot_id, live_star
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from barque_runtime_native.seccomp.filter import Filter
@@ -46,6 +46,8 @@ class Creation:
         self.preserved = 0
         self.keyring = True
         self.find_early = False
+        # called while init prepares itself: for what takes time and does not depend on it
+        self.meanwhile: Callable[[], None] | None = None
         self.birth: Birth | None = None
         self.made: list[str] = []
         self.hooked = False
@@ -93,6 +95,8 @@ class Creation:
                 init.keyring, init.find_early = self.keyring, self.find_early
                 self.birth.clone(init)
                 child.close()
+                if self.meanwhile:
+                    self.meanwhile()
                 return self._follow(parent, self.birth)
             finally:
                 parent.close()
@@ -130,10 +134,7 @@ class Creation:
                 self.plan.agent.hand_over(birth.pid, int(parent.payload), state)
                 parent.answer()
             elif letter == HOOKS:
-                self.hooked = True
-                state = self.plan.state(birth.pid, "creating")
-                run_all(self.plan.hooks.get("prestart", []), state)
-                run_all(self.plan.hooks.get("createRuntime", []), state)
+                self._run_hooks(birth.pid)
                 parent.answer(str(birth.pid).encode())
             elif letter == READY:
                 break
@@ -145,6 +146,14 @@ class Creation:
         self.store.write_init(birth.pid, starttime)
         parent.answer(str(birth.pid).encode())
         return birth.pid, parent.take_console()
+
+    def _run_hooks(self, pid: int) -> None:
+        from barque_runtime_native.hooks import run_all
+
+        self.hooked = True
+        state = self.plan.state(pid, "creating")
+        run_all(self.plan.hooks.get("prestart", []), state)
+        run_all(self.plan.hooks.get("createRuntime", []), state)
 
     def _ended(self) -> BarqueError:
         """Why init is gone without a word."""
@@ -170,6 +179,8 @@ class Creation:
         except (OSError, BarqueError):
             return
         if self.hooked:
+            from barque_runtime_native.hooks import run_all
+
             run_all(self.plan.hooks.get("poststop", []), self.plan.state(0, "stopped"), must=False)
 
 

@@ -18,7 +18,6 @@ from barque_runtime_native.namespaces.namespaces import KINDS, Visit, shared
 from barque_runtime_native.privilege import is_rootless
 from barque_runtime_native.process.capabilities import ALL
 from barque_runtime_native.process.child import Finish, Own, close_all_but, place_stdio, reset_signals
-from barque_runtime_native.process.console import Console
 from barque_runtime_native.process.process import Process, set_oom_score, try_oom_score
 from barque_runtime_native.spec import Section
 from barque_runtime_native.state import RUNNING, Store, open_process, status_of
@@ -64,6 +63,9 @@ class Execution:
         self.late: LateBirth | None = None
         self.seal_first = True
         self.doing = "exec"
+        if self.process.terminal:
+            # imported here, in the parent: see `process.child`
+            from barque_runtime_native.process import console  # noqa: F401
 
     def run(self) -> tuple[int, int | None]:
         """(pid, console), after the execve. Errors: as `runtime_exec` says."""
@@ -273,6 +275,8 @@ class Execution:
 
     def _take_terminal(self, channel: ChildEnd) -> None:
         self.doing = "process.terminal"
+        from barque_runtime_native.process.console import Console
+
         root = Root(os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         console = Console(root, self.process)
         console.take(control=not self.late)

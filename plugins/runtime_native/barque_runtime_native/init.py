@@ -12,11 +12,9 @@ from struct import pack
 from barque.spi.errors import BarqueError
 from barque_runtime_native.channel import HOOKS, MAP, OUTSIDE, READY, SOCK_CLOEXEC, ChildEnd, encode_error
 from barque_runtime_native.failures import program_error, translate
-from barque_runtime_native.hooks import run_all
 from barque_runtime_native.kernel import syscalls
 from barque_runtime_native.process.capabilities import ALL
 from barque_runtime_native.process.child import Finish, Own, close_all_but, place_stdio, reset_signals
-from barque_runtime_native.process.console import Console
 from barque_runtime_native.process.process import set_oom_score, try_oom_score
 
 TYPE_CHECKING = False
@@ -49,6 +47,9 @@ class Init:
         self.mount_namespace = -1
         self.pid = 0
         self.doing = "start of init"
+        if plan.process.terminal:
+            # imported here, in the parent: see `process.child`
+            from barque_runtime_native.process import console  # noqa: F401
 
     def main(self) -> None:
         """Never returns."""
@@ -164,6 +165,8 @@ class Init:
             step.execute(root)
         if plan.process.terminal:
             self.doing = "process.terminal"
+            from barque_runtime_native.process.console import Console
+
             console = Console(root, plan.process)
             console.bind(root)
             console.take()
@@ -184,6 +187,8 @@ class Init:
         hooks = self.plan.hooks
         if any(kind in hooks for kind in ("prestart", "createRuntime", "createContainer")):
             self.doing = "hooks"
+            from barque_runtime_native.hooks import run_all
+
             self.pid = int(self.channel.request(HOOKS))
             run_all(hooks.get("createContainer", []), self.plan.state(self.pid, "creating"))
 
@@ -206,8 +211,10 @@ class Init:
         os.read(self.start, 1)
         os.close(self.start)
         self.doing = "hooks.startContainer"
-        hooks = self.plan.hooks.get("startContainer", [])
-        run_all(hooks, self.plan.state(self.pid, "created"), self.finish.environment)
+        if hooks := self.plan.hooks.get("startContainer"):
+            from barque_runtime_native.hooks import run_all
+
+            run_all(hooks, self.plan.state(self.pid, "created"), self.finish.environment)
         if not self.finish.program:
             self.finish.find()
         self.doing = "execve"

@@ -18,7 +18,6 @@ from barque_runtime_native.cgroup.control import (
     thaw_all,
 )
 from barque_runtime_native.channel import MAX_PACKET, decode_error
-from barque_runtime_native.hooks import read_hooks, run_all
 from barque_runtime_native.kernel import syscalls
 from barque_runtime_native.spec import Section
 from barque_runtime_native.state import (
@@ -62,9 +61,7 @@ def start(container: str, root: str) -> None:
         raise decode_error(said)
     os.unlink(store.path(START))
     os.unlink(store.path(REPORT))
-    hooks = read_hooks(Section(document["config"]).section("hooks")).get("poststart", [])
-    if hooks:
-        run_all(hooks, oci_state(document, RUNNING, pid), must=False)
+    run_hooks("poststart", document, oci_state(document, RUNNING, pid))
 
 
 def cannot_start(status: str) -> Conflict:
@@ -228,10 +225,18 @@ def delete(container: str, root: str, force: bool) -> bool:
     _remove_cgroups(document)
     leave_resctrl(document)
     store.remove()
-    hooks = read_hooks(Section(document["config"]).section("hooks")).get("poststop", [])
-    if hooks:
-        run_all(hooks, oci_state(document, STOPPED, pid), must=False)
+    run_hooks("poststop", document, oci_state(document, STOPPED, pid))
     return True
+
+
+def run_hooks(kind: str, document: dict[str, Any], state: dict[str, Any]) -> None:
+    """Run the hooks of a kind whose failure is only logged."""
+    section = Section(document["config"]).section("hooks")
+    if section.values:
+        # Imported for those who need it.
+        from barque_runtime_native.hooks import read_hooks, run_all
+
+        run_all(read_hooks(section).get(kind, []), state, must=False)
 
 
 def _remove_cgroups(document: dict[str, Any]) -> None:
@@ -255,6 +260,8 @@ def leave_resctrl(document: dict[str, Any]) -> None:
 
 def _end(store: Store, document: dict[str, Any], status: str, pid: int) -> None:
     """Kill init and whoever is left, and wait for init's end; its parent reaps it."""
+    if status == STOPPED and has_pid_namespace(document):
+        return  # the kernel has killed everyone; who was put into the cgroup from outside is found when that is removed
     pidfd = _open_init(store) if status in (CREATED, RUNNING) else None
     try:
         if pidfd is not None:

@@ -6,9 +6,7 @@ import os
 
 from barque.spi.errors import InvalidArgument
 from barque_runtime_native.cgroup.layout import current_layout
-from barque_runtime_native.cgroup.mounts import CgroupMount
 from barque_runtime_native.cgroup.plan import plan_cgroup
-from barque_runtime_native.hooks import read_hooks
 from barque_runtime_native.mounts.devices import plan_devices
 from barque_runtime_native.mounts.masks import MaskedPaths, ReadonlyPaths
 from barque_runtime_native.mounts.mounts import BindMount, plan_mount
@@ -17,8 +15,6 @@ from barque_runtime_native.mounts.root import RootMount
 from barque_runtime_native.namespaces.namespaces import NamespacePlan
 from barque_runtime_native.privilege import check_pid_namespace, check_user, is_rootless
 from barque_runtime_native.process.process import Process
-from barque_runtime_native.process.sysctl import Sysctl, leads_here
-from barque_runtime_native.seccomp.flags import plan_agent
 from barque_runtime_native.spec import Section, check_version, refuse_unsupported
 
 TYPE_CHECKING = False
@@ -26,8 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Protocol
 
+    from barque_runtime_native.hooks import Hook
     from barque_runtime_native.mounts.rootfs import Root
     from barque_runtime_native.namespaces.outside import Outside
+    from barque_runtime_native.process.sysctl import Sysctl
+    from barque_runtime_native.seccomp.notify import Agent
 
     class Step(Protocol):
         """Something done to the container's root by name."""
@@ -40,7 +39,10 @@ if TYPE_CHECKING:
 
 
 class Plan:
-    """All that will be done. Nothing of the system has been changed once it exists."""
+    """All that will be done. Nothing of the system has been changed once it exists.
+
+    What only some containers ask for is imported here for those: a child does not import any more.
+    """
 
     def __init__(
         self, container: str, bundle: str, config: Mapping[str, Any], *, no_pivot: bool = False,
@@ -65,15 +67,13 @@ class Plan:
         check_pid_namespace(self.namespaces, self.cgroup.directories)
         self.root = RootMount(root, bundle, no_pivot=no_pivot, elsewhere="mount" in self.namespaces.paths)
         self.seccomp = linux.section("seccomp") if linux.has("seccomp") else None
-        self.agent = plan_agent(self.seccomp) if self.seccomp else None
+        self.agent = self._plan_agent()
         self.hostname = self._uts_name(root, "hostname")
         self.domainname = self._uts_name(root, "domainname")
         self.process.take_domain(linux)
         self.outside = self._plan_outside(linux)
-        self.sysctls = [
-            Sysctl(name, value, self.namespaces) for name, value in linux.mapping("sysctl").items()
-        ]
-        self.hooks = read_hooks(root.section("hooks"))
+        self.sysctls = self._plan_sysctls(linux)
+        self.hooks = self._read_hooks(root)
         self.mounts = self._plan_mounts(root)
         self.steps: list[Step] = [*self.mounts, *self._plan_devices(linux)]
         self.last: list[Step] = []
@@ -84,8 +84,7 @@ class Plan:
 
     def _uts_name(self, root: Section, key: str) -> str:
         name = root.text(key)
-        shared = not self.namespaces.own("uts") or leads_here(self.namespaces.paths.get("uts"), "uts")
-        if name and shared:
+        if name and self._shares_uts():
             raise InvalidArgument(
                 f"{key}: unable to set {key} without a private UTS namespace",
                 hint="add one to linux.namespaces",
@@ -94,10 +93,40 @@ class Plan:
             raise InvalidArgument(f"{key} is longer than 64 bytes: {name!r}")
         return name
 
+    def _shares_uts(self) -> bool:
+        path = self.namespaces.paths.get("uts")
+        if path is None:
+            return not self.namespaces.own("uts")
+        from barque_runtime_native.process.sysctl import leads_here
+
+        return leads_here(path, "uts")
+
+    def _plan_agent(self) -> Agent | None:
+        if self.seccomp is None:
+            return None
+        from barque_runtime_native.seccomp.flags import plan_agent
+
+        return plan_agent(self.seccomp)
+
+    def _plan_sysctls(self, linux: Section) -> list[Sysctl]:
+        values = linux.mapping("sysctl")
+        if not values:
+            return []
+        from barque_runtime_native.process.sysctl import Sysctl
+
+        return [Sysctl(name, value, self.namespaces) for name, value in values.items()]
+
+    def _read_hooks(self, root: Section) -> dict[str, list[Hook]]:
+        section = root.section("hooks")
+        if not section.values:
+            return {}
+        from barque_runtime_native.hooks import read_hooks
+
+        return read_hooks(section)
+
     def _plan_outside(self, linux: Section) -> Outside | None:
         if not linux.section("intelRdt").values and not linux.section("netDevices").values:
             return None
-        # Imported for those who need it.
         from barque_runtime_native.namespaces.outside import Outside
 
         return Outside(linux, self.namespaces, self.id)
@@ -111,12 +140,15 @@ class Plan:
             check_label(label)
         for section in root.sections("mounts"):
             step: Step | None = plan_mount(section, self.bundle, self.namespaces, label)
-            if step is None:
-                options = MountOptions(section.texts("options"), section.name)
-                namespace = self.namespaces.own("cgroup")
-                step = CgroupMount(section.required("destination"), options, self.cgroup, namespace=namespace)
-            steps.append(step)
+            steps.append(step or self._plan_cgroup_mount(section))
         return steps
+
+    def _plan_cgroup_mount(self, section: Section) -> Step:
+        from barque_runtime_native.cgroup.mounts import CgroupMount
+
+        options = MountOptions(section.texts("options"), section.name)
+        namespace = self.namespaces.own("cgroup")
+        return CgroupMount(section.required("destination"), options, self.cgroup, namespace=namespace)
 
     def _plan_devices(self, linux: Section) -> list[Step]:
         bound = any(

@@ -27,12 +27,22 @@ def preload() -> None:
     if _done:
         return
     bind()
+    import_common()
     for warm in (current_layout, load_seccomp):
         try:
             warm()
         except (BarqueError, OSError):
             continue  # named when a container needs it
     _done = True
+
+
+def import_common() -> None:
+    """Import what a container of an engine's mostly asks for, and a cold command for those only that do."""
+    from barque_runtime_native import create, execute, hooks, late_birth, lifecycle  # noqa: F401
+    from barque_runtime_native.cgroup import mounts, runtime_stats, stats, update  # noqa: F401
+    from barque_runtime_native.commands import spec  # noqa: F401
+    from barque_runtime_native.process import console, scheduling, sysctl  # noqa: F401
+    from barque_runtime_native.seccomp import flags, verdict  # noqa: F401
 
 
 def rehearse() -> None:

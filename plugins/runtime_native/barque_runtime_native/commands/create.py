@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from barque.spi.errors import InvalidArgument, NotFound
-from barque_runtime_native import lifecycle, warm
+from barque_runtime_native import warm
 from barque_runtime_native.commands.attached import Attached, send_console, send_pidfd, write_pid_file
 from barque_runtime_native.commands.options import Options
 from barque_runtime_native.create import Creation
@@ -33,6 +33,8 @@ def run(root: str, options: Options) -> int:
     detach = "detach" in options.flags
     attached = None if detach else Attached(subreaper="no-subreaper" not in options.flags)
     pid, console = _create(root, options, detach=detach)
+    from barque_runtime_native import lifecycle
+
     try:
         lifecycle.start(container, root)
         options.log.debug([f"container {container} runs"])
@@ -63,6 +65,7 @@ def _create(root: str, options: Options, *, detach: bool) -> tuple[int, int | No
     creation.preserved = listening + options.number("preserve-fds")
     creation.keyring = "no-new-keyring" not in options.flags
     creation.find_early = True
+    creation.meanwhile = load_lifecycle
     pid, console = creation.run()
     options.log.debug([f"container {container} is created: its init is process {pid}"])
     try:
@@ -71,9 +74,16 @@ def _create(root: str, options: Options, *, detach: bool) -> tuple[int, int | No
             console = None
         tell_pid(pid, options)
     except BaseException:
+        from barque_runtime_native import lifecycle
+
         lifecycle.delete(container, root, force=True)
         raise
     return pid, console
+
+
+def load_lifecycle() -> None:
+    """Import what `run` goes on with."""
+    from barque_runtime_native import lifecycle  # noqa: F401
 
 
 def tell_pid(pid: int, options: Options) -> None:

@@ -12,7 +12,6 @@ import stat
 
 from barque.spi.errors import InvalidArgument, PermissionDenied
 from barque_runtime_native.kernel import syscalls
-from barque_runtime_native.mounts.copy_up import copy_tree
 from barque_runtime_native.mounts.options import FLAG_NAMES, MountOptions
 
 TYPE_CHECKING = False
@@ -55,6 +54,11 @@ class FilesystemMount:
             raise InvalidArgument(
                 f"{options.name}.options: tmpcopyup does not go with iversion, nor with a value of more than 255 bytes"
             )
+        if options.copy_up:
+            # for those who need it, and before the clone
+            from barque_runtime_native.mounts.copy_up import copy_tree
+
+            self.copy_tree = copy_tree
 
     @property
     def by_path(self) -> bool:
@@ -145,7 +149,7 @@ class FilesystemMount:
         try:
             top = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=mount)
             try:
-                copy_tree(source, top)
+                self.copy_tree(source, top)
             finally:
                 os.close(top)
         finally:
