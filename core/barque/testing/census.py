@@ -19,7 +19,7 @@ from pathlib import Path
 
 from barque.testing import procfs
 
-__all__ = ["SESSION_VARIABLE", "Census", "Leak", "Scope", "no_leaks"]
+__all__ = ["SESSION_VARIABLE", "Census", "Leak", "Scope", "as_before", "no_leaks"]
 
 # Set in the test runner's environment: finds what was started below it and has lost its parent since.
 SESSION_VARIABLE = "BARQUE_TEST_SESSION"
@@ -92,6 +92,11 @@ def no_leaks(scope: Scope, patience: float = 5.0) -> Iterator[Census]:
     """Raise `Leak` when the census after the block is not the one before it; looked at for `patience` seconds."""
     before = Census.take(scope)
     yield before
+    as_before(before, scope, patience)
+
+
+def as_before(before: Census, scope: Scope, patience: float = 5.0) -> None:
+    """Raise `Leak` when the census is not `before`; looked at for `patience` seconds."""
     deadline = time.monotonic() + patience
     while difference := before.difference(Census.take(scope)):
         if time.monotonic() > deadline:

@@ -3,6 +3,7 @@
 pytest --row-report     after the run, a line for each row of the acceptance list, and the score
 BARQUE_CI=1             what can be had (root, tools) is required instead of skipped
                         and the leak check looks at the whole host
+pytest -n 3             pytest-xdist: each worker looks after its own, and the whole host is looked at before and after all
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from collections.abc import Generator, Iterator, Mapping
 import pytest
 
 from barque.testing import need
-from barque.testing.census import SESSION_VARIABLE, Census, Scope, no_leaks
+from barque.testing.census import SESSION_VARIABLE, Census, Leak, Scope, as_before, no_leaks
 from barque.testing.rows import CHAPTERS, Rows
 
 __all__ = ["leak_check"]
 
 _ROWS = pytest.StashKey[Rows]()
+_HOST = pytest.StashKey[Census]()
+_WORKER = "PYTEST_XDIST_WORKER"
 _KITS = (
     "runtime",
     "runtime_confinement",
@@ -63,7 +66,9 @@ def pytest_configure(config: pytest.Config) -> None:
         for row in rows:
             config.addinivalue_line("markers", f"{row}: set by row({row!r}), so that -m {row} selects it")
     config.stash[_ROWS] = Rows()
-    os.environ.setdefault(SESSION_VARIABLE, secrets.token_hex(8))
+    config.pluginmanager.register(_RowCollector(config.stash[_ROWS]))
+    if _WORKER in os.environ or SESSION_VARIABLE not in os.environ:
+        os.environ[SESSION_VARIABLE] = secrets.token_hex(8)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -88,10 +93,41 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         item.get_closest_marker("needs") or _excuse(item) or "the driver" in str(report.longrepr)
     )
     if not passed_over and (report.when == "call" or not report.passed):
-        for marker in item.iter_markers("row"):
-            for row in marker.args:
-                item.config.stash[_ROWS].add(row, report.outcome)
+        rows = [row for marker in item.iter_markers("row") for row in marker.args]
+        report.__dict__["barque_rows"] = rows  # travels with the report from a worker
     return report
+
+
+class _RowCollector:
+    """Counts rows where the reports arrive."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        for row in getattr(report, "barque_rows", ()):
+            self._rows.add(row, report.outcome)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if _is_controller(session.config):
+        session.config.stash[_HOST] = Census.take(Scope.host())
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    before = session.config.stash.get(_HOST, None)
+    if before is None:
+        return
+    try:
+        as_before(before, Scope.host())
+    except Leak as leak:
+        session.config.get_terminal_writer().line(f"\nthe host is {leak}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _is_controller(config: pytest.Config) -> bool:
+    """Whether workers run the tests, and the whole host is to be as before at the end."""
+    return bool(getattr(config.option, "numprocesses", None)) and os.environ.get("BARQUE_CI") == "1"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -109,7 +145,7 @@ def leak_check(
     if not any(folder in str(item.path) for item in request.session.items for folder in _CHECKED_FOLDERS):
         yield None
         return
-    whole_host = os.environ.get("BARQUE_CI") == "1"
+    whole_host = os.environ.get("BARQUE_CI") == "1" and _WORKER not in os.environ
     scope = Scope(mounts_below=[tmp_path_factory.getbasetemp()], links=whole_host, everything=whole_host)
     with no_leaks(scope) as before:
         yield before
