@@ -14,7 +14,7 @@ pytestmark = pytest.mark.root
 
 PROGRAM = """
 import pathlib, sys
-from barque.spi.errors import FailedPrecondition, PermissionDenied
+from barque.spi.errors import FailedPrecondition
 from barque.testing.layers import LayerTar
 from barque.testing.mounted import MountedSnapshot
 from barque_storage_overlay.plugin import OverlayStorage
@@ -31,13 +31,13 @@ mounts = driver.storage_mounts("c1")
 assert "userxattr" in mounts[0].options, mounts
 with MountedSnapshot(mounts, directory / "mnt") as root:
     assert set(root.tree()) == {"d", "d/kept", "opaque", "opaque/new"}, root.tree()
-for layer, error in ((LayerTar().device("null", 1, 3), PermissionDenied), (LayerTar().file("f", uid=1234), FailedPrecondition)):
-    try:
-        driver.storage_apply(layer.store(directory))
-    except error as caught:
-        assert caught.hint, caught
-    else:
-        raise AssertionError(f"no {error.__name__}")
+driver.storage_apply(LayerTar().device("null", 1, 3).file("beside").store(directory))  # Docker leaves device nodes out, too
+try:
+    driver.storage_apply(LayerTar().file("f", uid=1234).store(directory))
+except FailedPrecondition as caught:
+    assert caught.hint, caught
+else:
+    raise AssertionError("no FailedPrecondition")
 print("passed")
 """
 

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from barque.engine.drivers import Drivers
 from barque.engine.sandboxes import SandboxPool
 from barque.plugins.facades import NetworkDriver
-from barque.spi.errors import InvalidArgument, NotFound
+from barque.spi.errors import InvalidArgument, NotFound, Unavailable
 from barque.spi.frontend import ContainerConfig, Network
 from barque.spi.network import Endpoint, EndpointSpec, NetworkCapability, NetworkSpec, PortBinding
 from barque.store.database import Database
@@ -37,6 +37,9 @@ class _StoredNetwork:
 
 
 _adapter: TypeAdapter[_StoredNetwork] = TypeAdapter(_StoredNetwork)
+
+
+_RESTORE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +63,13 @@ class NetworkService:
         self._lock = threading.Lock()
         self._networks: dict[str, _StoredNetwork] = {}
         self._realised: set[str] = set()
+        self._agreed = threading.Event()
+        self._agreed.set()
 
     def load(self) -> None:
-        """Read what is stored and add the profile's own networks. Cheap: no driver is imported."""
+        """Read what is stored and add the profile's own networks. Cheap: no driver is imported. `restore` must follow:
+        until then nobody is connected, for ports may be held by endpoints of nobody, and a new one could be taken for such."""
+        self._agreed.clear()
         for id, document in self._database.all("networks"):
             try:
                 self._networks[id] = _adapter.validate_json(document)
@@ -75,6 +82,12 @@ class NetworkService:
 
     def restore(self, endpoints: tuple[Endpoint, ...]) -> None:
         """Make the drivers agree with what is stored: after a crash, links and rules of nobody go."""
+        try:
+            self._restore(endpoints)
+        finally:
+            self._agreed.set()
+
+    def _restore(self, endpoints: tuple[Endpoint, ...]) -> None:
         for name in self._drivers.names("network"):
             mine = [n for n in self._networks.values() if n.driver == name]
             for network in mine:
@@ -122,6 +135,10 @@ class NetworkService:
         self, container_id: str, config: ContainerConfig, ports: tuple[PortBinding, ...]
     ) -> Connection:
         """Attach a starting container to its network. On error nothing is left. Errors: NotFound, Conflict …"""
+        if not self._agreed.wait(_RESTORE_SECONDS):
+            raise Unavailable(
+                "the networks are still being restored", hint="try again; the daemon's log may say why"
+            )
         network = self._find(config.network)
         driver = self._realise(network)
         spec = EndpointSpec(
