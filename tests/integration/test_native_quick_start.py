@@ -11,7 +11,7 @@ import pytest
 from barque.testing import need
 from barque_runtime_native import command
 from barque_runtime_native.command import interpreter
-from barque_runtime_native.interpreter import quick_start
+from barque_runtime_native.interpreter import bundle, quick_start
 from barque_runtime_native.interpreter.trampoline import program
 
 pytestmark = pytest.mark.root
@@ -106,6 +106,41 @@ def test_a_changed_module_is_loaded_anew(installed):
     assert installed("--version").startswith("changed\nbarque-runtime version ")
     assert installed("--version").startswith("first\nchanged\nbarque-runtime version ")
     assert installed("--version").startswith("changed\nbarque-runtime version ")
+
+
+def test_a_light_os_is_as_good_as_the_whole(monkeypatch):
+    light_then_whole = """
+import sys
+sys.path += {paths!r}
+from barque_runtime_native.interpreter import loader
+sys.modules.pop("os", None), sys.modules.pop("os.path", None)
+loader.use_light_os()
+import os
+assert type(os) is loader.LightOs
+assert os.fsdecode(os.fsencode("\\udcff")) == "\\udcff" and os.environ["WORD"] == "here"
+assert os.path.join("a", "b") == "a/b" and os.open("/", os.O_RDONLY) > 2
+assert "walk" not in vars(os) and not hasattr(os, "__nothing__")
+from os import walk, makedirs
+import os as again, subprocess
+assert again is os and os.walk is walk and "PathLike" in vars(os)
+os.environ["WORD"] = "there"
+print(subprocess.run(["/bin/sh", "-c", "echo $WORD"], capture_output=True, text=True).stdout, end="")
+"""
+    monkeypatch.setenv("WORD", "here")
+    code = light_then_whole.format(paths=command.import_paths())
+    done = subprocess.run(
+        ["/usr/bin/env", sys.executable, "-ISE", "-c", code], capture_output=True, text=True
+    )
+    assert done.stdout == "there\n", done.stderr
+
+
+def test_an_order_has_each_module_after_what_it_imports():
+    sources = dict(bundle.modules(command.import_paths()))
+    order = bundle.order_of([bundle.LINE, bundle.ORDERED["run"]], sources)
+    assert order.index("barque.spi.errors") < order.index("barque_runtime_native.plan")
+    assert order.index("barque_runtime_native.kernel") < order.index("barque_runtime_native.kernel.syscalls")
+    assert order[-1] == bundle.ORDERED["run"]
+    assert "barque_runtime_native.cgroup.systemd" not in order  # imported in a function
 
 
 def test_a_link_to_the_script_has_a_start_of_its_own(installed, tmp_path):

@@ -62,9 +62,8 @@ class Store:
     def make(self, document: dict[str, Any], filter_: Filter | None) -> None:
         """Claim the id and record what a later call, also of another process, needs to know: by one rename, so that
         there is no container without a state. Errors: AlreadyExists."""
-        os.makedirs(os.path.dirname(self.directory), 0o700, exist_ok=True)
         try:
-            os.mkdir(self.pending, 0o700)
+            make_pending(self.pending)
         except FileExistsError:
             raise self._taken() from None
         try:
@@ -126,6 +125,15 @@ class Store:
         """Forget the container, and what a creation that was killed at its very start has left."""
         remove_directory(self.directory)
         remove_directory(self.pending)
+
+
+def make_pending(path: str) -> None:
+    """mkdir; its parents are there but for the first container after a boot."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+        os.mkdir(path, 0o700)
 
 
 def remove_directory(path: str) -> None:

@@ -18,8 +18,8 @@ from barque_runtime_native.interpreter.trampoline import program
 
 DIRECTORY = "/run/barque-runtime/.start"
 START = (
-    "import marshal,posix;f=posix.open({bundle!r},{flags});"
-    "exec(marshal.loads(posix.read(f,{size})),{{'file':f,'base':{size},'start':{name!r},'paths':{paths!r}}})"
+    "import marshal,posix;f=posix.open({bundle!r},{flags});c,i,o=marshal.loads(posix.read(f,{size}));n={{'__name__':'loader'}};"
+    "exec(c,n);n['run'](f,{size},{name!r},{paths!r},i,o)"
 )
 
 
