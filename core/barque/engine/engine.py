@@ -79,7 +79,9 @@ class BarqueEngine:
     def settle(self) -> None:
         """What need not be done before the first answer: sweep leftovers, make networks agree, finish removals."""
         core = self._core
-        core.networks.restore(tuple(e for by in self._containers.endpoints().values() for e in by.values()))
+        core.networks.restore(
+            lambda: tuple(e for by in self._containers.endpoints().values() for e in by.values())
+        )
         self._containers.sweep()
         core.images.collect()
         for record in self._containers.records():

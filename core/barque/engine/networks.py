@@ -7,7 +7,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,6 +65,7 @@ class NetworkService:
         self._realised: set[str] = set()
         self._agreed = threading.Event()
         self._agreed.set()
+        self._restoring = threading.Lock()
 
     def load(self) -> None:
         """Read what is stored and add the profile's own networks. Cheap: no driver is imported. `restore` must follow:
@@ -80,10 +81,12 @@ class NetworkService:
             if name not in names:
                 self._store(_StoredNetwork(NetworkSpec(secrets.token_hex(32), name), name, time.time_ns()))
 
-    def restore(self, endpoints: tuple[Endpoint, ...]) -> None:
-        """Make the drivers agree with what is stored: after a crash, links and rules of nobody go."""
+    def restore(self, endpoints: Callable[[], tuple[Endpoint, ...]]) -> None:
+        """Make the drivers agree with what is stored: after a crash, links and rules of nobody go. `endpoints` reads those
+        of all containers."""
         try:
-            self._restore(endpoints)
+            with self._restoring:
+                self._restore(endpoints())
         finally:
             self._agreed.set()
 
@@ -166,6 +169,9 @@ class NetworkService:
 
     def disconnect(self, endpoints: Mapping[str, Endpoint]) -> None:
         """Detach all endpoints of a container that ended. Idempotent."""
+        if not self._agreed.is_set():
+            with self._restoring:
+                pass  # a restore under way may be about to make again what is to go; one that is to come reads the records
         for endpoint in endpoints.values():
             network = self._networks.get(endpoint.network_id)
             if network is None:
