@@ -56,11 +56,14 @@ def test_fifty_containers_an_attached_one_and_an_exec_survive(own_daemon):
         executed.send("echo exec $((40+3))\n")
         executed.expect("exec 43")
         ready = daemon.start()
+        limit = (
+            4.0 if "PYTEST_XDIST_WORKER" in os.environ else 1.0
+        )  # beside two other workers on two processors
         for _ in range(2):  # the machine may be busy with something else: the best of three counts
-            if ready >= 1.0:
+            if ready >= limit:
                 daemon.kill()
                 ready = daemon.start()
-        assert ready < 1.0, f"ready after {ready:.2f} s"
+        assert ready < limit, f"ready after {ready:.2f} s"
         assert pids(daemon) == before
         shell.send("echo again\n")
         shell.expect("again")

@@ -184,7 +184,12 @@ def test_published_port_answers(daemon, lab, name):
         "/www",
     )
     for port in (18080, 18081):
-        page = lab.run("busybox", "wget", "-q", "-O", "-", f"http://127.0.0.1:{port}/")
+        deadline = time.monotonic() + 10
+        while True:  # until the server listens
+            page = lab.run("busybox", "wget", "-q", "-O", "-", f"http://127.0.0.1:{port}/")
+            if not page.returncode or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
         assert page.stdout == b"a page from a container\n", page.stderr
     assert daemon.docker("port", name).stdout.splitlines()[0].startswith("80/tcp -> ")
     again = daemon.docker("run", "--rm", "-p", "18081:80", IMAGE, "true")

@@ -41,7 +41,7 @@ def test_deep_tree_is_measured_as_far_as_it_is_safe(tmp_path):
     make_deep(tmp_path, 1000)
     before = len(os.listdir("/proc/self/fd"))
     assert 2 * 200 < tree.measure(str(tmp_path)).inodes <= 2 * 1000
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before  # a collection may close somebody else's
     remove(tmp_path, "directory")
 
 
