@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -135,6 +136,23 @@ def test_stats_of_a_container_that_does_not_run(daemon, run):
     assert row["PIDs"] == "0"
 
 
+def test_the_stream_of_a_container_that_is_removed_ends_as_it_should(daemon, run):
+    id = run("native", "sleep 1000")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(str(daemon.socket))
+        client.sendall(
+            f"GET /containers/{id}/stats HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+        )
+        answer = client.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert daemon.docker("rm", "-f", id).returncode == 0
+        while data := client.recv(65536):
+            answer += data
+    assert b'"pids_stats":{"current":1' in answer
+    assert answer.endswith(b"\r\n0\r\n\r\n"), "the stream was cut"
+
+
 @RUNTIMES
 def test_top_lists_the_processes_of_the_container_only(daemon, run, runtime):
     id = run(runtime, "sleep 1001 & sleep 1002")
@@ -142,6 +160,9 @@ def test_top_lists_the_processes_of_the_container_only(daemon, run, runtime):
     assert titles.split() == ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
     assert len(rows) == 2  # busybox executes the last command in place of the shell
     assert {row.split()[-1] for row in rows} >= {"1001", "1002"}
+    assert daemon.docker("top", id, "-e", "--sort=-pid", "-o", "pid").stdout.split() == [
+        "PID", *sorted((row.split()[1] for row in rows), key=int, reverse=True)
+    ]  # fmt: skip
     rows = daemon.docker("top", id, "-o", "pid,comm").stdout.splitlines()
     assert rows[0].split() == ["PID", "COMMAND"]
     for row in rows[1:]:

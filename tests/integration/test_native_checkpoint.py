@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from native_bundle import COMMAND, Box, import_paths, make_rootfs, mount, write_config
+from native_bundle import COMMAND, import_paths, make_rootfs, mount, write_config
 
 from barque.testing import need
 
@@ -20,13 +20,6 @@ COUNT = "i=0; while :; do i=$((i+1)); echo $i > /counter/n; sleep 0.05; done"
 @pytest.fixture(scope="module")
 def rootfs(tmp_path_factory):
     return make_rootfs(tmp_path_factory.mktemp("native"))
-
-
-@pytest.fixture
-def box(tmp_path, rootfs):
-    box = Box(tmp_path, rootfs)
-    yield box
-    box.close()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import re
 import time
 
 import pytest
-from native_bundle import CAPABILITIES, Box, make_rootfs, mount, write_config
+from native_bundle import CAPABILITIES, make_rootfs, mount, write_config
 from test_native_hostile import trace
 
 pytestmark = pytest.mark.root
@@ -16,13 +16,6 @@ pytestmark = pytest.mark.root
 @pytest.fixture(scope="module")
 def rootfs(tmp_path_factory):
     return make_rootfs(tmp_path_factory.mktemp("native"))
-
-
-@pytest.fixture
-def box(tmp_path, rootfs):
-    box = Box(tmp_path, rootfs)
-    yield box
-    box.close()
 
 
 FAKES = {

@@ -7,23 +7,11 @@ import stat
 from pathlib import Path
 
 import pytest
-from native_bundle import Box, make_rootfs, mount
+from native_bundle import mount
 
 pytestmark = pytest.mark.root
 
 HOST_ID = 100000
-
-
-@pytest.fixture
-def rootfs(tmp_path):
-    return make_rootfs(tmp_path / "rootfs")
-
-
-@pytest.fixture
-def box(tmp_path, rootfs):
-    box = Box(tmp_path, rootfs)
-    yield box
-    box.close()
 
 
 def run_or_exec(box, how, config, script):

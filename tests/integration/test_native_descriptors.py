@@ -9,21 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from native_bundle import Box, import_paths, make_rootfs, write_config
+from native_bundle import import_paths, write_config
 
 pytestmark = [pytest.mark.root, pytest.mark.row("S3")]
-
-
-@pytest.fixture
-def rootfs(tmp_path):
-    return make_rootfs(tmp_path / "rootfs")
-
-
-@pytest.fixture
-def box(tmp_path, rootfs):
-    box = Box(tmp_path, rootfs)
-    yield box
-    box.close()
 
 
 @pytest.mark.timeout(600)

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from native_bundle import COMMAND, Box, import_paths, make_rootfs, write_config
+from native_bundle import COMMAND, import_paths, make_rootfs, write_config
 from native_fields import shows, shows_each
 
 pytestmark = pytest.mark.root
@@ -22,13 +22,6 @@ MIB = 1 << 20
 @pytest.fixture(scope="module")
 def rootfs(tmp_path_factory):
     return make_rootfs(tmp_path_factory.mktemp("cgroup"))
-
-
-@pytest.fixture
-def box(tmp_path, rootfs):
-    box = Box(tmp_path, rootfs)
-    yield box
-    box.close()
 
 
 def place(resources, path, value):

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from native_bundle import Box, make_rootfs
 from native_fields import shows, shows_each
 
 pytestmark = pytest.mark.root
@@ -17,18 +16,6 @@ FILES = {
     "mount": "mnt", "pid": "pid", "network": "net", "uts": "uts", "ipc": "ipc", "user": "user", "cgroup": "cgroup",
     "time": "time",
 }  # fmt: skip
-
-
-@pytest.fixture
-def rootfs(tmp_path):
-    return make_rootfs(tmp_path / "rootfs")
-
-
-@pytest.fixture
-def box(tmp_path, rootfs):
-    box = Box(tmp_path, rootfs)
-    yield box
-    box.close()
 
 
 def give_to(rootfs, owner):

@@ -5,22 +5,10 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from native_bundle import Box, make_rootfs, mount
+from native_bundle import mount
 from native_fields import RECURSIVE, shows, shows_each
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture
-def rootfs(tmp_path):
-    return make_rootfs(tmp_path / "rootfs")
-
-
-@pytest.fixture
-def box(tmp_path, rootfs):
-    box = Box(tmp_path, rootfs)
-    yield box
-    box.close()
 
 
 @pytest.fixture

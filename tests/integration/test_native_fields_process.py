@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from native_bundle import Box, make_rootfs, write_config
+from native_bundle import make_rootfs, write_config
 from native_fields import RLIMITS, shows, shows_each
 
 pytestmark = pytest.mark.root
@@ -29,13 +29,6 @@ HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "post
 @pytest.fixture(scope="module")
 def rootfs(tmp_path_factory):
     return make_rootfs(tmp_path_factory.mktemp("fields"))
-
-
-@pytest.fixture
-def box(tmp_path, rootfs):
-    box = Box(tmp_path, rootfs)
-    yield box
-    box.close()
 
 
 def status(text):

@@ -7,7 +7,7 @@ import struct
 import sys
 
 import pytest
-from native_bundle import Box, make_rootfs, seccomp_profile, write_config
+from native_bundle import make_rootfs, seccomp_profile, write_config
 from native_fields import shows, shows_each
 from native_schema import load
 
@@ -35,13 +35,6 @@ OUTCOMES = {
 @pytest.fixture(scope="module")
 def rootfs(tmp_path_factory):
     return make_rootfs(tmp_path_factory.mktemp("seccomp"))
-
-
-@pytest.fixture
-def box(tmp_path, rootfs):
-    box = Box(tmp_path, rootfs)
-    yield box
-    box.close()
 
 
 def profile_without(*names):

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from native_bundle import Box, make_rootfs, mount, write_config
+from native_bundle import make_rootfs, mount, write_config
 
 pytestmark = pytest.mark.root
 
@@ -21,13 +21,6 @@ NAMESPACES = ("mnt", "net", "uts", "ipc", "pid")
 @pytest.fixture(scope="module")
 def rootfs(tmp_path_factory):
     return make_rootfs(tmp_path_factory.mktemp("native"))
-
-
-@pytest.fixture
-def box(tmp_path, rootfs):
-    box = Box(tmp_path, rootfs)
-    yield box
-    box.close()
 
 
 @pytest.fixture

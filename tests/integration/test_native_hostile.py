@@ -13,25 +13,13 @@ from pathlib import Path
 
 import native_bundle
 import pytest
-from native_bundle import COMMAND, REPOSITORY, UNIFIED, Box, import_paths, make_rootfs, mount, write_config
+from native_bundle import COMMAND, REPOSITORY, UNIFIED, import_paths, mount, write_config
 
 from barque.testing import need
 
 pytestmark = pytest.mark.root
 
 INTERPRETER = Path(os.path.realpath(sys.executable))
-
-
-@pytest.fixture
-def rootfs(tmp_path):
-    return make_rootfs(tmp_path / "rootfs")
-
-
-@pytest.fixture
-def box(tmp_path, rootfs):
-    box = Box(tmp_path, rootfs)
-    yield box
-    box.close()
 
 
 @pytest.fixture

@@ -26,13 +26,6 @@ def rootfs(tmp_path_factory):
     return make_rootfs(tmp_path_factory.mktemp("native"))
 
 
-@pytest.fixture
-def box(tmp_path, rootfs):
-    box = Box(tmp_path, rootfs)
-    yield box
-    box.close()
-
-
 def gone(pid, seconds=5.0):
     """Whether the process ends (or is a zombie of whoever adopted it) in time."""
     deadline = time.monotonic() + seconds

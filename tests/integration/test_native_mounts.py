@@ -10,21 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from native_bundle import Box, make_rootfs, mount
+from native_bundle import mount
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture
-def rootfs(tmp_path):
-    return make_rootfs(tmp_path / "rootfs")
-
-
-@pytest.fixture
-def box(tmp_path, rootfs):
-    box = Box(tmp_path, rootfs)
-    yield box
-    box.close()
 
 
 @pytest.fixture

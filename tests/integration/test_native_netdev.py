@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from native_bundle import Box, import_paths, make_rootfs, write_config
+from native_bundle import import_paths, make_rootfs, write_config
 
 from barque.testing import need
 
@@ -56,13 +56,6 @@ def host():
     host.ip("link", "set", "bq0", "mtu", "1400", "address", "02:00:00:00:00:77", "up")
     yield host
     host.close()
-
-
-@pytest.fixture
-def box(tmp_path, rootfs):
-    box = Box(tmp_path, rootfs)
-    yield box
-    box.close()
 
 
 def run(box, host, devices, script="ip addr", change=None):

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from native_bundle import Box, import_paths, make_rootfs, mount, write_config
+from native_bundle import import_paths, make_rootfs, mount, write_config
 from test_native_hostile import trace
 
 pytestmark = pytest.mark.root
@@ -23,13 +23,6 @@ two_cpus = pytest.mark.skipif(len(CPUS) < 2, reason="one CPU says nothing about 
 @pytest.fixture(scope="module")
 def rootfs(tmp_path_factory):
     return make_rootfs(tmp_path_factory.mktemp("native"))
-
-
-@pytest.fixture
-def box(tmp_path, rootfs):
-    box = Box(tmp_path, rootfs)
-    yield box
-    box.close()
 
 
 def field(status, name):

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from native_bundle import CAPABILITIES, UNIFIED, Box, make_rootfs, mount, write_config
+from native_bundle import CAPABILITIES, UNIFIED, make_rootfs, mount, write_config
 
 pytestmark = pytest.mark.root
 
@@ -17,13 +17,6 @@ DEFAULT_MASK = 0xA80425FB
 @pytest.fixture(scope="module")
 def rootfs(tmp_path_factory):
     return make_rootfs(tmp_path_factory.mktemp("native"))
-
-
-@pytest.fixture
-def box(tmp_path, rootfs):
-    box = Box(tmp_path, rootfs)
-    yield box
-    box.close()
 
 
 def fields(status):

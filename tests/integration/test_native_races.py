@@ -13,24 +13,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from native_bundle import Box, import_paths, make_rootfs, mount, write_config
+from native_bundle import import_paths, mount, write_config
 
 pytestmark = [pytest.mark.root, pytest.mark.row("S6")]
 
 STARTS = int(os.environ.get("BARQUE_RACE_STARTS", "300"))
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
-
-
-@pytest.fixture
-def rootfs(tmp_path):
-    return make_rootfs(tmp_path / "rootfs")
-
-
-@pytest.fixture
-def box(tmp_path, rootfs):
-    box = Box(tmp_path, rootfs)
-    yield box
-    box.close()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from native_bundle import CAPABILITIES, Box, make_rootfs, write_config
+from native_bundle import CAPABILITIES, make_rootfs, write_config
 
 pytestmark = pytest.mark.root
 
@@ -26,13 +26,6 @@ MKDIR, WRITE = 83, 1
 @pytest.fixture(scope="module")
 def rootfs(tmp_path_factory):
     return make_rootfs(tmp_path_factory.mktemp("native"))
-
-
-@pytest.fixture
-def box(tmp_path, rootfs):
-    box = Box(tmp_path, rootfs)
-    yield box
-    box.close()
 
 
 class Agent:

@@ -7,25 +7,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from native_bundle import Box, make_rootfs, mount
+from native_bundle import mount
 
 pytestmark = pytest.mark.root
 
 FILES = {"network": "net", "mount": "mnt", "pid": "pid", "ipc": "ipc", "uts": "uts", "cgroup": "cgroup",
          "time": "time", "user": "user"}  # fmt: skip
 IDS = [{"containerID": 0, "hostID": 100000, "size": 65536}]
-
-
-@pytest.fixture
-def rootfs(tmp_path):
-    return make_rootfs(tmp_path / "rootfs")
-
-
-@pytest.fixture
-def box(tmp_path, rootfs):
-    box = Box(tmp_path, rootfs)
-    yield box
-    box.close()
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ from barque.engine.core import Core
 from barque.engine.records import ContainerRecord
 from barque.oci.spec import resource_limits
 from barque.shim.client import ShimClient
-from barque.spi.errors import Conflict, FailedPrecondition, InvalidArgument
+from barque.spi.errors import Conflict, FailedPrecondition, InvalidArgument, Unavailable
 from barque.spi.frontend import ContainerUse, InterfaceUse, ProcessTable, Resources
 
 __all__ = ["Controller"]
 
 _PS_SECONDS = 10
 # Options of ps(1) only choose and format; a word that is none of them could name a file or another user's processes.
-_PS_WORD = re.compile(r"-?[A-Za-z][A-Za-z0-9,=:._-]*")
+_PS_WORD = re.compile(r"-{0,2}[A-Za-z][A-Za-z0-9,=:._-]*")
 
 
 class Controller:
@@ -115,6 +115,8 @@ def process_table(options: str, pids: frozenset[str]) -> ProcessTable:
         )
     except FileNotFoundError:
         raise FailedPrecondition("the host has no ps", hint="install the package procps") from None
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"ps took longer than {_PS_SECONDS} s", hint="try again") from None
     lines = done.stdout.splitlines()
     if done.returncode or not lines:
         raise InvalidArgument(f"error running ps: {done.stderr.strip() or 'it printed nothing'}")

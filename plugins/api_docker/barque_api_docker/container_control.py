@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from barque.spi.errors import BarqueError, Conflict, NotImplemented
+from barque.spi.errors import BarqueError, Conflict, NotFound, NotImplemented
 from barque_api_docker.call import Call, json_response
 from barque_api_docker.fields import Fields
 from barque_api_docker.http import Response
@@ -61,7 +61,11 @@ def stats(call: Call) -> Response | None:
         document = stats_document(reading, before) if reading else absent_document()
         stream.write_json({**document, "name": f"/{container.name}", "id": container.id})
         time.sleep(_INTERVAL)
-        before, reading = reading, _read(call, container.id)
+        try:
+            before, reading = reading, _read(call, container.id)
+        except NotFound:  # it was removed: that is the end of the stream, and no error
+            stream.close()
+            return None
     call.last = True
     return None
 

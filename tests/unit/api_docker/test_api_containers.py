@@ -6,7 +6,7 @@ from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
-from conftest import read_all, read_head
+from api_client import read_all, read_head
 
 from barque.spi.errors import NotFound
 from barque_api_docker.filters import Filters

@@ -4,8 +4,8 @@ import contextlib
 import json
 
 import pytest
+from api_client import Client
 from api_fake_engine import FakeEngine, make_image
-from conftest import Client
 from hypothesis import given
 from hypothesis import strategies as st
 

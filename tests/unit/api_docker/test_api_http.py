@@ -6,7 +6,7 @@ import socket
 import time
 
 import pytest
-from conftest import read_all, read_head
+from api_client import read_all, read_head
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,7 +7,7 @@ import time
 from urllib.parse import quote
 
 import pytest
-from conftest import read_all, read_head
+from api_client import read_all, read_head
 
 from barque.spi.errors import Unavailable
 from barque.spi.log import LogEntry

@@ -112,7 +112,10 @@ def test_what_belongs_to_a_file_system_is_refused_for_a_bind_mount(word):
 
 
 def test_what_is_the_default_is_allowed_for_a_bind_mount():
-    options("bind", "async", "nomand", "nolazytime", "noiversion", "silent", "loud", "defaults")
+    given = options("bind", "async", "nomand", "nolazytime", "noiversion", "silent", "loud", "defaults")
+    plain = options("bind")
+    effect = [name for name in given.__slots__ if name not in ("clear", "tree_clear", "super_words")]
+    assert [getattr(given, name) for name in effect] == [getattr(plain, name) for name in effect]
 
 
 def test_value_without_a_name_is_refused():
