@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from barque.spi.storage import LayerApply, Usage
-from barque_storage_overlay.worker import Job, unpack
+from barque.spi.trees.unpack import Unpack, unpack
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def unpack_here(
     request: LayerApply, directory: Path, max_entries: int = 100_000, max_bytes: int = 1 << 32
 ) -> Usage:
     """Unpack into `directory`/fs, as the worker does."""
-    job = Job(request.diff_id, request.media_type, str(directory), False, max_entries, max_bytes)
+    job = Unpack(request.diff_id, request.media_type, str(directory), False, max_entries, max_bytes)
     fds = []
     try:
         for name in ("fs", "replaced"):

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from barque.spi.errors import FailedPrecondition, ResourceExhausted
+from barque.spi.storage import SnapshotPrepare
 from barque.testing import need
 from barque.testing.layers import LayerTar
 from barque_storage_overlay.plugin import OverlayStorage
@@ -110,13 +111,13 @@ def test_no_inodes(driver, disk, tmp_path):
 def test_read_only_file_system(driver, disk, tmp_path):
     request = LayerTar().file("a").store(tmp_path)
     driver.storage_apply(request)
-    driver.storage_prepare("c1", (request.diff_id,))
+    driver.storage_prepare(SnapshotPrepare("c1", (request.diff_id,)))
     time.sleep(0.5)
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     with pytest.raises(FailedPrecondition, match="Read-only file system"):
         driver.storage_apply(LayerTar().file("b").store(tmp_path))
     with pytest.raises(FailedPrecondition, match="Read-only file system"):
-        driver.storage_prepare("c2", ())
+        driver.storage_prepare(SnapshotPrepare("c2", ()))
     with pytest.raises(FailedPrecondition, match="Read-only file system"):
         driver.storage_remove("c1")
     assert driver.storage_list().layers == (request.diff_id,)
@@ -132,7 +133,7 @@ def test_power_cut_keeps_what_was_acknowledged(driver, disk, tmp_path):
 
     request = LayerTar().directory("d", mode=0o711).file("d/f", b"content" * 1000).store(tmp_path)
     driver.storage_apply(request)
-    driver.storage_prepare("c1", (request.diff_id,))
+    driver.storage_prepare(SnapshotPrepare("c1", (request.diff_id,)))
     with open(disk / "record", "wb") as file:
         file.write(b"the engine's record")
         file.flush()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from barque.spi.errors import FailedPrecondition, InvalidArgument
+from barque.spi.storage import SnapshotPrepare
 from barque.testing.layers import LayerTar
 from barque.testing.mounted import MountedSnapshot
 from barque_storage_overlay.plugin import OverlayStorage
@@ -34,7 +35,7 @@ def apply(driver, directory, *layers):
 
 def test_a_hundred_and_twenty_layers(driver, tmp_path):
     layers = apply(driver, tmp_path, *(LayerTar().file(f"own{n}").file("top", b"%d" % n) for n in range(120)))
-    driver.storage_prepare("k" * 128, layers)
+    driver.storage_prepare(SnapshotPrepare("k" * 128, layers))
     with MountedSnapshot(driver.storage_mounts("k" * 128), tmp_path / "mnt") as root:
         assert len(root.tree()) == 121
         assert root.read("top") == b"119"
@@ -42,33 +43,33 @@ def test_a_hundred_and_twenty_layers(driver, tmp_path):
 
 def test_options_of_the_most_layers_fit_a_page_below_the_root(driver, tmp_path):
     layers = apply(driver, tmp_path, *(LayerTar().file(f"f{n}") for n in range(125)))
-    driver.storage_prepare("k" * 128, layers)
+    driver.storage_prepare(SnapshotPrepare("k" * 128, layers))
     (mount,) = driver.storage_mounts("k" * 128)
     data = ",".join(mount.options).replace(f"{driver.root}/", "")
     assert len(data) < 4096
     with pytest.raises(InvalidArgument, match="max depth exceeded"):
-        driver.storage_prepare("more", (*layers, layers[0]))
+        driver.storage_prepare(SnapshotPrepare("more", (*layers, layers[0])))
 
 
 def test_a_layer_that_occurs_twice(driver, tmp_path):
     one, two = apply(
         driver, tmp_path, LayerTar().file("a", b"1").file("b", b"1"), LayerTar().file("a", b"2").whiteout("b")
     )
-    driver.storage_prepare("c1", (one, two, one))
+    driver.storage_prepare(SnapshotPrepare("c1", (one, two, one)))
     with MountedSnapshot(driver.storage_mounts("c1"), tmp_path / "mnt") as root:
         assert (root.read("a"), root.read("b")) == (b"1", b"1")
 
 
 def test_an_opaque_root_hides_all_layers_below(driver, tmp_path):
     low, middle, high = LayerTar().file("low"), LayerTar().opaque(".").file("middle"), LayerTar().file("high")
-    driver.storage_prepare("c1", apply(driver, tmp_path, low, middle, high))
+    driver.storage_prepare(SnapshotPrepare("c1", apply(driver, tmp_path, low, middle, high)))
     with MountedSnapshot(driver.storage_mounts("c1"), tmp_path / "mnt") as root:
         assert set(root.tree()) == {"middle", "high"}
 
 
 def test_options(driver, tmp_path):
     low, high = apply(driver, tmp_path, LayerTar().file("a"), LayerTar().file("b"))
-    driver.storage_prepare("c1", (low, high))
+    driver.storage_prepare(SnapshotPrepare("c1", (low, high)))
     (mount,) = driver.storage_mounts("c1")
     assert (mount.type, mount.source, mount.target) == ("overlay", "overlay", "")
     options = dict(option.split("=") for option in mount.options)
@@ -83,7 +84,7 @@ def test_a_lost_short_name_is_made_again(driver, tmp_path):
     layers = apply(driver, tmp_path, LayerTar().file("a"))
     for name in os.listdir(tmp_path / "storage/l"):
         os.unlink(tmp_path / "storage/l" / name)
-    driver.storage_prepare("c1", layers)
+    driver.storage_prepare(SnapshotPrepare("c1", layers))
     with MountedSnapshot(driver.storage_mounts("c1"), tmp_path / "mnt") as root:
         assert set(root.tree()) == {"a"}
 
@@ -98,7 +99,7 @@ def test_whiteout_through_a_link_and_a_replaced_directory(driver, tmp_path):
         .whiteout("etc")
         .file("etc/new")
     )
-    driver.storage_prepare("c1", apply(driver, tmp_path, low, high))
+    driver.storage_prepare(SnapshotPrepare("c1", apply(driver, tmp_path, low, high)))
     with MountedSnapshot(driver.storage_mounts("c1"), tmp_path / "mnt") as root:
         assert set(root.tree()) == {"usr", "usr/lib", "usr/lib/kept", "lib", "etc", "etc/new"}
 
@@ -111,7 +112,7 @@ def test_overlay_attributes_do_not_show_and_do_not_come_in(driver, tmp_path):
     high = LayerTar().directory(
         "d", {"trusted.overlay.redirect": b"/../../secret", "user.overlay.redirect": b"/secret"}
     )
-    driver.storage_prepare("c1", apply(driver, tmp_path, low, high))
+    driver.storage_prepare(SnapshotPrepare("c1", apply(driver, tmp_path, low, high)))
     with MountedSnapshot(driver.storage_mounts("c1"), tmp_path / "mnt") as root:
         assert set(root.tree()) == {"d", "d/low"}
         assert root.xattrs("d") == {}
@@ -120,7 +121,7 @@ def test_overlay_attributes_do_not_show_and_do_not_come_in(driver, tmp_path):
 def test_root_of_a_container_is_for_everybody(driver, tmp_path):
     before = os.umask(0o077)
     try:
-        driver.storage_prepare("c1", ())
+        driver.storage_prepare(SnapshotPrepare("c1", ()))
     finally:
         os.umask(before)
     assert (tmp_path / "storage/snapshots/c1/upper").stat().st_mode & 0o7777 == 0o755
@@ -132,7 +133,7 @@ def test_prepare_and_remove_are_fast(driver, tmp_path):
     times = []
     for number in range(100):
         started = time.perf_counter()
-        driver.storage_prepare(f"c{number}", layers)
+        driver.storage_prepare(SnapshotPrepare(f"c{number}", layers))
         driver.storage_mounts(f"c{number}")
         driver.storage_remove(f"c{number}")
         times.append(time.perf_counter() - started)
@@ -155,7 +156,7 @@ def test_probe_says_that_overlay_on_overlay_does_not_work(driver, tmp_path):
         "assert not answer.usable, answer\n"
         "print(answer.problems[0].what, answer.facts['backing_file_system'])\n"
     )
-    driver.storage_prepare("c1", ())
+    driver.storage_prepare(SnapshotPrepare("c1", ()))
     (tmp_path / "mnt").mkdir()
     (mount,) = driver.storage_mounts("c1")
     done = subprocess.run(

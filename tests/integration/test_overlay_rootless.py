@@ -15,6 +15,7 @@ pytestmark = pytest.mark.root
 PROGRAM = """
 import pathlib, sys
 from barque.spi.errors import FailedPrecondition
+from barque.spi.storage import SnapshotPrepare
 from barque.testing.layers import LayerTar
 from barque.testing.mounted import MountedSnapshot
 from barque_storage_overlay.plugin import OverlayStorage
@@ -26,7 +27,7 @@ low = LayerTar().file("d/gone").file("d/kept").file("opaque/gone").store(directo
 high = LayerTar().whiteout("d/gone").opaque("opaque").file("opaque/new").directory("d", {"user.overlay.opaque": b"y"}).store(directory)
 for layer in (low, high):
     driver.storage_apply(layer)
-driver.storage_prepare("c1", (low.diff_id, high.diff_id))
+driver.storage_prepare(SnapshotPrepare("c1", (low.diff_id, high.diff_id)))
 mounts = driver.storage_mounts("c1")
 assert "userxattr" in mounts[0].options, mounts
 with MountedSnapshot(mounts, directory / "mnt") as root:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from overlay_helpers import unpack_here
 
 from barque.spi.errors import InvalidArgument
+from barque.spi.trees import tree
 from barque.testing.canary import Canary
 from barque.testing.layers import LayerTar
-from barque_storage_overlay import tree
 
 pytestmark = [pytest.mark.root, pytest.mark.row("S18"), pytest.mark.row("R41")]
 

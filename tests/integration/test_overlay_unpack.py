@@ -12,9 +12,9 @@ from overlay_helpers import unpack_here
 
 from barque.spi.errors import InvalidArgument
 from barque.spi.storage import LayerApply
+from barque.spi.trees import tree
 from barque.testing import need
 from barque.testing.layers import MEDIA_TYPES, LayerTar
-from barque_storage_overlay import tree
 
 pytestmark = pytest.mark.root
 

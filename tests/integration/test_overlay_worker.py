@@ -42,7 +42,7 @@ def workers_of(pid):
 
 
 def is_worker(pid):
-    return b"barque_storage_overlay.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b"barque.spi.trees.unpack" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def eventually(condition, seconds=10.0):

@@ -21,6 +21,7 @@ from barque.spi.errors import Conflict, InvalidArgument, NotFound
 from barque.spi.frontend import Container, ContainerConfig
 from barque.spi.log import LogCapability, LogSpec
 from barque.spi.network import Endpoint
+from barque.spi.storage import SnapshotPrepare
 
 __all__ = ["ContainerService"]
 
@@ -225,7 +226,7 @@ class ContainerService:
         state.mkdir(mode=0o700)
         (state / "log").mkdir(mode=0o700)
         failpoints.hit("create.directory")
-        self._core.drivers.storage(stored.storage).prepare(stored.id, layers)
+        self._core.drivers.storage(stored.storage).prepare(SnapshotPrepare(stored.id, layers))
         failpoints.hit("create.snapshot")
         self._core.database.put("containers", stored.id, encode(stored))
 

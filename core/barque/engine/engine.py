@@ -6,12 +6,13 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import barque
 from barque.engine.adoption import Adopter
 from barque.engine.attaching import Attacher
 from barque.engine.containers import ContainerService
+from barque.engine.content_facade import ContentFacade
 from barque.engine.control import Controller
 from barque.engine.core import Core
 from barque.engine.ending import Ender
@@ -22,7 +23,6 @@ from barque.engine.records import WaitHandle, decode, unreadable
 from barque.engine.starting import Starter
 from barque.engine.validation import signal_number
 from barque.plugins.facades import FrontendDriver
-from barque.spi.common import Platform, ProgressSink
 from barque.spi.errors import BarqueError, NotFound
 from barque.spi.frontend import (
     AttachRequest,
@@ -33,14 +33,11 @@ from barque.spi.frontend import (
     EngineInfo,
     Exec,
     ExecConfig,
-    Image,
     LogsRequest,
     Network,
     ProcessTable,
-    Removed,
     Resources,
 )
-from barque.spi.image import Credentials
 from barque.spi.log import LogEntry
 
 __all__ = ["BarqueEngine"]
@@ -48,12 +45,11 @@ __all__ = ["BarqueEngine"]
 _log = logging.getLogger(__name__)
 
 
-class BarqueEngine:
+class BarqueEngine(ContentFacade):
     """One engine on one data root. Thread-safe. See `barque.spi.frontend.Engine` for the methods."""
 
     def __init__(self, core: Core) -> None:
-        self._core = core
-        self._containers = ContainerService(core)
+        super().__init__(core, ContainerService(core))
         self._execs = ExecService(core, self._containers)
         self._ender = Ender(core, self._containers, self._execs.ended)
         self._starter = Starter(core, self._containers, self._ender.on_event)
@@ -195,34 +191,6 @@ class BarqueEngine:
 
     def exec_resize(self, exec_id: str, height: int, width: int) -> None:
         self._execs.resize(exec_id, height, width)
-
-    # -- images -------------------------------------------------------------------------------
-
-    def image_pull(
-        self,
-        reference: str,
-        platform: Platform | None,
-        credentials: Credentials | None,
-        progress: ProgressSink,
-        cancelled: Callable[[], bool],
-    ) -> tuple[Image, bool]:
-        return self._core.puller.pull(reference, platform, credentials, progress, cancelled)
-
-    def image_load(self, path: str, progress: ProgressSink) -> Image:
-        reference = f"docker-archive:{path}"
-        return self._core.puller.pull(reference, None, None, progress, lambda: False, named=False)[0]
-
-    def image_list(self) -> tuple[Image, ...]:
-        return self._core.images.all()
-
-    def image_get(self, ref: str) -> Image:
-        return self._core.images.get(ref)
-
-    def image_remove(self, ref: str, force: bool) -> Removed:
-        return self._core.images.remove(ref, force, self._containers.image_users())
-
-    def image_tag(self, ref: str, repository: str, tag: str) -> None:
-        self._core.images.tag(ref, repository, tag)
 
     # -- networks and events --------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,8 +20,8 @@ from barque.engine.drivers import Drivers
 from barque.engine.events import EventBus
 from barque.engine.imagenames import ImageNames, familiar
 from barque.spi.common import Platform
-from barque.spi.errors import Conflict
-from barque.spi.frontend import Image, Removed
+from barque.spi.content import Image, Pruned, Removed
+from barque.spi.errors import Conflict, NotImplemented
 from barque.spi.image import ResolvedImage
 from barque.store.content import ContentStore
 from barque.store.database import Database
@@ -131,6 +131,10 @@ class ImageService:
         if deleted:
             self._events.publish("image", "delete", image.id, {"name": image.id})
         return Removed(untagged, deleted)
+
+    def prune(self, accepts: Callable[[Image], bool], users: Iterable[tuple[str, str, bool]]) -> Pruned:
+        """See `ContentOperations.image_prune`."""
+        raise NotImplemented("not there yet")
 
     def _names_to_drop(self, image: StoredImage, ref: str, by_id: bool, force: bool) -> list[str]:
         if not by_id:

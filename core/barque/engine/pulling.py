@@ -13,8 +13,8 @@ from barque.engine.drivers import Drivers
 from barque.engine.images import ImageService, StoredLayer
 from barque.plugins.facades import ImageDriver, StorageDriver
 from barque.spi.common import Descriptor, Platform, Progress, ProgressSink
+from barque.spi.content import Image
 from barque.spi.errors import BarqueError, InvalidArgument, ResourceExhausted, Unavailable
-from barque.spi.frontend import Image
 from barque.spi.image import Credentials, ImageRequest, ResolvedImage
 from barque.spi.storage import LayerApply
 from barque.store.content import ContentStore

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from barque.plugins.registry import LoadedDriver, Registry
 from barque.spi.common import Descriptor, Mount, Probe
-from barque.spi.errors import Internal
+from barque.spi.errors import Internal, NotImplemented
 from barque.spi.frontend import Engine, Listener
-from barque.spi.image import BlobSink, ImageRequest, ResolvedImage
+from barque.spi.image import (
+    BlobSink,
+    ContentReader,
+    Credentials,
+    Distribution,
+    ImageCapability,
+    ImagePush,
+    ImageRequest,
+    ImageSearch,
+    ResolvedImage,
+    SavedImage,
+    SearchResult,
+)
 from barque.spi.log import LogEntry, LogQuery, LogSpec
 from barque.spi.network import Attachment, Endpoint, EndpointSpec, NetworkSpec
-from barque.spi.storage import LayerApply, StorageList, Usage
+from barque.spi.storage import Change, LayerApply, SnapshotPrepare, StorageCapability, StorageList, Usage
 
 __all__ = [
     "Facade",
@@ -42,6 +54,12 @@ class Facade:
 
     def _call(self, hook: str, **arguments: Any) -> Any:
         return self._registry.call(self.loaded, hook, **arguments)
+
+    def _require(self, capability: str, what: str) -> None:
+        if capability not in self.capabilities:
+            raise NotImplemented(
+                f"{self.loaded.label} cannot {what}", hint=f"it lacks the capability {capability!r}"
+            )
 
     def _ask(self, hook: str, expected: type[T], **arguments: Any) -> T:
         result = self._call(hook, **arguments)
@@ -100,9 +118,13 @@ class StorageDriver(Facade):
         """See `StorageHooks.storage_list`."""
         return self._ask("storage_list", StorageList)
 
-    def prepare(self, key: str, layers: tuple[str, ...]) -> None:
-        """See `StorageHooks.storage_prepare`."""
-        self._call("storage_prepare", key=key, layers=layers)
+    def prepare(self, request: SnapshotPrepare) -> None:
+        """See `StorageHooks.storage_prepare`. NotImplemented when the driver lacks a capability that is asked for."""
+        if request.size:
+            self._require(StorageCapability.QUOTA, "limit the size of a container (--storage-opt size)")
+        if request.idmap:
+            self._require(StorageCapability.IDMAP, "map the owners of layers")
+        self._call("storage_prepare", request=request)
 
     def mounts(self, key: str) -> tuple[Mount, ...]:
         """See `StorageHooks.storage_mounts`."""
@@ -112,6 +134,23 @@ class StorageDriver(Facade):
     def usage(self, key: str) -> Usage:
         """See `StorageHooks.storage_usage`."""
         return self._ask("storage_usage", Usage, key=key)
+
+    def changes(self, key: str) -> tuple[Change, ...]:
+        """See `StorageHooks.storage_changes`. NotImplemented without the capability."""
+        self._require(StorageCapability.DIFF, "tell what a container changed")
+        changes: tuple[Change, ...] = self._ask("storage_changes", tuple, key=key)
+        return changes
+
+    def diff(self, key: str, write: Callable[[bytes], object]) -> None:
+        """See `StorageHooks.storage_diff`. NotImplemented without the capability."""
+        self._require(StorageCapability.DIFF, "pack what a container changed")
+        self._call("storage_diff", key=key, write=write)
+
+    def verify(self, request: LayerApply) -> tuple[str, ...]:
+        """See `StorageHooks.storage_verify`. NotImplemented without the capability."""
+        self._require(StorageCapability.VERIFY, "verify a layer")
+        problems: tuple[str, ...] = self._ask("storage_verify", tuple, request=request)
+        return problems
 
     def remove(self, key: str) -> None:
         """See `StorageHooks.storage_remove`."""
@@ -132,6 +171,40 @@ class ImageDriver(Facade):
     def fetch(self, image: ResolvedImage, layer: Descriptor, sink: BlobSink) -> None:
         """See `ImageHooks.image_fetch`."""
         self._call("image_fetch", image=image, layer=layer, sink=sink)
+
+    def list(self, request: ImageRequest) -> tuple[str, ...]:
+        """See `ImageHooks.image_list`. NotImplemented without the capability."""
+        self._require(ImageCapability.LIST, "list images")
+        references: tuple[str, ...] = self._ask("image_list", tuple, request=request)
+        return references
+
+    def push(self, request: ImagePush) -> Descriptor:
+        """See `ImageHooks.image_push`. NotImplemented without the capability."""
+        self._require(ImageCapability.PUSH, "take images")
+        return self._ask("image_push", Descriptor, request=request)
+
+    def save(
+        self, images: tuple[SavedImage, ...], content: ContentReader, write: Callable[[bytes], object]
+    ) -> None:
+        """See `ImageHooks.image_save`. NotImplemented without the capability."""
+        self._require(ImageCapability.SAVE, "write archives")
+        self._call("image_save", images=images, content=content, write=write)
+
+    def search(self, search: ImageSearch) -> tuple[SearchResult, ...]:
+        """See `ImageHooks.image_search`. NotImplemented without the capability."""
+        self._require(ImageCapability.SEARCH, "search")
+        results: tuple[SearchResult, ...] = self._ask("image_search", tuple, search=search)
+        return results
+
+    def login(self, server: str, credentials: Credentials) -> str:
+        """See `ImageHooks.image_login`. NotImplemented without the capability."""
+        self._require(ImageCapability.LOGIN, "check credentials")
+        return self._ask("image_login", str, server=server, credentials=credentials)
+
+    def describe(self, request: ImageRequest) -> Distribution:
+        """See `ImageHooks.image_describe`. NotImplemented without the capability."""
+        self._require(ImageCapability.DESCRIBE, "describe an image without pulling it")
+        return self._ask("image_describe", Distribution, request=request)
 
 
 class LogDriver(Facade):

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["Instance", "Profile", "Rootless", "Section"]
+__all__ = ["Images", "Instance", "Profile", "Rootless", "Section"]
 
 
 class Instance(BaseModel):
@@ -63,6 +63,24 @@ class Rootless(BaseModel):
     host_loopback: bool = False
 
 
+class Images(BaseModel):
+    """The table `[images]`: names and the store.
+
+    `default_registry`: where names without a host lead; `docker.io` as Docker has it. `parallel_downloads`: layers of one pull
+    at a time. `max_size`: bytes (or `20GB`) the content store and unpacked layers may take before unused images go, least recently used
+    first; 0: no limit. `max_age`: unused images go after this time (`720h`); empty: never. `partial_max_age`: unfinished downloads are
+    kept this long.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    default_registry: str = "docker.io"
+    parallel_downloads: int = Field(default=3, ge=1, le=64)
+    max_size: int | str = 0
+    max_age: str = ""
+    partial_max_age: str = "168h"
+
+
 class Profile(BaseModel):
     """A whole profile. `name` is that of its file. `rootless`: the engine runs as an ordinary user, in his namespaces."""
 
@@ -71,6 +89,7 @@ class Profile(BaseModel):
     name: str
     description: str = ""
     rootless: Rootless | None = None
+    images: Images = Images()
     runtime: Section
     network: Section
     storage: Section

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from barque.spi.common import Platform, Probe, ProgressSink
-from barque.spi.image import Credentials
+from barque.spi.common import Platform, Probe
+from barque.spi.content import ContentOperations
 from barque.spi.log import LogEntry
 from barque.spi.network import Endpoint, NetworkSpec, PortBinding
 from barque.spi.runtime import RuntimeStats
@@ -33,13 +33,11 @@ __all__ = [
     "ExecConfig",
     "ExitStatus",
     "FrontendHooks",
-    "Image",
     "InterfaceUse",
     "Listener",
     "LogsRequest",
     "Network",
     "ProcessTable",
-    "Removed",
     "Resources",
     "Ulimit",
     "Waiter",
@@ -226,30 +224,6 @@ class Exec:
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
-    """A stored image. `id` is the digest of its config; `names` are `repository:tag`s, `digests` `repository@digest`s.
-    `config` is the parsed OCI image config. `size`: bytes of its unpacked layers."""
-
-    id: str
-    names: tuple[str, ...]
-    digests: tuple[str, ...]
-    manifest_digest: str
-    config: Mapping[str, Any]
-    diff_ids: tuple[str, ...]
-    size: int
-    platform: Platform
-    pulled_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """What an image removal did: names taken away, digests deleted."""
-
-    untagged: tuple[str, ...]
-    deleted: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Network:
     """A network with its driver and its endpoints (container id -> endpoint)."""
 
@@ -380,7 +354,7 @@ class EventStream(Protocol):
         """End the subscription. Idempotent."""
 
 
-class Engine(Protocol):
+class Engine(ContentOperations, Protocol):
     """The engine, for frontends."""
 
     def info(self) -> EngineInfo: ...
@@ -438,28 +412,6 @@ class Engine(Protocol):
     def exec_get(self, exec_id: str) -> Exec: ...
 
     def exec_resize(self, exec_id: str, height: int, width: int) -> None: ...
-
-    def image_pull(
-        self,
-        reference: str,
-        platform: Platform | None,
-        credentials: Credentials | None,
-        progress: ProgressSink,
-        cancelled: Callable[[], bool],
-    ) -> tuple[Image, bool]:
-        """The image, and whether anything new came. `reference` may carry a scheme."""
-
-    def image_load(self, path: str, progress: ProgressSink) -> Image:
-        """The image in the `docker save` archive `path`, a file of the engine's host."""
-
-    def image_list(self) -> tuple[Image, ...]: ...
-
-    def image_get(self, ref: str) -> Image:
-        """By name, digest, id or unique prefix of an id. NotFound: `No such image: REF`."""
-
-    def image_remove(self, ref: str, force: bool) -> Removed: ...
-
-    def image_tag(self, ref: str, repository: str, tag: str) -> None: ...
 
     def network_list(self) -> tuple[Network, ...]: ...
 

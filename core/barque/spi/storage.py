@@ -5,29 +5,49 @@ Layers are independent of one another and may be applied in parallel. A *snapsho
 system over a list of layers, known by its *key* (a container's id). Neither is mounted by the driver:
 `storage_mounts` says how, and the shim mounts in a mount namespace of its own.
 
-Worked example. Image with layers A, B: `apply(A)`, `apply(B)` (any order, at once); `prepare("c1", (A, B))`
+Worked example. Image with layers A, B: `apply(A)`, `apply(B)` (any order, at once); `prepare(SnapshotPrepare("c1", (A, B)))`
 (bottom first); `mounts("c1")` -> `(Mount("overlay", "overlay", ("lowerdir=…B:…A", "upperdir=…", "workdir=…")),)`;
 `remove("c1")`; `remove_layer(B)`.
 
 Hooks run in the daemon, on any thread, several at once. Lower-case digests `sha256:<64 hex>` only; a driver refuses
 anything else before it touches the disk. A driver is a class with a frozen stdlib dataclass `Config`, constructed
-as `Driver(name, config, root)`: `root` is a directory (0700) of its own.
+as `Driver(name, config, root)`: `root` is a directory (0700) of its own. `barque.spi.trees` has what most drivers need:
+unpacking in jailed worker processes, packing, comparing and removing trees.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from barque.spi.common import Mount, Probe
+from barque.spi.markers import needs
 
-__all__ = ["LayerApply", "StorageCapability", "StorageHooks", "StorageList", "Usage"]
+__all__ = [
+    "Change",
+    "ChangeKind",
+    "IdRange",
+    "LayerApply",
+    "SnapshotPrepare",
+    "StorageCapability",
+    "StorageHooks",
+    "StorageList",
+    "Usage",
+]
 
 
 class StorageCapability(StrEnum):
-    """What a storage driver can do beyond layers and snapshots."""
+    """What a storage driver can do beyond layers and snapshots.
 
+    diff: tell what a snapshot changed and pack it as a layer. verify: compare a layer with its tar. quota: hold a snapshot to a
+    size (where the file system can; `storage_prepare` says where it cannot). idmap: shift the owners of layers and snapshot.
+    """
+
+    DIFF = "diff"
+    VERIFY = "verify"
     QUOTA = "quota"
+    IDMAP = "idmap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +58,27 @@ class LayerApply:
     diff_id: str
     blob: str
     media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class IdRange:
+    """Ids `container`… of the container are the host's `host`…, `size` of them; `kind` is `u`, `g` or `b` (both)."""
+
+    kind: str
+    container: int
+    host: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPrepare:
+    """A snapshot to make over `layers`, bottom first. `size`: bytes it may grow to, 0 for no limit. `idmap`: the user
+    namespace the container will have, empty for the host's: files of the layers' user 0 belong to that namespace's root."""
+
+    key: str
+    layers: tuple[str, ...]
+    size: int = 0
+    idmap: tuple[IdRange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +95,22 @@ class StorageList:
 
     layers: tuple[str, ...]
     snapshots: tuple[str, ...]
+
+
+class ChangeKind(StrEnum):
+    """How a path differs from the layers."""
+
+    MODIFIED = "modified"
+    ADDED = "added"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One changed path, absolute in the container. A directory is MODIFIED when something in it changed, as Docker has it."""
+
+    path: str
+    kind: ChangeKind
 
 
 class StorageHooks:
@@ -76,10 +133,11 @@ class StorageHooks:
         """All complete layers and snapshots. Removes leftovers of a crash that no call in flight owns."""
         raise NotImplementedError
 
-    def storage_prepare(self, key: str, layers: tuple[str, ...]) -> None:
-        """Make an empty writable snapshot `key` over `layers`, bottom first.
+    def storage_prepare(self, request: SnapshotPrepare) -> None:
+        """Make an empty writable snapshot.
 
-        Errors: AlreadyExists, NotFound (a layer is missing), InvalidArgument (key), ResourceExhausted.
+        Errors: AlreadyExists, NotFound (a layer is missing), InvalidArgument (key), ResourceExhausted, NotImplemented (a `size`
+        or `idmap` without the capability), FailedPrecondition (this file system has no quotas or idmapped mounts; with the remedy).
         """
         raise NotImplementedError
 
@@ -89,6 +147,28 @@ class StorageHooks:
 
     def storage_usage(self, key: str) -> Usage:
         """Usage of what was written in snapshot `key`; of a layer when `key` is a diff id. Errors: NotFound."""
+        raise NotImplementedError
+
+    @needs(StorageCapability.DIFF)
+    def storage_changes(self, key: str) -> tuple[Change, ...]:
+        """What snapshot `key` changed, sorted by path; also while it is mounted and written to. Errors: NotFound."""
+        raise NotImplementedError
+
+    @needs(StorageCapability.DIFF)
+    def storage_diff(self, key: str, write: Callable[[bytes], object]) -> None:
+        """Write what snapshot `key` changed as an uncompressed OCI layer tar (image-spec, "layer").
+
+        Equal trees give equal bytes: entries sorted, nothing of the moment in the headers. Sockets are left out. Also while it is
+        mounted; the engine pauses the container when the user wants a consistent picture. `write` may raise: let it pass.
+        Errors: NotFound.
+        """
+        raise NotImplementedError
+
+    @needs(StorageCapability.VERIFY)
+    def storage_verify(self, request: LayerApply) -> tuple[str, ...]:
+        """Compare the unpacked layer with its tar, content and metadata: what differs, one line each with the path (a hundred
+        at most), empty when nothing. Changes nothing. Errors: NotFound (no such layer), InvalidArgument (the tar itself is damaged).
+        """
         raise NotImplementedError
 
     def storage_remove(self, key: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from barque.spi.errors import InvalidArgument
-from barque.spi.storage import LayerApply, StorageHooks, StorageList
+from barque.spi.storage import LayerApply, SnapshotPrepare, StorageHooks, StorageList
 from barque.testing.layers import LayerTar
 from barque.testing.storage_lab import (
     Rebuild,
@@ -34,7 +34,7 @@ class StorageCrashes:
         self, driver: StorageHooks, rebuild: Rebuild, layer: LayerApply
     ) -> None:
         usage = driver.storage_apply(layer)
-        driver.storage_prepare("c1", (layer.diff_id,))
+        driver.storage_prepare(SnapshotPrepare("c1", (layer.diff_id,)))
         create, arguments = rebuild
         other = create(*arguments)
         assert other.storage_list() == StorageList((layer.diff_id,), ("c1",))
@@ -71,7 +71,7 @@ class StorageCrashes:
         before = census(driver.root)
         driver.storage_apply(layer)
         for number in range(10):
-            driver.storage_prepare(f"c{number}", (layer.diff_id,))
+            driver.storage_prepare(SnapshotPrepare(f"c{number}", (layer.diff_id,)))
         for number in range(10):
             driver.storage_remove(f"c{number}")
         driver.storage_remove_layer(layer.diff_id)
@@ -83,7 +83,7 @@ class StorageCrashes:
         for number in range(5):
             with pytest.raises(InvalidArgument):
                 driver.storage_apply(LayerTar().file(f"../{number}").store(tmp_path))
-            driver.storage_prepare(f"c{number}", (layer.diff_id,))
+            driver.storage_prepare(SnapshotPrepare(f"c{number}", (layer.diff_id,)))
             driver.storage_usage(f"c{number}")
             driver.storage_remove(f"c{number}")
         wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before, "descriptors were leaked")

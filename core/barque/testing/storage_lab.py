@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from barque.spi.storage import LayerApply, StorageList
+from barque.spi.storage import LayerApply, SnapshotPrepare, StorageList
 from barque.testing.layers import LayerTar
 
 __all__ = [
@@ -105,6 +105,6 @@ def apply_layer(driver: Any, request: LayerApply) -> None:
 def churn_snapshots(driver: Any) -> None:
     """Make snapshots, and remove every other one, without end."""
     for number in itertools.count():
-        driver.storage_prepare(f"c{number}", ())
+        driver.storage_prepare(SnapshotPrepare(f"c{number}", ()))
         if number % 2:
             driver.storage_remove(f"c{number}")

@@ -10,7 +10,7 @@ import pytest
 
 from barque.spi.common import Probe
 from barque.spi.errors import NotFound
-from barque.spi.storage import LayerApply, StorageHooks, StorageList
+from barque.spi.storage import LayerApply, SnapshotPrepare, StorageHooks, StorageList
 from barque.testing.layers import LayerTar
 from barque.testing.storage_lab import (
     MISSING,
@@ -51,7 +51,7 @@ class StorageLayers:
     def test_layer_without_entries(self, driver: StorageHooks, tmp_path: Path) -> None:
         request = LayerTar().store(tmp_path)
         assert driver.storage_apply(request).inodes == 0
-        driver.storage_prepare("c1", (request.diff_id,))
+        driver.storage_prepare(SnapshotPrepare("c1", (request.diff_id,)))
         assert driver.storage_mounts("c1")
 
     def test_same_layer_applied_by_many_at_once(self, driver: StorageHooks, layer: LayerApply) -> None:

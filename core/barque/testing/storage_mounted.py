@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from barque.spi.storage import LayerApply, StorageHooks
+from barque.spi.storage import LayerApply, SnapshotPrepare, StorageHooks
 from barque.testing.layers import LayerTar
 from barque.testing.mounted import MountedSnapshot
 
@@ -66,7 +66,7 @@ class StorageMounted:
         layer = LayerTar().file("shared", b"image").file("gone", b"image").store(tmp_path)
         driver.storage_apply(layer)
         for key in ("one", "two"):
-            driver.storage_prepare(key, (layer.diff_id,))
+            driver.storage_prepare(SnapshotPrepare(key, (layer.diff_id,)))
         with MountedSnapshot(driver.storage_mounts("one"), tmp_path / "one") as root:
             root.write("shared", b"changed")
             root.write("big", b"x" * 100_000)
@@ -83,5 +83,5 @@ class StorageMounted:
     def _mounted(self, driver: StorageHooks, directory: Path, *layers: LayerApply) -> MountedSnapshot:
         for layer in layers:
             driver.storage_apply(layer)
-        driver.storage_prepare("mounted", tuple(layer.diff_id for layer in layers))
+        driver.storage_prepare(SnapshotPrepare("mounted", tuple(layer.diff_id for layer in layers)))
         return MountedSnapshot(driver.storage_mounts("mounted"), directory / "mounted")

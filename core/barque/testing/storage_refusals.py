@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from barque.spi.errors import BarqueError, InvalidArgument
-from barque.spi.storage import LayerApply, StorageHooks
+from barque.spi.storage import LayerApply, SnapshotPrepare, StorageHooks
 from barque.testing.layers import LayerTar
 from barque.testing.storage_lab import (
     MISSING,
@@ -69,7 +69,7 @@ class StorageRefusals:
         with pytest.raises(InvalidArgument):
             driver.storage_apply(LayerApply(diff_id, layer.blob, layer.media_type))
         with pytest.raises(InvalidArgument):
-            driver.storage_prepare("c1", (diff_id,))
+            driver.storage_prepare(SnapshotPrepare("c1", (diff_id,)))
         with pytest.raises(InvalidArgument):
             driver.storage_remove_layer(diff_id)
         assert census(driver.root) == before

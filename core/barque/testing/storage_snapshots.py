@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from barque.spi.errors import AlreadyExists, InvalidArgument, NotFound
-from barque.spi.storage import LayerApply, StorageHooks
+from barque.spi.storage import LayerApply, SnapshotPrepare, StorageHooks
 from barque.testing.layers import LayerTar
 from barque.testing.storage_lab import (
     MISSING,
@@ -30,7 +30,7 @@ class StorageSnapshots:
         self, driver: StorageHooks, layer: LayerApply
     ) -> None:
         driver.storage_apply(layer)
-        driver.storage_prepare("c1", (layer.diff_id,))
+        driver.storage_prepare(SnapshotPrepare("c1", (layer.diff_id,)))
         assert driver.storage_list().snapshots == ("c1",)
         assert driver.storage_mounts("c1")
         assert driver.storage_usage("c1").inodes == 0
@@ -41,22 +41,22 @@ class StorageSnapshots:
 
     def test_snapshot_exists_already(self, driver: StorageHooks, layer: LayerApply) -> None:
         driver.storage_apply(layer)
-        driver.storage_prepare("c1", (layer.diff_id,))
+        driver.storage_prepare(SnapshotPrepare("c1", (layer.diff_id,)))
         mounts = driver.storage_mounts("c1")
         with pytest.raises(AlreadyExists):
-            driver.storage_prepare("c1", ())
+            driver.storage_prepare(SnapshotPrepare("c1", ()))
         assert driver.storage_mounts("c1") == mounts
 
     def test_key_is_free_again_after_removal(self, driver: StorageHooks) -> None:
         for _round in range(3):
-            driver.storage_prepare("c1", ())
+            driver.storage_prepare(SnapshotPrepare("c1", ()))
             driver.storage_remove("c1")
         assert driver.storage_list().snapshots == ()
 
     def test_snapshot_over_a_missing_layer(self, driver: Any) -> None:
         before = census(driver.root)
         with pytest.raises(NotFound):
-            driver.storage_prepare("c1", (MISSING,))
+            driver.storage_prepare(SnapshotPrepare("c1", (MISSING,)))
         assert_nothing_left(driver, before)
 
     def test_unknown_snapshot(self, driver: StorageHooks) -> None:
@@ -70,7 +70,7 @@ class StorageSnapshots:
     def test_malformed_key_is_refused(self, driver: Any, key: str) -> None:
         before = census(driver.root)
         with pytest.raises(InvalidArgument):
-            driver.storage_prepare(key, ())
+            driver.storage_prepare(SnapshotPrepare(key, ()))
         with pytest.raises(InvalidArgument):
             driver.storage_remove(key)
         assert census(driver.root) == before
@@ -78,7 +78,7 @@ class StorageSnapshots:
     def test_one_of_many_prepares_of_a_key_succeeds(self, driver: StorageHooks) -> None:
         def attempt(_number: int) -> bool:
             try:
-                driver.storage_prepare("c1", ())
+                driver.storage_prepare(SnapshotPrepare("c1", ()))
             except AlreadyExists:
                 return False
             return True
@@ -99,7 +99,7 @@ class StorageSnapshots:
             for number in range(20):
                 request = LayerTar().file(f"file{number}", b"x" * 1000).store(tmp_path)
                 driver.storage_apply(request)
-                driver.storage_prepare(f"c{number}", (request.diff_id,))
+                driver.storage_prepare(SnapshotPrepare(f"c{number}", (request.diff_id,)))
         finally:
             stop.set()
             thread.join()

@@ -145,7 +145,11 @@ class Connection(Source):
 
     def gone(self) -> bool:
         """True when the client closed its end, or the server stops."""
-        return self.aborted or any(event & _GONE for _, event in self._poll.poll(0))
+        poll = (
+            select.poll()
+        )  # a new one: several threads of the engine ask, and a poll object serves one at a time
+        poll.register(self._socket.fileno(), select.POLLRDHUP)
+        return self.aborted or any(event & _GONE for _, event in poll.poll(0))
 
     def stop(self) -> None:
         """Take no further request, and let streams end; an answer in the making can still be sent."""

@@ -6,8 +6,9 @@ import re
 import time
 from fnmatch import translate
 
+from barque.spi.content import Image
 from barque.spi.errors import InvalidArgument
-from barque.spi.frontend import Engine, Image
+from barque.spi.frontend import Engine
 from barque_api_docker.call import Call, json_response
 from barque_api_docker.filters import Filters
 from barque_api_docker.http import Response

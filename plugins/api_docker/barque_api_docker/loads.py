@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from barque.spi.common import Progress
+from barque.spi.content import Image
 from barque.spi.errors import BarqueError, NotImplemented, ResourceExhausted
-from barque.spi.frontend import Image
 from barque_api_docker.call import Call
 from barque_api_docker.http import Response
 from barque_api_docker.progress import Report
@@ -28,13 +28,14 @@ def load(call: Call) -> Response | None:
     report = Report(call)
     with _kept(call) as path:
         try:
-            image = call.engine.image_load(path, _silent if quiet else report.progress)
+            images = call.engine.image_load(path, _silent if quiet else report.progress)
         except BarqueError as error:
             if not report.started:
                 raise
             report.fail(error)
         else:
-            _finish(report, image)
+            for image in images:
+                _finish(report, image)
     report.close()
     return None
 

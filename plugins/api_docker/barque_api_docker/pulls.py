@@ -6,8 +6,8 @@ import base64
 import binascii
 import json
 
+from barque.spi.content import Image
 from barque.spi.errors import BarqueError, InvalidArgument, NotImplemented
-from barque.spi.frontend import Image
 from barque.spi.image import Credentials
 from barque_api_docker.call import Call
 from barque_api_docker.http import Response

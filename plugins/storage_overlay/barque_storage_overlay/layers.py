@@ -8,16 +8,17 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 
 from barque.spi.errors import InvalidArgument, NotFound
 from barque.spi.storage import LayerApply, Usage
-from barque_storage_overlay import tree, xattrs
-from barque_storage_overlay.failures import reported
+from barque.spi.trees import tree, xattrs
+from barque.spi.trees.failures import reported
+from barque.spi.trees.pool import WorkerPool
+from barque.spi.trees.syscalls import syncfs
+from barque.spi.trees.trash import Trash
+from barque.spi.trees.unpack import Unpack
 from barque_storage_overlay.layout import Layout, check_diff_id
-from barque_storage_overlay.pool import WorkerPool
-from barque_storage_overlay.syscalls import syncfs
-from barque_storage_overlay.trash import Trash
-from barque_storage_overlay.worker import Job
 
 __all__ = ["LayerStore"]
 
@@ -116,7 +117,7 @@ class LayerStore:
         """Have a worker unpack into `scratch`/fs."""
         replaced = os.path.join(scratch, "replaced")
         files = os.path.join(scratch, "fs")
-        job = Job(
+        job = Unpack(
             diff_id=request.diff_id,
             media_type=request.media_type,
             place=self._layout.root,
@@ -130,7 +131,8 @@ class LayerStore:
             _made_directory(files) as root_fd,
             _made_directory(replaced) as out_fd,
         ):
-            usage = self._pool.unpack(job, (blob_fd, root_fd, out_fd))
+            done = self._pool.call(asdict(job), (blob_fd, root_fd, out_fd), f"unpacking {request.diff_id}")
+            usage = Usage(done["bytes"], done["inodes"])
         try:
             os.rmdir(replaced)
         except OSError:

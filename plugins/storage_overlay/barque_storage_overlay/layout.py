@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from itertools import count
 
 from barque.spi.errors import FailedPrecondition, InvalidArgument
-from barque_storage_overlay.failures import reported
-from barque_storage_overlay.header import show
+from barque.spi.trees.failures import reported
+from barque.spi.trees.header import show
 
 __all__ = ["Layout", "check_diff_id", "check_key"]
 

@@ -6,13 +6,14 @@ import os
 from dataclasses import dataclass
 
 from barque.spi import Mount, Probe, hookimpl
-from barque.spi.storage import LayerApply, StorageCapability, StorageList, Usage
+from barque.spi.storage import LayerApply, SnapshotPrepare, StorageCapability, StorageList, Usage
+from barque.spi.trees import unpack
+from barque.spi.trees.pool import WorkerPool
+from barque.spi.trees.trash import Trash
 from barque_storage_overlay.layers import LayerStore
 from barque_storage_overlay.layout import Layout, check_diff_id
-from barque_storage_overlay.pool import WorkerPool
 from barque_storage_overlay.probe import probe
 from barque_storage_overlay.snapshots import SnapshotStore
-from barque_storage_overlay.trash import Trash
 
 __all__ = ["OverlayConfig", "OverlayStorage"]
 
@@ -49,9 +50,8 @@ class OverlayStorage:
         self.root = root
         self._layout = Layout(root)
         self._trash = Trash(root)
-        pool = WorkerPool(
-            config.workers or os.cpu_count() or 1, config.worker_idle_seconds, self._layout.empty
-        )
+        workers = config.workers or os.cpu_count() or 1
+        pool = WorkerPool(unpack.MODULE, workers, config.worker_idle_seconds, self._layout.empty)
         self._layers = LayerStore(
             self._layout,
             self._trash,
@@ -79,8 +79,8 @@ class OverlayStorage:
         return StorageList(layers=layers, snapshots=self._snapshots.keys())
 
     @hookimpl
-    def storage_prepare(self, key: str, layers: tuple[str, ...]) -> None:
-        self._snapshots.prepare(key, layers)
+    def storage_prepare(self, request: SnapshotPrepare) -> None:
+        self._snapshots.prepare(request.key, request.layers)
 
     @hookimpl
     def storage_mounts(self, key: str) -> tuple[Mount, ...]:

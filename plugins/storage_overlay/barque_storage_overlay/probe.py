@@ -12,10 +12,10 @@ from contextlib import suppress
 
 from barque.spi import Probe, Problem
 from barque.spi.errors import BarqueError
-from barque_storage_overlay import interpreter
+from barque.spi.trees import interpreter
+from barque.spi.trees.syscalls import getdents64
+from barque.spi.trees.trash import Trash
 from barque_storage_overlay.layout import Layout
-from barque_storage_overlay.syscalls import getdents64
-from barque_storage_overlay.trash import Trash
 
 __all__ = ["probe"]
 

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from barque.spi.common import Mount
 from barque.spi.errors import AlreadyExists, InvalidArgument, NotFound
 from barque.spi.storage import Usage
-from barque_storage_overlay import tree, xattrs
-from barque_storage_overlay.failures import disk_error, reported
+from barque.spi.trees import tree, xattrs
+from barque.spi.trees.failures import disk_error, reported
+from barque.spi.trees.trash import Trash
 from barque_storage_overlay.layers import LayerStore
 from barque_storage_overlay.layout import Layout, check_diff_id, check_key
-from barque_storage_overlay.trash import Trash
 
 __all__ = ["MAX_LAYERS", "SnapshotStore"]
 

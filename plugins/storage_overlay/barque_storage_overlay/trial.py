@@ -6,8 +6,8 @@ import os
 import stat
 import sys
 
-from barque_storage_overlay.syscalls import CLONE_NEWNS, MS_PRIVATE, MS_REC, mount, unshare
-from barque_storage_overlay.xattrs import in_user_namespace, opaque_attribute
+from barque.spi.trees.syscalls import CLONE_NEWNS, MS_PRIVATE, MS_REC, mount, unshare
+from barque.spi.trees.xattrs import in_user_namespace, opaque_attribute
 
 __all__ = ["main"]
 

@@ -11,18 +11,9 @@ from collections import defaultdict
 from dataclasses import replace
 
 from barque.spi.common import Platform, Progress
+from barque.spi.content import Image, Removed
 from barque.spi.errors import Conflict, NotFound
-from barque.spi.frontend import (
-    Container,
-    ContainerState,
-    EngineInfo,
-    Event,
-    Exec,
-    ExitStatus,
-    Image,
-    Network,
-    Removed,
-)
+from barque.spi.frontend import Container, ContainerState, EngineInfo, Event, Exec, ExitStatus, Network
 from barque.spi.log import LogEntry
 from barque.spi.network import Endpoint, NetworkSpec, Subnet
 
@@ -364,7 +355,7 @@ class FakeEngine:
         with open(path, "rb") as file:
             self._called("image_load", file.read())
         progress(Progress("abc", "Loading layer", 5, 10))
-        return self.images[IMAGE_ID]
+        return (self.images[IMAGE_ID],)
 
     def image_list(self):
         return tuple(self.images.values())

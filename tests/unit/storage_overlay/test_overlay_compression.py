@@ -9,7 +9,7 @@ import pytest
 import zstandard
 
 from barque.spi.errors import InvalidArgument, NotImplemented
-from barque_storage_overlay.compression import PIECE, detect, pieces
+from barque.spi.trees.compression import PIECE, detect, pieces
 
 OCI = "application/vnd.oci.image.layer.v1.tar"
 DOCKER = "application/vnd.docker.image.rootfs.diff.tar"

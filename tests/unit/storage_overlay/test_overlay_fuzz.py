@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from barque.spi.errors import InvalidArgument
+from barque.spi.trees.compression import pieces
+from barque.spi.trees.pax import parse_records
+from barque.spi.trees.reader import TarReader
 from barque.testing.layers import LayerTar
-from barque_storage_overlay.compression import pieces
-from barque_storage_overlay.pax import parse_records
-from barque_storage_overlay.tar import TarReader
 
 pytestmark = pytest.mark.row("R41")
 

@@ -8,8 +8,8 @@ import stat
 import pytest
 
 from barque.spi.errors import FailedPrecondition, InvalidArgument
+from barque.spi.trees.xattrs import filtered
 from barque_storage_overlay.layout import Layout, check_diff_id, check_key
-from barque_storage_overlay.xattrs import filtered
 
 
 def test_directories_are_closed_to_others(tmp_path):

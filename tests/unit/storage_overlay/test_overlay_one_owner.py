@@ -8,7 +8,7 @@ import tarfile
 import pytest
 
 from barque.spi.errors import InvalidArgument
-from barque_storage_overlay.worker import Job, unpack
+from barque.spi.trees.unpack import Unpack, unpack
 
 
 def layer(*members):
@@ -30,7 +30,7 @@ def unpacked(tmp_path, data, **job):
     digest = "sha256:" + hashlib.sha256(data).hexdigest()
     for name in ("fs", "replaced"):
         (tmp_path / name).mkdir()
-    work = Job(digest, "", str(tmp_path), max_entries=100, max_bytes=1 << 20, **job)
+    work = Unpack(digest, "", str(tmp_path), max_entries=100, max_bytes=1 << 20, **job)
     fds = [os.open(tmp_path / name, os.O_RDONLY) for name in ("blob", "fs", "replaced")]
     try:
         return unpack(work, *fds)

@@ -8,10 +8,10 @@ import tarfile
 import pytest
 
 from barque.spi.errors import InvalidArgument
+from barque.spi.trees.header import parse_header, parse_number
+from barque.spi.trees.pax import parse_records, parse_time
+from barque.spi.trees.reader import TarReader
 from barque.testing.layers import LayerTar
-from barque_storage_overlay.header import parse_header, parse_number
-from barque_storage_overlay.pax import parse_records, parse_time
-from barque_storage_overlay.tar import TarReader
 
 
 def read(data, size=1000, max_entries=1000):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 
-from barque_storage_overlay import tree
-from barque_storage_overlay.trash import Trash
+from barque.spi.trees import tree
+from barque.spi.trees.trash import Trash
 
 
 def make_deep(root, depth):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from barque.spi.frontend import Image
+from barque.spi.content import Image
 from barque_api_docker.translate.text import epoch_seconds, familiar_name, rfc3339
 
 __all__ = ["history_document", "image_document", "image_summary", "repo_digests", "repo_tags"]

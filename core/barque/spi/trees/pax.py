@@ -5,7 +5,7 @@ Read: path, linkpath, size, uid, gid, mtime, SCHILY.xattr.*, GNU.sparse.*. Other
 
 from __future__ import annotations
 
-from barque_storage_overlay.header import Entry, finish_header, malformed
+from barque.spi.trees.header import Entry, finish_header, malformed
 
 __all__ = ["Records", "apply_records", "parse_records"]
 

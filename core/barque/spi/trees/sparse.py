@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from barque_storage_overlay.header import BLOCK, Entry, malformed, parse_number
-from barque_storage_overlay.pax import Records
+from barque.spi.trees.header import BLOCK, Entry, malformed, parse_number
+from barque.spi.trees.pax import Records
 
 __all__ = ["read_old_map", "read_pax_map"]
 

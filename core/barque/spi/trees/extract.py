@@ -13,10 +13,10 @@ import stat
 from dataclasses import dataclass
 
 from barque.spi.errors import BarqueError, FailedPrecondition, Internal, PermissionDenied, ResourceExhausted
-from barque_storage_overlay import xattrs
-from barque_storage_overlay.directories import Directories, is_whiteout
-from barque_storage_overlay.header import Entry, malformed, show
-from barque_storage_overlay.tar import TarReader
+from barque.spi.trees import xattrs
+from barque.spi.trees.directories import Directories, is_whiteout
+from barque.spi.trees.header import Entry, malformed, show
+from barque.spi.trees.reader import TarReader
 
 __all__ = ["Extractor", "Limits"]
 

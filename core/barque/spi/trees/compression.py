@@ -13,7 +13,7 @@ import zstandard
 from isal import igzip_lib
 
 from barque.spi import errors
-from barque_storage_overlay.header import show
+from barque.spi.trees.header import show
 
 __all__ = ["PIECE", "detect", "pieces"]
 

@@ -8,7 +8,7 @@ import os
 import secrets
 import threading
 
-from barque_storage_overlay import tree
+from barque.spi.trees import tree
 
 __all__ = ["Trash"]
 
@@ -41,7 +41,7 @@ class Trash:
             self._requested = True
             if not self._running:
                 self._running = True
-                threading.Thread(target=self._work, name="overlay-trash", daemon=True).start()
+                threading.Thread(target=self._work, name="trash", daemon=True).start()
 
     def _work(self) -> None:
         while True:
@@ -53,7 +53,7 @@ class Trash:
             try:
                 self._sweep()
             except OSError as error:
-                _log.warning("overlay: cannot empty %s: %s", self._directory, error)
+                _log.warning("storage: cannot empty %s: %s", self._directory, error)
 
     def _sweep(self) -> None:
         fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -62,6 +62,6 @@ class Trash:
                 try:
                     tree.remove(fd, name)
                 except OSError as error:
-                    _log.warning("overlay: %s stays in the trash for now: %s", name, error)
+                    _log.warning("storage: %s stays in the trash for now: %s", name, error)
         finally:
             os.close(fd)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from barque.spi.errors import InvalidArgument
-from barque_storage_overlay.header import BLOCK, ZERO_BLOCK, Entry, malformed, parse_header
-from barque_storage_overlay.pax import Records, apply_records, parse_records
-from barque_storage_overlay.sparse import read_old_map, read_pax_map
+from barque.spi.trees.header import BLOCK, ZERO_BLOCK, Entry, malformed, parse_header
+from barque.spi.trees.pax import Records, apply_records, parse_records
+from barque.spi.trees.sparse import read_old_map, read_pax_map
 
 __all__ = ["TarReader"]
 

@@ -11,9 +11,9 @@ import os
 import stat
 from dataclasses import dataclass
 
-from barque_storage_overlay import xattrs
-from barque_storage_overlay.header import Entry
-from barque_storage_overlay.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV, openat2
+from barque.spi.trees import xattrs
+from barque.spi.trees.header import Entry
+from barque.spi.trees.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV, openat2
 
 __all__ = ["Directories", "is_whiteout"]
 

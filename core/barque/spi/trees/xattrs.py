@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 
 from barque.spi.errors import FailedPrecondition
-from barque_storage_overlay.header import malformed
+from barque.spi.trees.header import malformed
 
 __all__ = ["filtered", "in_user_namespace", "opaque_attribute", "set_all"]
 

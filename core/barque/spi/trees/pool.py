@@ -1,4 +1,4 @@
-"""Worker processes, started when a layer comes and kept warm for a few seconds."""
+"""Worker processes, started when a job comes and kept warm for a few seconds."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from barque.spi.errors import BarqueError, Internal, ResourceExhausted, from_wire
-from barque.spi.storage import Usage
-from barque_storage_overlay import interpreter
-from barque_storage_overlay.worker import MAX_PACKET, Job
+from barque.spi.trees import interpreter
+from barque.spi.trees.worker import MAX_PACKET
 
 __all__ = ["WorkerPool"]
 
 
 class WorkerPool:
-    """At most `size` workers at a time, each unpacking one layer; further callers wait.
+    """At most `size` workers at a time, each doing one job of the job module `module`; further callers wait.
 
-    `jail` is an empty directory, the workers' root. Workers end `idle_seconds` after their last layer.
+    `jail` is an empty directory, the workers' root. Workers end `idle_seconds` after their last job.
     """
 
-    def __init__(self, size: int, idle_seconds: float, jail: str) -> None:
+    def __init__(self, module: str, size: int, idle_seconds: float, jail: str) -> None:
+        self._module = module
         self._free = threading.BoundedSemaphore(size)
         self._idle_seconds = idle_seconds
         self._jail = jail
@@ -33,12 +33,15 @@ class WorkerPool:
         self._idle: list[tuple[float, _Worker]] = []
         self._reaping = False
 
-    def unpack(self, job: Job, descriptors: Sequence[int]) -> Usage:
-        """Have a worker do `job`. Errors: the worker's own; Internal when it dies."""
+    def call(self, job: Mapping[str, Any], descriptors: Sequence[int], doing: str) -> Mapping[str, Any]:
+        """Have a worker do `job`; its result. `descriptors` stay the caller's.
+
+        Errors: the worker's own; Internal, which says `doing`, when the worker dies.
+        """
         with self._free:
             worker = self._take()
             try:
-                outcome = worker.unpack(job, descriptors)
+                outcome = worker.call(job, descriptors, doing)
             except BaseException:
                 worker.kill()
                 raise
@@ -54,14 +57,14 @@ class WorkerPool:
             return worker
         if worker is not None:
             worker.kill()
-        return _Worker(self._jail)
+        return _Worker(self._module, self._jail)
 
     def _give_back(self, worker: _Worker) -> None:
         with self._lock:
             self._idle.append((time.monotonic(), worker))
             if not self._reaping:
                 self._reaping = True
-                threading.Thread(target=self._reap, name="overlay-workers", daemon=True).start()
+                threading.Thread(target=self._reap, name="tree-workers", daemon=True).start()
 
     def _reap(self) -> None:
         """End workers that have been idle for long enough; return when none is idle."""
@@ -83,8 +86,8 @@ class WorkerPool:
 class _Worker:
     """One worker process and the socket to it."""
 
-    def __init__(self, jail: str) -> None:
-        command = interpreter.command("barque_storage_overlay.worker")
+    def __init__(self, module: str, jail: str) -> None:
+        command = interpreter.command(module)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
@@ -99,24 +102,24 @@ class _Worker:
                 )
             except OSError as error:
                 ours.close()
-                raise ResourceExhausted(
-                    f"cannot start a process to unpack a layer: {error.strerror}"
-                ) from error
+                raise ResourceExhausted(f"cannot start a worker process: {error.strerror}") from error
         self._socket = ours
 
-    def unpack(self, job: Job, descriptors: Sequence[int]) -> Usage | BarqueError:
+    def call(
+        self, job: Mapping[str, Any], descriptors: Sequence[int], doing: str
+    ) -> Mapping[str, Any] | BarqueError:
         """Do one job; an error that is returned came from a worker in good order. Errors: Internal."""
         try:
-            socket.send_fds(self._socket, [json.dumps(asdict(job)).encode()], descriptors)
+            socket.send_fds(self._socket, [json.dumps(job).encode()], descriptors)
             packet = self._socket.recv(MAX_PACKET)
         except OSError:
             packet = b""
         if not packet:
-            raise Internal(f"the process that unpacked {job.diff_id} {self._end()}")
-        reply = json.loads(packet)
+            raise Internal(f"{doing}: the worker process {self._end()}")
+        reply: Mapping[str, Any] = json.loads(packet)
         if "error" in reply:
             return from_wire(reply["error"])
-        return Usage(reply["bytes"], reply["inodes"])
+        return reply
 
     def alive(self) -> bool:
         """False when the process has ended while it was idle."""

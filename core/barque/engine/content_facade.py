@@ -1,0 +1,138 @@
+"""The engine's calls about images and files (`barque.spi.content.ContentOperations`), each given to its service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from barque.engine.accounting import Accountant
+from barque.engine.archives import Archives
+from barque.engine.checking import Checker
+from barque.engine.committing import Committer
+from barque.engine.containers import ContainerService
+from barque.engine.core import Core
+from barque.engine.pushing import Pusher
+from barque.engine.registries import Registries
+from barque.engine.trees import ContainerTrees
+from barque.spi.common import Platform, ProgressSink
+from barque.spi.content import (
+    CommitRequest,
+    DiskUsage,
+    Finding,
+    Image,
+    ImportRequest,
+    PathStat,
+    Pruned,
+    Pushed,
+    Removed,
+)
+from barque.spi.image import Credentials, Distribution, ImageSearch, SearchResult
+from barque.spi.storage import Change
+
+__all__ = ["ContentFacade"]
+
+
+class ContentFacade:
+    """See `barque.spi.content.ContentOperations` for the methods."""
+
+    def __init__(self, core: Core, containers: ContainerService) -> None:
+        self._core = core
+        self._containers = containers
+        self._pusher = Pusher(core)
+        self._registries = Registries(core)
+        self._archives = Archives(core)
+        self._committer = Committer(core)
+        self._trees = ContainerTrees(core)
+        self._accountant = Accountant(core, containers)
+        self._checker = Checker(core, containers)
+
+    def image_pull(
+        self,
+        reference: str,
+        platform: Platform | None,
+        credentials: Credentials | None,
+        progress: ProgressSink,
+        cancelled: Callable[[], bool],
+    ) -> tuple[Image, bool]:
+        return self._core.puller.pull(reference, platform, credentials, progress, cancelled)
+
+    def image_tags(
+        self,
+        reference: str,
+        platform: Platform | None,
+        credentials: Credentials | None,
+        cancelled: Callable[[], bool],
+    ) -> tuple[str, ...]:
+        return self._registries.tags(reference, platform, credentials, cancelled)
+
+    def image_push(
+        self,
+        reference: str,
+        credentials: Credentials | None,
+        progress: ProgressSink,
+        cancelled: Callable[[], bool],
+    ) -> Pushed:
+        return self._pusher.push(reference, credentials, progress, cancelled)
+
+    def image_load(self, path: str, progress: ProgressSink) -> tuple[Image, ...]:
+        return self._archives.load(path, progress)
+
+    def image_save(self, refs: tuple[str, ...], write: Callable[[bytes], object]) -> None:
+        self._archives.save(refs, write)
+
+    def image_import(self, request: ImportRequest, progress: ProgressSink) -> Image:
+        return self._archives.import_(request, progress)
+
+    def image_list(self) -> tuple[Image, ...]:
+        return self._core.images.all()
+
+    def image_get(self, ref: str) -> Image:
+        return self._core.images.get(ref)
+
+    def image_remove(self, ref: str, force: bool) -> Removed:
+        return self._core.images.remove(ref, force, self._containers.image_users())
+
+    def image_tag(self, ref: str, repository: str, tag: str) -> None:
+        self._core.images.tag(ref, repository, tag)
+
+    def image_prune(self, accepts: Callable[[Image], bool]) -> Pruned:
+        return self._core.images.prune(accepts, self._containers.image_users())
+
+    def image_search(self, search: ImageSearch) -> tuple[SearchResult, ...]:
+        return self._registries.search(search)
+
+    def image_describe(
+        self, reference: str, credentials: Credentials | None, cancelled: Callable[[], bool]
+    ) -> Distribution:
+        return self._registries.describe(reference, credentials, cancelled)
+
+    def registry_login(self, server: str, credentials: Credentials) -> str:
+        return self._registries.login(server, credentials)
+
+    def container_changes(self, ref: str) -> tuple[Change, ...]:
+        return self._committer.changes(self._containers.find(ref))
+
+    def container_commit(self, ref: str, request: CommitRequest) -> Image:
+        return self._committer.commit(self._containers.find(ref), request)
+
+    def container_export(self, ref: str, write: Callable[[bytes], object]) -> None:
+        self._trees.export(self._containers.find(ref), write)
+
+    def container_path(self, ref: str, path: str) -> PathStat:
+        return self._trees.stat(self._containers.find(ref), path)
+
+    def container_read(
+        self, ref: str, path: str, begin: Callable[[PathStat], Callable[[bytes], object]]
+    ) -> None:
+        self._trees.read(self._containers.find(ref), path, begin)
+
+    def container_write(
+        self, ref: str, path: str, source: Iterable[bytes], *, no_overwrite: bool, copy_owner: bool
+    ) -> None:
+        record = self._containers.find(ref)
+        self._trees.write(record, path, source, no_overwrite=no_overwrite, copy_owner=copy_owner)
+
+    def disk_usage(self) -> DiskUsage:
+        return self._accountant.usage()
+
+    def content_check(self, *, repair: bool, progress: ProgressSink) -> tuple[Finding, ...]:
+        return self._checker.check(repair=repair, progress=progress)

@@ -1,0 +1,1 @@
+"""Storage by plain copies, for file systems on which overlayfs cannot work."""
