@@ -21,8 +21,8 @@ import time
 
 from benchlib.budgets import budgets
 from benchlib.cases import CASES, load_all
+from benchlib.data import Data
 from benchlib.engine import IMAGE, Engine, Runtime
-from benchlib.fixtures import Fixtures
 from benchlib.stats import table
 from benchlib.warm import WarmRuntime
 
@@ -171,7 +171,7 @@ def main():
         e.restart_cmd = dict(opt.restart).get(e.name)
         e.extra_procs = dict(opt.procs).get(e.name)
         e.cli_cmd = dict(opt.cli).get(e.name, "").split() or e.cli_cmd
-    fx = Fixtures(opt.work)
+    fx = Data(opt.work)
     results, info = Results(), machine()
     info["targets"] = {str(t): t.version() for t in engines + runtimes}
     for name, version in info["targets"].items():
@@ -208,6 +208,7 @@ def main():
                 }
                 save(opt.json, info, results)
     finally:
+        fx.close()
         for e in engines:
             try:
                 e.cleanup()
