@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
 import shutil
 import stat
+import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -92,6 +95,21 @@ def test_packages_with_dependencies_and_nothing_else(driver):
     }
 
 
+def test_every_package_is_named_in_the_history(driver, repository):
+    image = resolve(driver, "bash")
+    *packages, layer = json.loads(image.config)["history"]
+    expected = [
+        (
+            deb.file_name,
+            f"sha256:{hashlib.sha256((repository.pool / deb.file_name).read_bytes()).hexdigest()}",
+        )
+        for deb in (BASH, LIBC)
+    ]
+    assert [(entry["created_by"], entry["comment"]) for entry in packages] == expected
+    assert all(entry["empty_layer"] for entry in packages)
+    assert layer == {"created": layer["created"], "created_by": "deb:bash@bookworm"}
+
+
 def test_packages_are_recorded_for_dpkg(driver):
     files = unpack(driver, resolve(driver, "bash"))
     status = files["var/lib/dpkg/status"][1].decode()
@@ -108,6 +126,40 @@ def test_same_packages_give_the_same_digest_anywhere(make):
     second = resolve(make("two"), "docs,bash")
     assert (first.manifest, first.config) == (second.manifest, second.config)
     assert first.name == second.name == "deb:bash,docs@bookworm"
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"TZ": "America/Adak", "LC_ALL": "C.UTF-8", "LANGUAGE": "de", "SOURCE_DATE_EPOCH": "1"},
+    ],
+)
+def test_same_digest_in_another_environment(make, repository, tmp_path, environment):
+    names = (
+        LayerTar().file("usr/share/n\u00e4me \u2713", b"x").file("usr/share/" + "long/" * 60 + "name", b"y")
+    )
+    repository.add(Deb("names", tar=names.hardlink("usr/share/second", "usr/share/n\u00e4me \u2713")))
+    repository.publish()
+    here = resolve(make(), "names,bash")
+    program = (
+        "import os, sys\nos.umask(0o077)\n"
+        "from barque.spi.common import Platform\nfrom barque.spi.image import ImageRequest\n"
+        "from barque_image_deb.plugin import DebConfig, DebImages\n"
+        "config = DebConfig(suite='bookworm', mirror=sys.argv[1], keyring=sys.argv[2])\n"
+        "image = DebImages('deb', config, sys.argv[3]).image_resolve(ImageRequest('bash,names', Platform()))\n"
+        "sys.stdout.buffer.write(image.manifest)\n"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        repository.url,
+        repository.keyring,
+        str(tmp_path / "other root"),
+    ]
+    there = subprocess.run(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, check=True)
+    assert there.stdout == here.manifest
 
 
 def test_another_version_gives_another_digest(make, repository):
@@ -136,6 +188,101 @@ def test_layer_is_resumed(driver):
     sink = MemorySink(whole.data[:5000])
     driver.image_fetch(image, image.layers[0], sink)
     assert sink.data == whole.data
+
+
+# Dependencies
+
+
+def test_versions_alternatives_and_virtual_packages(make, repository):
+    repository.add(
+        Deb("app", depends="old (<< 1) | choice, virtual, lib (>= 2), tool:any"),
+        Deb("choice", depends="", fields={"Pre-Depends": "early"}),
+        Deb("early"),
+        Deb("old", "1.5-1"),
+        Deb("lib", "2.1-1", fields={"Suggests": "docs", "Recommends": "docs"}),
+        Deb("tool", fields={"Multi-Arch": "allowed"}),
+        Deb("base", fields={"Essential": "yes"}),
+    )
+    repository.publish()
+    image = resolve(make(), "app")
+    packages = [entry["created_by"].split("_")[0] for entry in json.loads(image.config)["history"][:-1]]
+    assert packages == ["app", "choice", "early", "lib", "tool", "two"]
+
+
+def test_version_that_is_not_there(make, repository):
+    repository.add(Deb("app", depends="libc6 (>= 9:9)"))
+    repository.publish()
+    with pytest.raises(InvalidArgument, match=r"cannot be installed together: .*libc6 \(>= 9:9\)"):
+        resolve(make(), "app")
+
+
+# Suites and platforms
+
+
+def test_backports_come_with_their_release(tmp_path):
+    repository = DebRepository(tmp_path, "bookworm")
+    backports = DebRepository(tmp_path, "bookworm-backports", like=repository)
+    repository.add(Deb("app", "1.0-1", "lib", {"app": b"old"}), Deb("lib"), Deb("other"))
+    backports.add(Deb("app", "2.0-1~bpo12+1", "lib", {"app": b"new"}, fields={"X": "y"}))
+    repository.publish()
+    backports.publish("NotAutomatic: yes\nButAutomaticUpgrades: yes\n")
+    try:
+        settings = DebConfig(mirror=repository.url, keyring=repository.keyring)
+        driver = DebImages("deb", settings, tmp_path / "root")
+        old, new = resolve(driver, "app,other@bookworm"), resolve(driver, "app,other@bookworm-backports")
+    finally:
+        repository.close()
+    assert unpack(driver, old)["app"][1] == b"old"
+    assert unpack(driver, new)["app"][1] == b"new"
+    assert new.name == "deb:app,other@bookworm-backports"
+    assert [entry["created_by"] for entry in json.loads(new.config)["history"][:-1]] == [
+        "app_2.0-1~bpo12+1_amd64.deb",
+        "lib_1.0-1_amd64.deb",
+        "other_1.0-1_amd64.deb",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "debian", "given"),
+    [
+        (Platform("linux", "arm64"), "arm64", {"architecture": "arm64", "variant": "v8"}),
+        (Platform("linux", "arm"), "armhf", {"architecture": "arm", "variant": "v7"}),
+        (Platform("linux", "arm", "v6"), "armel", {"architecture": "arm", "variant": "v5"}),
+        (Platform("linux", "386"), "i386", {"architecture": "386"}),
+    ],
+)
+def test_packages_of_another_architecture(tmp_path, asked, debian, given):
+    repository = DebRepository(tmp_path, "bookworm", debian)
+    repository.add(
+        Deb("app", depends="lib, data", architecture=debian, files={"bin/app": b"\x7fELF"}),
+        Deb("lib", architecture=debian, fields={"Multi-Arch": "same"}),
+        Deb("data", architecture="all", fields={"Multi-Arch": "foreign"}),
+    )
+    repository.publish()
+    try:
+        settings = DebConfig(suite="bookworm", mirror=repository.url, keyring=repository.keyring)
+        driver = DebImages("deb", settings, tmp_path / "root")
+        image = driver.image_resolve(ImageRequest("app", asked))
+        again = driver.image_resolve(
+            ImageRequest("app", Platform("linux", asked.architecture, given.get("variant", "")))
+        )
+    finally:
+        repository.close()
+    config = json.loads(image.config)
+    assert {key: config[key] for key in ("architecture", "variant") if key in config} == given
+    assert [entry["created_by"] for entry in config["history"][:-1]] == [
+        f"app_1.0-1_{debian}.deb", "data_1.0-1_all.deb", f"lib_1.0-1_{debian}.deb",
+    ]  # fmt: skip
+    assert f"var/lib/dpkg/info/lib:{debian}.list" in unpack(driver, image)
+    assert again.manifest == image.manifest
+
+
+def test_snapshot_is_past_its_date(make, repository, monkeypatch):
+    monkeypatch.setattr("barque_image_deb.apt.host_options", lambda *_: [])  # this host's apt may not care
+    repository.publish("Valid-Until: Fri, 02 Jan 2026 00:00:00 UTC\n")
+    with pytest.raises(Unavailable, match="expired"):
+        resolve(make("one"), "docs")
+    assert resolve(make("two", check_valid_until=False), "docs").layers
 
 
 # What cannot be had
@@ -210,11 +357,12 @@ def test_host_without_apt(driver, monkeypatch):
 
 
 @pytest.mark.row("S22")
-def test_package_that_unpacks_to_more_than_allowed(make, repository):
+def test_package_that_unpacks_to_more_than_allowed(make, repository, tmp_path):
     repository.add(Deb("bomb", files={"big": bytes(64 << 20)}))
     repository.publish()
     with pytest.raises(ResourceExhausted, match="bomb"):
         resolve(make(max_size=16 << 20), "bomb")
+    assert not list((tmp_path / "root" / "apt" / "bookworm-amd64").glob("work/*"))
     assert resolve(make(), "bash").layers
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from barque.engine.core import Core
+from barque.engine.pulling import host_platform
 from barque.spi.common import ProgressSink
 from barque.spi.content import Image, ImportRequest
 from barque.spi.errors import NotImplemented
+from barque.spi.image import ImageRequest
 
 __all__ = ["Archives"]
 
@@ -24,8 +26,10 @@ class Archives:
 
     def load(self, path: str, progress: ProgressSink) -> tuple[Image, ...]:
         """See `ContentOperations.image_load`."""
-        reference = f"docker-archive:{path}"
-        return (self._core.puller.pull(reference, None, None, progress, lambda: False, named=False)[0],)
+        request = ImageRequest(path, host_platform(), progress=progress)
+        driver = self._core.drivers.image("docker-archive")
+        naming = self._core.images.naming
+        return (self._core.puller.bring(driver, request, lambda found: naming.given("", found.name), "load")[0],)
 
     def import_(self, request: ImportRequest, progress: ProgressSink) -> Image:
         """See `ContentOperations.image_import`."""

@@ -204,8 +204,10 @@ class ImageService:
         layers: Sequence[StoredLayer],
         platform: Platform,
         names: tuple[str, ...],
+        event: str = "pull",
     ) -> tuple[Image, bool]:
-        """Keep a pulled image, its layers in place: the image, and whether it or a name of it is new."""
+        """Keep an image, its layers in place: the image, and whether it or a name of it is new. Publishes `event`: of the name for
+        a pull, else of the id, as Docker."""
         image_id, manifest_digest = _sha256(resolved.config), _sha256(resolved.manifest)
         self._content.put(image_id, resolved.config)
         self._content.put(manifest_digest, resolved.manifest)
@@ -230,7 +232,8 @@ class ImageService:
                 pulled_ns=time.time_ns(),
             )
             self._store(image)
-        self._events.publish("image", "pull", familiar(resolved.name), {"name": familiar(resolved.name)})
+        subject = familiar(resolved.name) if event == "pull" else image_id
+        self._events.publish("image", event, subject, {"name": subject})
         return self._view(image), new
 
     def _take_names(self, names: Iterable[str], new_owner: str) -> None:

@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from barque.engine import failpoints
 from barque.engine.drivers import Drivers
@@ -37,26 +37,35 @@ class Puller:
         credentials: Credentials | None,
         progress: ProgressSink,
         cancelled: Callable[[], bool],
-        *,
-        named: bool = True,
     ) -> tuple[Image, bool]:
-        """See `Engine.image_pull`. Not `named`: the reference is a passing one (a temporary file), and no name to keep."""
+        """See `Engine.image_pull`."""
         scheme, rest = self._images.naming.split_scheme(reference)
-        driver = self._drivers.image(scheme)
-        failed = threading.Event()
-        request = ImageRequest(
-            rest, platform or host_platform(), credentials, progress, lambda: failed.is_set() or cancelled()
+        request = ImageRequest(rest, platform or host_platform(), credentials, progress, cancelled)
+        naming = self._images.naming
+        return self.bring(
+            self._drivers.image(scheme), request, lambda resolved: naming.given(reference, resolved.name)
         )
+
+    def bring(
+        self,
+        driver: ImageDriver,
+        request: ImageRequest,
+        names_for: Callable[[ResolvedImage], tuple[str, ...]],
+        event: str = "pull",
+    ) -> tuple[Image, bool]:
+        """Bring in what `request` finds with `driver`, under the canonical names `names_for` gives it: the image, and whether anything
+        new came. `event` is what is published. All or nothing; what a full disk left unfinished is given back."""
+        failed, cancelled = threading.Event(), request.cancelled
+        request = replace(request, cancelled=lambda: failed.is_set() or cancelled())
         resolved = driver.resolve(request)
+        names = names_for(resolved)
         work = _Pull(driver, resolved, _layers(resolved), request, failed)
         with self._images.leased([layer.diff_id for layer, _ in work.layers]):
             try:
                 self._fetch(work)
                 failpoints.hit("pull.record")
-                names = self._images.naming.given(reference if named else "", resolved.name)
-                return self._images.record(
-                    resolved, [layer for layer, _ in work.layers], request.platform, names
-                )
+                layers = [layer for layer, _ in work.layers]
+                return self._images.record(resolved, layers, request.platform, names, event)
             except ResourceExhausted:
                 self._give_back(work)
                 raise

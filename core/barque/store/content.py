@@ -2,27 +2,45 @@
 
     <root>/blobs/sha256/<hex>     complete, verified, synced
     <root>/ingest/<hex>           unfinished, kept and resumed
+    <root>/ingest/.new-<token>    unfinished and without a digest yet: of no use to a later daemon
 
-A blob becomes visible by one rename. Two writers of one blob take turns; the second finds it done.
+A blob becomes visible by one rename. Two writers of one blob take turns; the second finds it done. What is leased
+(`leases`) is not removed by `collect`; what comes in while an operation is in flight is leased to it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
+import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from barque.oci.reference import is_digest
-from barque.spi.errors import InvalidArgument, NotFound, ResourceExhausted
+from barque.spi.errors import InvalidArgument, NotFound
 from barque.store.files import sync_directory, write_atomic
+from barque.store.leases import Lease, Leases
+from barque.store.writing import BlobWriter, IngestWriter, write_error
 
-__all__ = ["BlobWriter", "ContentStore"]
+__all__ = ["BlobWriter", "ContentStore", "IngestWriter", "Partial"]
 
 _CHUNK = 1 << 20
 _PATIENCE = 0.5
+_NEW = ".new-"
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """A blob that is not complete: bytes that came, and seconds since the last of them."""
+
+    digest: str
+    bytes: int
+    age: float
 
 
 class ContentStore:
@@ -33,8 +51,11 @@ class ContentStore:
         self._ingest = root / "ingest"
         for directory in (self._blobs, self._ingest):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = threading.Lock()
-        self._writers: dict[str, threading.Lock] = {}
+        self.leases = Leases()
+        self._began = time.time()
+        self._token = secrets.token_hex(6)
+        self._numbers = itertools.count()
+        self._writers = _Turns()
 
     def path(self, digest: str) -> Path:
         """Where the blob is or would be. Errors: InvalidArgument (not a sha256 digest)."""
@@ -44,23 +65,75 @@ class ContentStore:
         """Whether the blob is here, complete."""
         return self.path(digest).exists()
 
+    def size(self, digest: str) -> int:
+        """Bytes of a blob. Errors: NotFound."""
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError:
+            raise _missing(digest) from None
+
     def read(self, digest: str, limit: int = 16 << 20) -> bytes:
         """A small blob, verified again. Errors: NotFound, InvalidArgument (damaged, or larger than `limit`)."""
         try:
             with self.path(digest).open("rb") as file:
                 data = file.read(limit + 1)
         except FileNotFoundError:
-            raise NotFound(f"content {digest} is not in the store", hint="pull the image again") from None
+            raise _missing(digest) from None
+        except OSError as error:
+            raise _damaged(digest, f" ({error.strerror})") from error
         if len(data) > limit or hashlib.sha256(data).hexdigest() != _hex(digest):
-            raise InvalidArgument(f"content {digest} is damaged", hint="remove the image and pull it again")
+            raise _damaged(digest)
         return data
 
+    def chunks(self, digest: str, offset: int = 0) -> Iterator[bytes]:
+        """See `barque.spi.image.ContentReader.chunks`. A blob that is missing is told at once, not at the first piece."""
+        if not self.has(digest):
+            raise _missing(digest)
+        return self._pieces(digest, offset)
+
+    def _pieces(self, digest: str, offset: int) -> Iterator[bytes]:
+        """Always one piece behind, so that the last is given only when all are known to be right."""
+        sha256 = hashlib.sha256()
+        held = b""
+        try:
+            with open(self.path(digest), "rb", buffering=0) as file:
+                os.posix_fadvise(file.fileno(), offset, 0, os.POSIX_FADV_SEQUENTIAL)
+                file.seek(offset)
+                while piece := file.read(_CHUNK):
+                    if held:
+                        yield held
+                    held = piece
+                    if not offset:
+                        sha256.update(piece)
+        except FileNotFoundError:
+            raise _missing(digest) from None
+        except OSError as error:
+            raise _damaged(digest, f" ({error.strerror})") from error
+        if not offset and sha256.hexdigest() != _hex(digest):
+            raise _damaged(digest)
+        if held:
+            yield held
+
+    def intact(self, digest: str, tick: Callable[[], None] = lambda: None) -> bool:
+        """Whether the blob still is what its digest says; reads all of it. `tick` may raise to stop. Errors: NotFound."""
+        try:
+            for _ in self.chunks(digest):
+                tick()
+        except InvalidArgument:
+            return False
+        return True
+
     def put(self, digest: str, data: bytes) -> None:
-        """Store a small blob, durable on return. Idempotent. Errors: InvalidArgument (wrong digest)."""
+        """Store a small blob, durable on return. Idempotent. Errors: InvalidArgument (wrong digest), ResourceExhausted."""
         if hashlib.sha256(data).hexdigest() != _hex(digest):
             raise InvalidArgument(f"content does not match its digest {digest}")
-        if not self.has(digest):
+        self.leases.made(digest)
+        if self.has(digest) and self.size(digest) == len(data):
+            return
+        try:
             write_atomic(self.path(digest), data)
+        except OSError as error:
+            raise write_error(_hex(digest), len(data), error) from error
 
     @contextmanager
     def writing(
@@ -69,14 +142,12 @@ class ContentStore:
         """A writer for the blob, alone in its work; None when another writer finished it meanwhile.
 
         `moved(bytes)` is told the position now and then, `waiting()` is asked while another writer is at it; both may
-        raise to cancel. What an exception leaves
-        behind is kept for resuming, unless the bytes were wrong. Leaving the block verifies and publishes.
+        raise to cancel. What an exception leaves behind is kept for resuming, unless the bytes were wrong. Leaving the
+        block verifies and publishes. Errors: InvalidArgument, ResourceExhausted (the size does not fit; before the first byte where
+        the file system can tell).
         """
-        with self._lock:
-            lock = self._writers.setdefault(digest, threading.Lock())
-        while not lock.acquire(timeout=_PATIENCE):
-            waiting()
-        try:
+        self.leases.made(digest)
+        with self._writers.turn(_hex(digest), waiting):
             if self.has(digest):
                 yield None
                 return
@@ -86,99 +157,119 @@ class ContentStore:
                 writer.publish()
             finally:
                 writer.close()
+
+    @contextmanager
+    def ingesting(self) -> Iterator[IngestWriter]:
+        """A writer for content whose digest is not known yet. Nothing stays unless its `publish` was called."""
+        path = self._ingest / f"{_NEW}{self._token}-{next(self._numbers)}"
+        writer = IngestWriter(path, self.path, self.leases.made)
+        try:
+            yield writer
         finally:
-            lock.release()
+            writer.close()
+            path.unlink(missing_ok=True)
 
     def remove(self, digest: str) -> None:
         """Delete a blob and what was begun of it. Idempotent."""
         self.path(digest).unlink(missing_ok=True)
         (self._ingest / _hex(digest)).unlink(missing_ok=True)
 
+    def collect(self, digest: str, needed: Callable[[], bool], but: Lease | None = None) -> bool:
+        """Delete a blob (and what was begun of it) if it is neither leased nor `needed()`; whether it was."""
+        with self.leases.lock:
+            if self.leases.protects(digest, but) or needed():
+                return False
+            self.remove(digest)
+            return True
+
     def digests(self) -> Iterator[str]:
         """All complete blobs."""
-        for entry in os.scandir(self._blobs):
-            if not entry.name.startswith("."):
-                yield f"sha256:{entry.name}"
+        with os.scandir(self._blobs) as entries:
+            names = [entry.name for entry in entries]
+        return (f"sha256:{name}" for name in names if is_digest(f"sha256:{name}"))
+
+    def partials(self) -> tuple[Partial, ...]:
+        """All blobs that are not complete."""
+        found = []
+        now = time.time()
+        with os.scandir(self._ingest) as entries:
+            for entry in entries:
+                if not is_digest(f"sha256:{entry.name}"):
+                    continue
+                with suppress(FileNotFoundError):
+                    info = entry.stat(follow_symlinks=False)
+                    found.append(Partial(f"sha256:{entry.name}", info.st_size, max(0.0, now - info.st_mtime)))
+        return tuple(found)
+
+    def drop_partial(self, digest: str) -> bool:
+        """Delete what was begun of a blob, unless somebody is at it or leases it; whether it was deleted."""
+        with self.leases.lock:
+            if self.leases.protects(digest) or self._writers.taken(_hex(digest)):
+                return False
+            (self._ingest / _hex(digest)).unlink(missing_ok=True)
+            return True
+
+    def sweep(self) -> None:
+        """Delete what a killed daemon left that cannot be resumed, and give back blocks it had allocated ahead. Idempotent."""
+        for directory in (self._ingest, self._blobs):
+            with os.scandir(directory) as entries:
+                hidden = [entry for entry in entries if entry.name.startswith(".")]
+            for entry in hidden:
+                with suppress(FileNotFoundError):
+                    if entry.stat(follow_symlinks=False).st_mtime < self._began:
+                        os.unlink(entry.path)
+        for partial in self.partials():
+            name = partial.digest[7:]
+            with self.leases.lock, suppress(FileNotFoundError):
+                if not self._writers.taken(name):
+                    os.truncate(self._ingest / name, (self._ingest / name).stat().st_size)
+
+    def discard(self, digest: str) -> None:
+        """Take a damaged blob away, durably: the next pull brings it. Idempotent."""
+        self.path(digest).unlink(missing_ok=True)
+        sync_directory(self._blobs)
 
 
-class BlobWriter:
-    """One blob being written: the `BlobSink` an image source gets."""
+class _Turns:
+    """One holder a name at a time."""
 
-    def __init__(self, partial: Path, final: Path, size: int, moved: Callable[[int], None]) -> None:
-        self._partial, self._final, self._size, self._moved = partial, final, size, moved
-        self._fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        self._hash = hashlib.sha256()
-        self._offset = 0
-        self._told = 0
-        self._resume()
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: dict[str, tuple[threading.Lock, int]] = {}
 
-    @property
-    def offset(self) -> int:
-        """Bytes that are there."""
-        return self._offset
-
-    def restart(self) -> None:
-        """Begin again from nothing."""
-        os.ftruncate(self._fd, 0)
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        self._hash = hashlib.sha256()
-        self._offset = self._told = 0
-
-    def write(self, data: bytes | memoryview, /) -> None:
-        """Append. Errors: InvalidArgument (more than the descriptor says), ResourceExhausted, whatever `moved` raises."""
-        if self._offset + len(data) > self._size:
-            self.restart()
-            raise InvalidArgument(
-                f"sha256:{self._final.name} is larger than the {self._size} bytes of its descriptor"
-            )
-        view = memoryview(data)
+    @contextmanager
+    def turn(self, name: str, waiting: Callable[[], None]) -> Iterator[None]:
+        """Wait for the turn; `waiting` may raise to give up."""
+        with self._guard:
+            lock, users = self._locks.get(name, (threading.Lock(), 0))
+            self._locks[name] = (lock, users + 1)
         try:
-            while view:
-                view = view[os.write(self._fd, view) :]
-        except OSError as error:
-            self.restart()
-            raise _full(self._final.name, error) from error
-        self._hash.update(data)
-        self._offset += len(data)
-        if self._offset - self._told >= _CHUNK // 2 or self._offset == self._size:
-            self._told = self._offset
-            self._moved(self._offset)
+            while not lock.acquire(timeout=_PATIENCE):
+                waiting()
+            try:
+                yield
+            finally:
+                lock.release()
+        finally:
+            with self._guard:
+                lock, users = self._locks.pop(name)
+                if users > 1:
+                    self._locks[name] = (lock, users - 1)
 
-    def publish(self) -> None:
-        """Verify, sync, make visible. Errors: InvalidArgument (digest or size is wrong; nothing is kept)."""
-        if self._offset != self._size or self._hash.hexdigest() != self._final.name:
-            what = f"{self._offset} of {self._size} bytes" if self._offset != self._size else "another digest"
-            self._partial.unlink(missing_ok=True)
-            raise InvalidArgument(
-                f"sha256:{self._final.name}: the source sent {what}",
-                hint="try again; if it persists the source is broken",
-            )
-        try:
-            os.fsync(self._fd)
-            os.rename(self._partial, self._final)
-            sync_directory(self._final.parent)
-        except OSError as error:
-            raise _full(self._final.name, error) from error
-
-    def close(self) -> None:
-        """Release the descriptor. Idempotent."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def _resume(self) -> None:
-        """Hash what an interrupted fetch left."""
-        while chunk := os.read(self._fd, _CHUNK):
-            self._hash.update(chunk)
-            self._offset += len(chunk)
-        if self._offset > self._size:
-            self.restart()
+    def taken(self, name: str) -> bool:
+        """Whether somebody has or awaits the turn."""
+        with self._guard:
+            return name in self._locks
 
 
-def _full(name: str, error: OSError) -> ResourceExhausted:
-    return ResourceExhausted(
-        f"content sha256:{name} cannot be written: {error.strerror}",
-        hint="free space on the data root's file system",
+def _missing(digest: str) -> NotFound:
+    return NotFound(f"content {digest} is not in the store", hint="pull the image again")
+
+
+def _damaged(digest: str, why: str = "") -> InvalidArgument:
+    return InvalidArgument(
+        f"content {digest} is damaged{why}",
+        hint="`barque system check --repair` takes it away; then pull the image again",
     )
 
 

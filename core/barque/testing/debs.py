@@ -94,16 +94,19 @@ class Deb:
 
 
 class DebRepository:
-    """An archive in Debian's layout below `directory`, signed with a key of its own."""
+    """An archive in Debian's layout below `directory`, signed with a key of its own. `like`: another suite of that archive, with its key."""
 
-    def __init__(self, directory: Path, suite: str, architecture: str = "amd64") -> None:
+    def __init__(
+        self, directory: Path, suite: str, architecture: str = "amd64", like: DebRepository | None = None
+    ) -> None:
         need.tool("apt-get")
         self._root = directory / "archive"
         self._home = directory / "gnupg"
         self._suite, self._architecture = suite, architecture
         self._debs: dict[str, Deb] = {}
-        (self._root / "pool").mkdir(parents=True)
-        self._make_key()
+        if like is None:
+            (self._root / "pool").mkdir(parents=True)
+            self._make_key()
 
     @property
     def url(self) -> str:
@@ -128,8 +131,8 @@ class DebRepository:
         for deb in debs:
             self._debs[deb.package] = deb
 
-    def publish(self) -> None:
-        """Write packages, indexes and signature."""
+    def publish(self, release_fields: str = "") -> None:
+        """Write packages, indexes and signature. `release_fields`: further lines of the Release file."""
         paragraphs = []
         for deb in self._debs.values():
             data = deb.build()
@@ -143,7 +146,7 @@ class DebRepository:
         path.write_bytes(index)
         release = (
             f"Suite: {self._suite}\nCodename: testcode\nArchitectures: {self._architecture}\nComponents: main\n"
-            f"Date: Thu, 01 Jan 2026 00:00:00 UTC\nSHA256:\n {hashlib.sha256(index).hexdigest()} {len(index)} {name}\n"
+            f"Date: Thu, 01 Jan 2026 00:00:00 UTC\n{release_fields}SHA256:\n {hashlib.sha256(index).hexdigest()} {len(index)} {name}\n"
         )
         self.release.unlink(missing_ok=True)
         self._gpg("--clearsign", "--output", str(self.release), data=release.encode())

@@ -100,6 +100,11 @@ class Call:
         values = self._query.get(name)
         return values[0] if values else None
 
+    def query_all(self, name: str) -> tuple[str, ...]:
+        """All values of a repeated parameter, in order."""
+        self.query(name)
+        return tuple((self._query or {}).get(name, ()))
+
     def query_flag(self, name: str) -> bool:
         """A boolean parameter as Docker reads it: absent, "", 0, no, false and none are False, the rest is True."""
         return (self.query(name) or "").strip().lower() not in _FALSE

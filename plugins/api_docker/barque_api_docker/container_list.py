@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from barque.spi.errors import InvalidArgument, NotFound
 from barque.spi.frontend import Container, Engine
 from barque_api_docker.call import Call, json_response
 from barque_api_docker.filters import Filters
 from barque_api_docker.http import Response
+from barque_api_docker.sizes import written_bytes
 from barque_api_docker.translate.hostconfig import network_mode
 from barque_api_docker.translate.ports import parse_port
 from barque_api_docker.translate.summary import summary_document
 
-__all__ = ["containers"]
+__all__ = ["ImageNames", "containers", "with_sizes"]
 
 _ACCEPTED = frozenset({
     "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network",
@@ -37,12 +39,19 @@ def containers(call: Call) -> Response:
         shown = tuple(one for one in shown if keep(one))
     if limit > 0:
         shown = shown[:limit]
-    names = _ImageNames(call.engine)
+    names = ImageNames(call.engine)
     documents = [summary_document(one, names.of(one)) for one in shown]
-    if call.query_flag("size"):
-        for document in documents:
-            document["SizeRootFs"] = names.size(document["ImageID"])
+    if documents and call.query_flag("size"):
+        written = written_bytes(call.engine)
+        documents = [with_sizes(document, written, names) for document in documents]
     return json_response(documents)
+
+
+def with_sizes(document: dict[str, Any], written: Mapping[str, int], names: ImageNames) -> dict[str, Any]:
+    """A container's document with its sizes. Of nothing written dockerd does not speak here."""
+    size_rw = written.get(document["Id"], 0)
+    own = {"SizeRw": size_rw} if size_rw else {}
+    return {**document, **own, "SizeRootFs": names.size(document["ImageID"]) + size_rw}
 
 
 def _between(newest_first: tuple[Container, ...], filters: Filters) -> tuple[Container, ...]:
@@ -142,7 +151,7 @@ def _published(one: Container) -> set[tuple[int, str]]:
     return {(port.container_port, port.protocol) for port in (*one.config.ports, *chosen)}
 
 
-class _ImageNames:
+class ImageNames:
     """What to show as a container's image: its name while that still means the same image, else the id."""
 
     def __init__(self, engine: Engine) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 
 from barque.spi.errors import BarqueError, InvalidArgument, NotImplemented
+from barque.spi.frontend import Container
 from barque_api_docker.call import Call, error_response, json_response
+from barque_api_docker.container_list import ImageNames
 from barque_api_docker.http import Response
+from barque_api_docker.sizes import written_bytes
 from barque_api_docker.translate.create import container_config
 from barque_api_docker.translate.inspect import inspect_document
 from barque_api_docker.translate.text import platform
@@ -37,8 +40,14 @@ def inspect(call: Call) -> Response:
     container = call.engine.container_get(call.params["id"])
     document = inspect_document(container)
     if call.query_flag("size"):
-        document["SizeRootFs"] = call.engine.image_get(container.image_id).size
+        document |= _sizes(call, container)
     return json_response(document)
+
+
+def _sizes(call: Call, container: Container) -> dict[str, int]:
+    """What it has written, and that with its image's size; an image that is gone has none."""
+    written = written_bytes(call.engine).get(container.id, 0)
+    return {"SizeRw": written, "SizeRootFs": written + ImageNames(call.engine).size(container.image_id)}
 
 
 def start(call: Call) -> Response:

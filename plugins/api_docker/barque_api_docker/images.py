@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-import time
+from collections.abc import Iterable, Mapping
 from fnmatch import translate
+from typing import Any
 
 from barque.spi.content import Image
 from barque.spi.errors import InvalidArgument
@@ -12,63 +13,78 @@ from barque.spi.frontend import Engine
 from barque_api_docker.call import Call, json_response
 from barque_api_docker.filters import Filters
 from barque_api_docker.http import Response
+from barque_api_docker.platforms import check_platform
+from barque_api_docker.sizes import shared_bytes, used_by
 from barque_api_docker.translate.image import (
+    created_ns,
     history_document,
     image_document,
+    image_labels,
     image_summary,
     repo_digests,
     repo_tags,
 )
-from barque_api_docker.translate.text import epoch_seconds, familiar_name
+from barque_api_docker.translate.moments import moment_ns
+from barque_api_docker.translate.names import check_tag, split_name
+from barque_api_docker.translate.text import familiar_name
 
-__all__ = ["history", "images", "inspect", "remove", "tag"]
+__all__ = ["history", "images", "inspect", "remove", "summaries", "tag"]
 
 _ACCEPTED = frozenset({"before", "dangling", "label", "reference", "since", "until"})
-_TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
+_OLD_FILTER_UNTIL = (1, 41)
+_MAX_PATTERN = 256
 
 
 def images(call: Call) -> Response:
-    """`GET /images/json`."""
+    """`GET /images/json`. (`all`: there are no intermediate images to hide.)"""
     filters = Filters.parse(call.query("filters"), _ACCEPTED)
     dangling = filters.flag("dangling")
     newest, oldest = _bounds(call.engine, filters)
+    patterns = _patterns(call, filters)
+    everything = call.engine.image_list()
     found = [
         image
-        for image in call.engine.image_list()
-        if oldest < _created(image) < newest
-        and filters.labels((image.config.get("config") or {}).get("Labels") or {})
+        for image in everything
+        if oldest < created_ns(image) < newest
+        and filters.labels(image_labels(image))
         and (dangling is None or dangling == (not image.names))
-        and _named(image, filters.values("reference"))
+        and _named(image, patterns)
     ]
-    found.sort(key=_created, reverse=True)
-    return json_response([image_summary(image, -1) for image in found])
+    found.sort(key=created_ns, reverse=True)
+    shared = shared_bytes(everything) if call.query_flag("shared-size") else {}
+    return json_response(summaries(call, found, shared))
 
 
-def _created(image: Image) -> int:
-    return epoch_seconds(str(image.config.get("created") or ""))
+def summaries(call: Call, images: Iterable[Image], shared: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Elements of `GET /images/json`, with the number of their containers and their `shared` bytes by id."""
+    users = used_by(call.engine)
+    return [
+        image_summary(image, call.api_version, users[image.id], shared.get(image.id, -1)) for image in images
+    ]
 
 
 def _bounds(engine: Engine, filters: Filters) -> tuple[float, float]:
     """The open interval of creation times that `before`, `until` and `since` leave."""
-    newest = [_created(engine.image_get(name)) for name in filters.values("before")]
+    newest = [created_ns(engine.image_get(name)) for name in filters.values("before")]
     newest += [_moment(text) for text in filters.values("until")]
-    oldest = [_created(engine.image_get(name)) for name in filters.values("since")]
+    oldest = [created_ns(engine.image_get(name)) for name in filters.values("since")]
     return min(newest, default=float("inf")), max(oldest, default=float("-inf"))
 
 
-_UNITS = {"s": 1, "m": 60, "h": 3600}
-
-
 def _moment(text: str) -> int:
-    """`until`: seconds since the epoch, an RFC 3339 time, or how long ago (`24h`)."""
-    if text.isascii() and text.isdigit():
-        return int(text)
-    if re.fullmatch(r"(\d{1,9}[smh])+", text):
-        ago = sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)([smh])", text))
-        return int(time.time()) - ago
-    if moment := epoch_seconds(text):
-        return moment
-    raise InvalidArgument(f"invalid filter 'until={text}'")
+    moment = moment_ns(text)
+    if moment is None:
+        raise InvalidArgument(f"invalid filter 'until={text}'")
+    return moment
+
+
+def _patterns(call: Call, filters: Filters) -> tuple[str, ...]:
+    """The shell patterns for names; before 1.41 also in a parameter of its own."""
+    old = call.query("filter") if call.api_version < _OLD_FILTER_UNTIL else None
+    patterns = (*filters.values("reference"), *((old,) if old else ()))
+    if any(len(pattern) > _MAX_PATTERN for pattern in patterns):
+        raise InvalidArgument("invalid filter 'reference': the pattern is too long")
+    return patterns
 
 
 def _named(image: Image, patterns: tuple[str, ...]) -> bool:
@@ -79,7 +95,7 @@ def _named(image: Image, patterns: tuple[str, ...]) -> bool:
     for pattern in map(familiar_name, patterns):
         expression = re.compile(translate(pattern))
         for name in names:
-            repository = name.partition("@")[0] if "@" in name else name.rpartition(":")[0]
+            repository = split_name(name)[0]
             if pattern == name or expression.fullmatch(name) or expression.fullmatch(repository):
                 return True
     return False
@@ -87,13 +103,15 @@ def _named(image: Image, patterns: tuple[str, ...]) -> bool:
 
 def inspect(call: Call) -> Response:
     """`GET /images/{name}/json`."""
-    image = call.engine.image_get(call.params["name"])
-    return json_response(image_document(image, call.engine.info().storage_driver))
+    name = call.params["name"]
+    image = check_platform(call, name, call.engine.image_get(name))
+    return json_response(image_document(image, call.engine.info().storage_driver, call.api_version))
 
 
 def history(call: Call) -> Response:
     """`GET /images/{name}/history`."""
-    return json_response(history_document(call.engine.image_get(call.params["name"])))
+    name = call.params["name"]
+    return json_response(history_document(check_platform(call, name, call.engine.image_get(name))))
 
 
 def remove(call: Call) -> Response:
@@ -105,10 +123,8 @@ def remove(call: Call) -> Response:
 
 def tag(call: Call) -> Response:
     """`POST /images/{name}/tag`."""
-    repository, name = call.query("repo") or "", call.query("tag") or "latest"
+    repository, name = call.query("repo") or "", check_tag(call.query("tag") or "latest")
     if not repository:
         raise InvalidArgument("invalid reference format", hint="name the repository in the parameter repo")
-    if not _TAG.fullmatch(name):
-        raise InvalidArgument(f'invalid tag: "{name}"')
     call.engine.image_tag(call.params["name"], repository, name)
     return Response(201)

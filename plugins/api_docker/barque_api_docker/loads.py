@@ -1,4 +1,4 @@
-"""`POST /images/load`: an image from a `docker save` archive in the request's body."""
+"""`POST /images/load`: images from a `docker save` archive in the request's body."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from barque.spi.common import Progress
+from barque.spi.common import Platform, Progress
 from barque.spi.content import Image
-from barque.spi.errors import BarqueError, NotImplemented, ResourceExhausted
+from barque.spi.errors import BarqueError, NotFound, ResourceExhausted
 from barque_api_docker.call import Call
 from barque_api_docker.http import Response
+from barque_api_docker.platforms import asked_platform, fits
 from barque_api_docker.progress import Report
 from barque_api_docker.translate.image import repo_tags
 
@@ -22,8 +23,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def load(call: Call) -> Response | None:
     """Keep the archive, let the engine load it, and tell its names in dockerd's words."""
-    if call.query("platform"):
-        raise NotImplemented("barque does not implement POST /images/load with platform yet")
+    platform = asked_platform(call)
     quiet = call.query_flag("quiet")
     report = Report(call)
     with _kept(call) as path:
@@ -34,8 +34,7 @@ def load(call: Call) -> Response | None:
                 raise
             report.fail(error)
         else:
-            for image in images:
-                _finish(report, image)
+            _finish(report, images, platform)
     report.close()
     return None
 
@@ -44,11 +43,18 @@ def _silent(_: Progress) -> None:
     """Progress nobody asked for."""
 
 
-def _finish(report: Report, image: Image) -> None:
-    for name in repo_tags(image):
-        report.line({"stream": f"Loaded image: {name}\n"})
-    if not image.names:
-        report.line({"stream": f"Loaded image ID: {image.id}\n"})
+def _finish(report: Report, images: tuple[Image, ...], platform: Platform | None) -> None:
+    """Tell the names of those of the platform that was asked for; it is an error when there are none."""
+    fitting = [image for image in images if fits(image, platform)]
+    if images and not fitting:
+        report.fail(
+            NotFound(f"requested platform ({platform}) not found: the archive's images are of others")
+        )
+    for image in fitting:
+        for name in repo_tags(image):
+            report.line({"stream": f"Loaded image: {name}\n"})
+        if not image.names:
+            report.line({"stream": f"Loaded image ID: {image.id}\n"})
 
 
 @contextmanager

@@ -7,12 +7,17 @@ from barque_api_docker import (
     container_list,
     container_streams,
     containers,
+    disk,
     events,
     execs,
     images,
     loads,
     networks,
+    prunes,
     pulls,
+    pushes,
+    registries,
+    saves,
     system,
     volumes,
 )
@@ -48,12 +53,26 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/exec/{id}/resize", execs.resize),
     ("GET", "/exec/{id}/json", execs.inspect),
     ("GET", "/images/json", images.images),
-    ("POST", "/images/create", pulls.pull),
+    ("GET", "/images/search", registries.search),
+    ("GET", "/images/get", saves.save),
+    ("POST", "/images/create", pulls.create),
     ("POST", "/images/load", loads.load),
+    ("POST", "/images/prune", prunes.images),
     ("GET", "/images/{name*}/json", images.inspect),
     ("GET", "/images/{name*}/history", images.history),
+    ("GET", "/images/{name*}/get", saves.save_one),
     ("POST", "/images/{name*}/tag", images.tag),
+    ("POST", "/images/{name*}/push", pushes.push),
     ("DELETE", "/images/{name*}", images.remove),
+    ("GET", "/distribution/{name*}/json", registries.distribution),
+    ("POST", "/auth", registries.auth),
+    ("GET", "/system/df", disk.usage),
+    ("GET", "/barque/df", disk.items),
+    ("POST", "/barque/check", disk.check),
+    ("POST", "/containers/prune", prunes.containers),
+    ("POST", "/networks/prune", prunes.networks),
+    ("POST", "/volumes/prune", prunes.volumes),
+    ("POST", "/build/prune", prunes.build_cache),
     ("GET", "/networks", networks.networks),
     ("GET", "/networks/{id}", networks.inspect),
     ("GET", "/volumes/{name}", volumes.inspect_volume),
@@ -63,17 +82,16 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
 _UNIMPLEMENTED = {
     "GET": """
         /containers/{id}/changes /containers/{id}/export /containers/{id}/attach/ws
-        /containers/{id}/archive /images/search /images/get /images/{name*}/get /system/df
+        /containers/{id}/archive
         /volumes /plugins /plugins/privileges /nodes /nodes/{id} /swarm /swarm/unlockkey /services /services/{id}
         /services/{id}/logs /tasks /tasks/{id} /tasks/{id}/logs /secrets /secrets/{id} /configs /configs/{id}
-        /distribution/{name*}/json
         """,
     "HEAD": "/containers/{id}/archive",
     "PUT": "/containers/{id}/archive /volumes/{name}",
     "POST": """
-        /containers/{id}/rename /containers/prune
-        /build /build/prune /images/{name*}/push /images/prune /auth /commit /volumes/create /volumes/prune
-        /networks/create /networks/{id}/connect /networks/{id}/disconnect /networks/prune /plugins/pull /plugins/create
+        /containers/{id}/rename
+        /build /commit /volumes/create
+        /networks/create /networks/{id}/connect /networks/{id}/disconnect /plugins/pull /plugins/create
         /plugins/{name*}/enable /plugins/{name*}/disable /plugins/{name*}/upgrade /plugins/{name*}/push
         /plugins/{name*}/set /nodes/{id}/update /swarm/init /swarm/join /swarm/leave /swarm/update /swarm/unlock
         /services/create /services/{id}/update /secrets/create /secrets/{id}/update /configs/create

@@ -62,19 +62,26 @@ def require_apt() -> str:
 
 
 class Apt:
-    """apt for one suite and architecture, its state below `state` (made when missing).
+    """apt for one suite and architecture, its state below `state` (made when missing). `preferred`: the suite among several of
+    `sources` whose packages are taken where it has them.
 
     Not safe for two callers at once on one `state`: hold a lock. `cancelled` stops a running apt within a second.
     """
 
     def __init__(
-        self, state: Path, architecture: str, sources: tuple[Source, ...], cancelled: Callable[[], bool]
+        self,
+        state: Path,
+        architecture: str,
+        sources: tuple[Source, ...],
+        cancelled: Callable[[], bool],
+        preferred: str = "",
     ) -> None:
         self._program = require_apt()
         self._state = state
         self._architecture = architecture
         self._sources = render(sources)
         self._cancelled = cancelled
+        self._preferred = preferred
         self.archives = state / "archives"
 
     def refresh(self, max_age: float) -> bool:
@@ -94,11 +101,11 @@ class Apt:
         """Changes when the package lists were fetched anew."""
         return f"{self._fingerprint()}:{(self._state / 'updated').stat().st_mtime_ns}"
 
-    def codename(self) -> str:
-        """The codename the archive's Release file gives the suite (`bookworm` for `stable`)."""
-        result = self._run("indextargets", "--format", "$(CODENAME)", "Created-By: Packages")
-        names = [name for name in result.output.split() if name]
-        return names[0].removesuffix("-security").removesuffix("-updates") if names else ""
+    def codename(self, suite: str) -> str:
+        """The codename the archive's Release file gives `suite` (`bookworm` for `stable`), or empty."""
+        result = self._run("indextargets", "--format", "$(RELEASE) $(CODENAME)", "Created-By: Packages")
+        named = dict(line.split(" ", 1) for line in result.output.splitlines() if " " in line)
+        return named.get(suite, "").strip()
 
     def resolve(self, packages: tuple[str, ...]) -> tuple[Archive, ...]:
         """The archives of `packages` and all they depend on, sorted by file name.
@@ -149,7 +156,9 @@ class Apt:
         (self._state / "status").write_text("")
         (self._state / "barque.sources").write_text(self._sources)
         options = host_options(self._program, self._cancelled)
-        (self._state / "apt.conf").write_text(configuration(self._state, self._architecture, options))
+        (self._state / "apt.conf").write_text(
+            configuration(self._state, self._architecture, self._preferred, options)
+        )
 
     def _run(self, *arguments: str, watch: Callable[[], None] = lambda: None) -> Finished:
         return run((self._program, *arguments), environment(self._state / "apt.conf"), self._cancelled, watch)

@@ -25,8 +25,9 @@ _PASSED = (
 )  # fmt: skip
 
 
-def configuration(state: Path, architecture: str, host: Iterable[str]) -> str:
-    """The text of apt.conf for the state directory; `host` are the lines kept of the host's, which ours override."""
+def configuration(state: Path, architecture: str, preferred: str, host: Iterable[str]) -> str:
+    """The text of apt.conf for the state directory; `preferred` is the suite to prefer to others or empty, `host` are the lines kept of the
+    host's, which ours override."""
     own = {
         "Dir::State": f"{state}/",
         "Dir::State::lists": f"{state}/lists/",
@@ -45,6 +46,7 @@ def configuration(state: Path, architecture: str, host: Iterable[str]) -> str:
         # The state is 0700, so the user _apt could not reach it.
         "APT::Sandbox::User": "root",
         "APT::Architecture": architecture,
+        "APT::Default-Release": preferred,
         "APT::Install-Recommends": "false",
         "APT::Install-Suggests": "false",
         "APT::Update::Error-Mode": "any",

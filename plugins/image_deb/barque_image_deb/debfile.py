@@ -8,7 +8,7 @@ import io
 import lzma
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +98,8 @@ def _read_control(path: Path) -> Control:
     if len(raw) > _LARGEST_CONTROL:
         raise InvalidArgument(f"{path.name}: control part larger than {_LARGEST_CONTROL} bytes")
     members: dict[str, bytes] = {}
-    with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as archive:
+    names = {"encoding": "utf-8", "errors": "surrogateescape"}
+    with tarfile.open(fileobj=io.BytesIO(raw), mode="r:", **names) as archive:
         for info in archive:
             reader = archive.extractfile(info) if info.isfile() else None
             if reader is not None:
@@ -110,8 +111,8 @@ def _read_control(path: Path) -> Control:
     return Control(paragraph, fields, {name: data for name, data in members.items() if "/" not in name})
 
 
-def spool_data(path: Path, target: Path, limit: int, check: Callable[[], None]) -> None:
-    """Decompress the data tar of the package at `path` into the file `target`, at most `limit` bytes. `check` may raise to stop it."""
+def spool_data(path: Path, target: Path, limit: int) -> None:
+    """Decompress the data tar of the package at `path` into the file `target`, at most `limit` bytes."""
     written = 0
     with (
         damage_named(path.name),
@@ -120,7 +121,6 @@ def spool_data(path: Path, target: Path, limit: int, check: Callable[[], None]) 
         target.open("wb") as out,
     ):
         while data := stream.read(_CHUNK):
-            check()
             written += len(data)
             if written > limit:
                 raise ResourceExhausted(

@@ -19,18 +19,20 @@ _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What the documents depend on, and nothing else: no clock, no host, no mirror. `created` in seconds since the epoch."""
+    """What the documents depend on, and nothing else: no clock, no host, no mirror. `created` in seconds since the epoch.
+    `archives`: file name and SHA-256 of every package, sorted."""
 
     platform: Platform
     suite: str
     requested: tuple[tuple[str, str], ...]
+    archives: tuple[tuple[str, str], ...]
     created: int
     shell: str
     layer: Descriptor
 
 
 def config_document(facts: ImageFacts) -> bytes:
-    """The image config: exact bytes, keys in order, no white space."""
+    """The image config: exact bytes, keys in order, no white space. Its history names every package, the layer's entry comes last."""
     created = datetime.fromtimestamp(facts.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     packages = ",".join(f"{name}={version}" for name, version in facts.requested)
     names = ",".join(name for name, _ in facts.requested)
@@ -45,7 +47,13 @@ def config_document(facts: ImageFacts) -> bytes:
             **({"Cmd": [facts.shell]} if facts.shell else {}),
         },
         "rootfs": {"type": "layers", "diff_ids": [facts.layer.digest]},
-        "history": [{"created": created, "created_by": f"deb:{names}@{facts.suite}"}],
+        "history": [
+            *(
+                {"created": created, "created_by": file, "comment": f"sha256:{sha256}", "empty_layer": True}
+                for file, sha256 in facts.archives
+            ),
+            {"created": created, "created_by": f"deb:{names}@{facts.suite}"},
+        ],
     }
     if facts.platform.variant:
         document["variant"] = facts.platform.variant

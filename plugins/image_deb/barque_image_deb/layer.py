@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,12 +36,11 @@ class WrittenLayer:
     size: int
 
 
-def write_layer(entries: Iterable[Entry], target: Path, check: Callable[[], None]) -> WrittenLayer:
-    """Write `entries` (parents first) as a pax tar at `target` and sync it. `check` may raise to stop."""
+def write_layer(entries: Iterable[Entry], target: Path) -> WrittenLayer:
+    """Write `entries` (parents first) as a pax tar at `target` and sync it."""
     with target.open("wb") as file:
         writer = _Writer(file)
         for entry in entries:
-            check()
             writer.add(entry)
         return writer.finish()
 

@@ -15,6 +15,7 @@ from barque.spi import Descriptor, Probe, Problem, hookimpl
 from barque.spi.errors import BarqueError, NotFound, Unavailable
 from barque.spi.image import BlobSink, ImageRequest, ResolvedImage
 from barque_image_deb.apt import require_apt
+from barque_image_deb.architectures import platform
 from barque_image_deb.cache import CachedLayer
 from barque_image_deb.document import (
     LAYER_TYPE,
@@ -40,6 +41,7 @@ class DebConfig:
     security_mirror: URL of the security archive, with `mirror` only; empty: none.
     keyring: path of the archive's public keys; empty: those the host's sources name.
     components: parts of the archive; empty: those the host's sources name (`main` with `mirror`).
+    check_valid_until: whether to refuse package lists that are past their date; set it to false with the URL of a snapshot.
     lists_max_age: seconds after which the package lists are fetched anew.
     cache_bytes: how much of packages (for each suite) and built layers is kept for the next time. The package lists, about 60 MB a
         suite, come on top.
@@ -51,6 +53,7 @@ class DebConfig:
     security_mirror: str = ""
     keyring: str = ""
     components: tuple[str, ...] = field(default=())
+    check_valid_until: bool = True
     lists_max_age: float = 86400.0
     cache_bytes: int = 2 << 30
     max_size: int = 4 << 30
@@ -90,7 +93,13 @@ class DebImages:
         found = self._resolver.resolve(request)
         layer = Descriptor(LAYER_TYPE, found.layer.digest, found.layer.size)
         facts = ImageFacts(
-            request.platform, found.suite, found.requested, found.layer.created, found.layer.shell, layer
+            platform(request.platform),
+            found.suite,
+            found.requested,
+            tuple((archive.file, archive.sha256) for archive in found.archives),
+            found.layer.created,
+            found.layer.shell,
+            layer,
         )
         config = config_document(facts)
         name = PackageSet(tuple(package for package, _ in found.requested), found.suite)

@@ -33,8 +33,11 @@ def run(
     environment: Mapping[str, str],
     cancelled: Callable[[], bool],
     watch: Callable[[], None],
+    *,
+    lifeline: bool = False,
 ) -> Finished:
-    """Run without a shell and without a terminal, calling `watch` five times a second.
+    """Run without a shell and without a terminal, calling `watch` five times a second. `lifeline`: standard input is a pipe that ends
+    when this process does.
 
     Unavailable when `cancelled()` became true: the program and its children are gone then.
     """
@@ -43,7 +46,7 @@ def run(
             arguments,
             env=environment,
             cwd="/",
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if lifeline else subprocess.DEVNULL,
             stdout=output,
             stderr=errors,
             start_new_session=True,
@@ -53,6 +56,9 @@ def run(
         except BaseException:
             _stop(process)
             raise
+        finally:
+            if process.stdin is not None:
+                process.stdin.close()
         return Finished(code, _text(output), _text(errors))
 
 

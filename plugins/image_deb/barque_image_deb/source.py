@@ -13,21 +13,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from barque.spi import Platform, Progress
-from barque.spi.errors import FailedPrecondition, NotFound, ResourceExhausted, Unavailable
+from barque.spi import Progress
+from barque.spi.errors import FailedPrecondition, ResourceExhausted, Unavailable
 from barque.spi.image import ImageRequest
 from barque_image_deb.apt import Apt, Archive, require_apt
-from barque_image_deb.build import build_layer, empty
+from barque_image_deb.architectures import debian as debian_architecture
+from barque_image_deb.builder import build
 from barque_image_deb.cache import CachedLayer, LayerCache, prune
 from barque_image_deb.reference import PackageSet, parse
-from barque_image_deb.sources import Source, host_codename, read_host, select
+from barque_image_deb.sources import Source, host_codename, read_host, released, select
 
-__all__ = ["Resolution", "Resolver", "Settings", "architecture"]
+__all__ = ["Resolution", "Resolver", "Settings"]
 
-_ARCHITECTURES = {
-    "amd64": "amd64", "386": "i386", "arm64": "arm64", "arm": "armhf", "ppc64le": "ppc64el",
-    "s390x": "s390x", "riscv64": "riscv64", "mips64le": "mips64el",
-}  # fmt: skip
 _ALIASES = frozenset({"stable", "oldstable", "oldoldstable", "testing", "unstable"})
 
 
@@ -40,6 +37,7 @@ class Settings:
     security_mirror: str
     keyring: str
     components: tuple[str, ...]
+    check_valid_until: bool
     lists_max_age: float
     cache_bytes: int
     max_size: int
@@ -47,23 +45,12 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """A package set as it is today: requested packages with versions, the suite's codename, the layer."""
+    """A package set as it is today: requested packages with versions, the suite's codename, all archives, the layer."""
 
     requested: tuple[tuple[str, str], ...]
     suite: str
+    archives: tuple[Archive, ...]
     layer: CachedLayer
-
-
-def architecture(platform: Platform) -> str:
-    """Debian's name of the architecture. NotFound for what Debian has not."""
-    name = _ARCHITECTURES.get(platform.architecture)
-    if platform.architecture == "arm" and platform.variant in ("v5", "v6"):
-        name = "armel"
-    if platform.os != "linux" or name is None:
-        raise NotFound(
-            f"no matching manifest for {platform} in the manifest list entries: Debian has no such architecture"
-        )
-    return name
 
 
 class Resolver:
@@ -86,12 +73,16 @@ class Resolver:
     def sources(self, suite: str) -> tuple[Source, ...]:
         """Where `suite` comes from: the configured mirror, else the host's."""
         settings = self._settings
+        valid_until = "" if settings.check_valid_until else "no"
         if settings.mirror:
             components = settings.components or ("main",)
-            found = [Source((settings.mirror,), (suite,), components, settings.keyring)]
+            base = released(suite)
+            suites = tuple(dict.fromkeys((base, suite)))
+            found = [Source((settings.mirror,), suites, components, settings.keyring, valid_until)]
             if settings.security_mirror:
+                security = (f"{base}-security",)
                 found.append(
-                    Source((settings.security_mirror,), (f"{suite}-security",), components, settings.keyring)
+                    Source((settings.security_mirror,), security, components, settings.keyring, valid_until)
                 )
             return tuple(found)
         chosen = select(read_host(), suite, host_codename())
@@ -106,7 +97,7 @@ class Resolver:
                 source.suites,
                 settings.components or source.components,
                 settings.keyring or source.signed_by,
-                source.check_valid_until,
+                valid_until or source.check_valid_until,
             )
             for source in chosen
         )
@@ -117,9 +108,10 @@ class Resolver:
         _checker(request.cancelled)()
         wanted = parse(request.reference)
         suite = self.suite(wanted)
-        debian = architecture(request.platform)
+        debian = debian_architecture(request.platform)
         state = self._root / "apt" / f"{suite.replace('/', '_')}-{debian}"
-        apt = Apt(state, debian, self.sources(suite), request.cancelled)
+        preferred = suite if released(suite) != suite else ""
+        apt = Apt(state, debian, self.sources(suite), request.cancelled, preferred)
         try:
             with _locked(state, request.cancelled):
                 _refresh(apt, self._settings.lists_max_age, request)
@@ -129,7 +121,9 @@ class Resolver:
         except OSError as error:
             raise _disk_error(error) from error
         versions = {archive.package: archive.version for archive in archives}
-        return Resolution(tuple((name, versions[name]) for name in wanted.packages), codename, layer)
+        return Resolution(
+            tuple((name, versions[name]) for name in wanted.packages), codename, archives, layer
+        )
 
     def _build(
         self,
@@ -149,10 +143,8 @@ class Resolver:
         if _complete_bytes(apt.archives, archives) < total:
             apt.download(wanted.packages, report)
         request.progress(Progress("", f"Unpacking {len(archives)} packages"))
-        work = empty(state / "work")
-        built = build_layer(
-            archives, apt.archives, work, self._settings.max_size, _checker(request.cancelled)
-        )
+        work = state / "work"
+        built = build(archives, apt.archives, work, self._settings.max_size, request.cancelled)
         layer = self._layers.put(key, built)
         for archive in archives:
             os.utime(apt.archives / archive.file)
@@ -179,7 +171,7 @@ def _resolved(
         pass  # none yet, or cut off by a crash: ask apt
     request.progress(Progress("", f"Resolving {wanted}"))
     archives = apt.resolve(wanted.packages)
-    codename = (apt.codename() if suite in _ALIASES else "") or suite
+    codename = (apt.codename(suite) if released(suite) in _ALIASES else "") or suite
     memory.parent.mkdir(exist_ok=True)
     answer = {
         "snapshot": snapshot,

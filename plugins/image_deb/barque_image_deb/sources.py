@@ -8,12 +8,22 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-__all__ = ["Source", "host_codename", "parse_deb822", "parse_one_line", "read_host", "render", "select"]
+__all__ = [
+    "Source",
+    "host_codename",
+    "parse_deb822",
+    "parse_one_line",
+    "read_host",
+    "released",
+    "render",
+    "select",
+]
 
 _LARGEST_FILE = 1 << 20
 # Names a host's sources may use for its release instead of the codename, and suites without update pockets.
 _ALIASES = frozenset({"stable", "oldstable", "oldoldstable", "testing", "unstable", "sid", "experimental"})
 _ROLLING = frozenset({"sid", "unstable", "experimental", "rc-buggy"})
+_BACKPORTS = "-backports"
 _POCKETS = ("", "-updates", "-security", "/updates")
 
 
@@ -81,9 +91,12 @@ def select(sources: Iterable[Source], suite: str, codename: str) -> tuple[Source
     """What of the host's `sources` serves `suite` with its updates and security pockets.
 
     A suite the host does not use itself (`trixie` on a bookworm host) comes from the mirrors the host uses for
-    its own release `codename`. Empty when the host has no such mirror.
+    its own release `codename`. Backports come with the release that they are made for. Empty when the host has no such mirror.
     """
     archives = [source for source in sources if "main" in source.components]
+    base = released(suite)
+    if base != suite:
+        return _with_backports(archives, base, suite, codename)
     direct = _restricted(archives, suite)
     if any(suite in source.suites for source in direct):
         return tuple(direct)
@@ -92,6 +105,22 @@ def select(sources: Iterable[Source], suite: str, codename: str) -> tuple[Source
         if any(known in source.suites for source in own):
             return tuple(_renamed(own, known, suite))
     return ()
+
+
+def released(suite: str) -> str:
+    """The release that `suite` adds to: `bookworm` for `bookworm-backports`; any other suite itself."""
+    return suite.removesuffix(_BACKPORTS)
+
+
+def _with_backports(archives: list[Source], base: str, suite: str, codename: str) -> tuple[Source, ...]:
+    release = select(archives, base, codename)
+    own = tuple(replace(source, suites=(suite,)) for source in archives if suite in source.suites)
+    if own:
+        return (*release, *own)
+    return tuple(
+        replace(source, suites=(*source.suites, suite)) if base in source.suites else source
+        for source in release
+    )
 
 
 def _restricted(sources: Iterable[Source], suite: str) -> list[Source]:

@@ -12,7 +12,9 @@ from barque.spi.errors import InvalidArgument
 
 __all__ = ["Content", "Entry", "Tree", "read_data_tar"]
 
-_MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libo32", "libx32")
+_ALWAYS_MERGED = ("bin", "sbin", "lib")
+# Since trixie the packages ship /usr/lib64 and base-files, which a set may lack, the link to it.
+_MERGED = (*_ALWAYS_MERGED, "lib32", "lib64", "libo32", "libx32")
 _TYPES = {
     tarfile.REGTYPE: stat.S_IFREG,
     tarfile.AREGTYPE: stat.S_IFREG,
@@ -63,7 +65,8 @@ class Entry:
 def read_data_tar(spool: Path, owner: str) -> Iterator[Entry]:
     """The entries of an uncompressed data tar, hard links resolved to the content they share."""
     contents: dict[str, Entry] = {}
-    with tarfile.open(spool, mode="r:") as archive:
+    # The encoding is tarfile's choice by locale otherwise, and the layer's bytes would follow it.
+    with tarfile.open(spool, mode="r:", encoding="utf-8", errors="surrogateescape") as archive:
         for info in archive:
             path = _clean(info.name, owner)
             if info.islnk():
@@ -139,8 +142,9 @@ class Tree:
 
     def finish(self, mtime: int) -> list[Entry]:
         """All entries, parents first, in byte order of their paths. Directories and what we made carry `mtime`."""
-        for name in _MERGED[:3]:
-            self._merge(name)
+        for name in _MERGED:
+            if name in _ALWAYS_MERGED or any(path.startswith(f"usr/{name}/") for path in self._entries):
+                self._merge(name)
         for path in list(self._entries):
             self._add_parents(path)
         ordered = sorted(

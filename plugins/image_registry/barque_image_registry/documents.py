@@ -60,10 +60,11 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """The image manifests of an index, without attestations and artifacts."""
+    """The image manifests of an index, without attestations and artifacts; and the indexes within it."""
 
     media_type: str
     choices: tuple[Choice, ...]
+    indexes: tuple[Choice, ...] = ()
 
 
 def read_document(data: bytes, content_type: str) -> Manifest | Index:
@@ -75,7 +76,12 @@ def read_document(data: bytes, content_type: str) -> Manifest | Index:
             f"manifest: unsupported schemaVersion {str(document.get('schemaVersion'))[:20]}"
         )
     if media_type in _INDEXES:
-        return Index(media_type, _choices(document))
+        choices = _choices(document)
+        return Index(
+            media_type,
+            tuple(choice for choice in choices if choice.descriptor.media_type in _MANIFESTS),
+            tuple(choice for choice in choices if choice.descriptor.media_type in _INDEXES),
+        )
     return Manifest(media_type, *_content(document))
 
 
@@ -122,7 +128,10 @@ def _media_type(document: Mapping[str, Any], header: str) -> str:
 def _content(document: Mapping[str, Any]) -> tuple[Descriptor, tuple[Descriptor, ...]]:
     config = _descriptor(document.get("config"), "config")
     if config.media_type not in _CONFIGS:
-        raise InvalidArgument(f"not a container image: its config is {config.media_type[:128]!r}")
+        artifact = document.get("artifactType") or config.media_type
+        raise InvalidArgument(
+            f"unsupported media type {str(artifact)[:128]!r}", hint="it is an artifact, no container image"
+        )
     layers = document.get("layers")
     if not isinstance(layers, list) or len(layers) > _MOST_LAYERS:
         raise InvalidArgument(f"manifest: layers is not a list of at most {_MOST_LAYERS}")
@@ -149,7 +158,7 @@ def _choices(document: Mapping[str, Any]) -> tuple[Choice, ...]:
     choices = []
     for item in items:
         descriptor = _descriptor(item, "manifest")
-        if descriptor.media_type in _MANIFESTS and not _is_attestation(descriptor, item):
+        if descriptor.media_type in (*_MANIFESTS, *_INDEXES) and not _is_attestation(descriptor, item):
             choices.append(_choice(descriptor, item.get("platform")))
     return tuple(choices)
 

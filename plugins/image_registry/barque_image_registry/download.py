@@ -8,7 +8,8 @@ from barque.spi import Descriptor
 from barque.spi.errors import BarqueError
 from barque.spi.image import BlobSink
 from barque_image_registry.client import RegistryClient, Repository
-from barque_image_registry.transport import BrokenTransfer, Reply
+from barque_image_registry.connection import BrokenTransfer
+from barque_image_registry.transport import Reply
 from barque_image_registry.wire import Check
 
 __all__ = ["download"]

@@ -44,24 +44,28 @@ class Url:
 
 
 class PlainHttp:
-    """Where plain HTTP is allowed: 127.0.0.0/8, ::1, localhost, and the listed registries (`host`, `host:port` or a network)."""
+    """Where plain HTTP is allowed: 127.0.0.0/8, ::1, localhost, the listed registries (`host`, `host:port` or a network),
+    and those that are `plain`: they have no TLS at all."""
 
-    def __init__(self, listed: tuple[str, ...]) -> None:
+    def __init__(self, listed: tuple[str, ...], plain: tuple[str, ...] = ()) -> None:
         self._hosts = {item.lower() for item in listed}
+        self._plain = {item.lower() for item in plain}
         self._networks = [network for network in map(_network, listed) if network is not None]
 
     def allows(self, host: str, port: int) -> bool:
         """Whether host and port may be talked to without TLS."""
-        return is_loopback(host) or self.is_listed(host, port)
+        return is_loopback(host) or self.is_listed(host, port) or self.is_plain(host, port)
 
     def is_listed(self, host: str, port: int) -> bool:
         """Whether the user listed it as insecure (then its certificate is not verified either)."""
-        name = host.lower()
-        shown = f"[{name}]" if ":" in name else name
-        if {name, shown, f"{shown}:{port}"} & self._hosts:
+        if _names(host, port) & self._hosts:
             return True
         address = _address(host)
         return address is not None and any(address in network for network in self._networks)
+
+    def is_plain(self, host: str, port: int) -> bool:
+        """Whether the user said that it has no TLS."""
+        return bool(_names(host, port) & self._plain)
 
     def check(self, url: Url, before: Origin, what: str) -> None:
         """Refuse to go from `before` to `url` when that gives up TLS or leads to plain HTTP where it is not allowed."""
@@ -95,6 +99,12 @@ def parse_url(text: str) -> Url:
     if any(ord(character) <= 0x20 or ord(character) >= 0x7F for character in target + parts.hostname):
         raise InvalidArgument(f"unusable URL {text[:200]!r}: it has spaces or control characters")
     return Url(Origin(parts.scheme, parts.hostname, port or _PORTS[parts.scheme]), target)
+
+
+def _names(host: str, port: int) -> set[str]:
+    name = host.lower()
+    shown = f"[{name}]" if ":" in name else name
+    return {name, shown, f"{shown}:{port}"}
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

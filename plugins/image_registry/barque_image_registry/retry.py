@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from barque.spi.errors import Unavailable
-from barque_image_registry.transport import BrokenTransfer, CertificateRefused, Unreachable
+from barque_image_registry.connection import BrokenTransfer, CertificateRefused, Unreachable
 from barque_image_registry.wire import Check
 
 __all__ = ["Busy", "RetryPolicy", "retry_after"]
@@ -53,10 +53,7 @@ class RetryPolicy:
                     ) from error
                 self._wait(attempt, error, check)
             except CertificateRefused as error:
-                raise Unavailable(
-                    str(error),
-                    hint="set `ca_file` of the registry image source to the authority's certificate",
-                ) from error
+                raise Unavailable(str(error), hint=error.remedy) from error
             except (BrokenTransfer, Busy) as error:
                 self._wait(attempt, error, check)
         raise AssertionError("attempts is at least 1")
@@ -64,7 +61,7 @@ class RetryPolicy:
     def _wait(self, attempt: int, error: Exception, check: Check) -> None:
         delay = self._delay(attempt, error)
         if attempt == self._attempts or delay is None:
-            raise Unavailable(str(error), hint=f"gave up after {attempt} tries; pull again later") from error
+            raise Unavailable(str(error), hint=f"gave up after {attempt} tries; try again later") from error
         _sleep(delay, check)
 
     def _delay(self, attempt: int, error: Exception) -> float | None:

@@ -7,49 +7,50 @@ all threads rather than one a thread: pulls run on short-lived threads, whose co
 from __future__ import annotations
 
 import http.client
-import socket
 import ssl
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.message import Message
 from urllib.request import getproxies_environment, proxy_bypass
 
+from barque_image_registry.config import RegistryConfig
+from barque_image_registry.connection import (
+    AUTHORITY,
+    Body,
+    BrokenTransfer,
+    CertificateRefused,
+    Connection,
+    Exchange,
+    broken,
+    send,
+    tunnel,
+)
 from barque_image_registry.dial import dial
-from barque_image_registry.origin import Origin, PlainHttp, Url, is_loopback, parse_url
-from barque_image_registry.wire import Check, NotTls, Stalled, Wire
+from barque_image_registry.origin import Origin, Url, is_loopback, parse_url
+from barque_image_registry.tls import TlsContexts
+from barque_image_registry.wire import Check, NotTls, Stalled
 
-__all__ = ["BrokenTransfer", "CertificateRefused", "Reply", "Transport", "Unreachable"]
+__all__ = ["Reply", "Transport"]
 
 _USER_AGENT = "barque-image-registry"
 _IDLE_KEPT_SECONDS = 30.0
 _IDLE_KEPT = 8
-
-
-class BrokenTransfer(Exception):
-    """The network, or the peer, failed in a way that another try may mend."""
-
-
-class Unreachable(BrokenTransfer):
-    """The host has no address, or nobody listens there."""
-
-
-class CertificateRefused(Exception):
-    """TLS was not trusted. Never worth a second try, never a reason to go on without TLS."""
+_SLICE = 0.2
 
 
 class Reply:
     """An answer whose body is still to be read. Use as a context manager: leaving it keeps or closes the connection."""
 
     def __init__(
-        self, transport: Transport, url: Url, connection: _Connection, response: http.client.HTTPResponse
+        self, transport: Transport, url: Url, connection: Connection, response: http.client.HTTPResponse
     ) -> None:
         self._transport, self._connection, self._response = transport, connection, response
         self.url = url
         self.status = response.status
         self.headers: Message = response.headers
         self._broken = False
+        self._left = False
 
     @property
     def length(self) -> int | None:
@@ -62,7 +63,7 @@ class Reply:
             count = self._response.readinto(buffer)
         except (OSError, http.client.HTTPException) as error:
             self._broken = True
-            raise _broken(self.url, error) from error
+            raise broken(self.url, error) from error
         if count == 0 and self._response.length:
             self._broken = True
             raise BrokenTransfer(f"{self.url.origin.host}: unexpected EOF")
@@ -84,66 +85,70 @@ class Reply:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._left:
+            return
+        self._left = True
         reusable = self._response.isclosed() and not self._broken and self._connection.sock is not None
         self._response.close()
         self._transport.give_back(self.url.origin, self._connection, reusable)
 
 
-class _Connection(http.client.HTTPConnection):
-    """A connection over a `Wire`; made by `Transport`, never by http.client itself."""
-
-    auto_open = 0
-
-    def __init__(self, origin: Origin, wire: Wire, absolute: bool) -> None:
-        super().__init__(origin.host, origin.port)
-        # http.client drops port 80 from the Host header for its class's default port; over TLS that is 443.
-        self.default_port = 443 if origin.scheme == "https" else 80
-        self.sock: Wire | None = wire
-        self.wire = wire
-        self.absolute = absolute
-        self.idle_since = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Exchange:
-    method: str
-    url: Url
-    headers: Mapping[str, str]
-    body: bytes | None
-    check: Check
-
-
 class Transport:
     """Connections to any number of registries. Thread-safe. `close` when done."""
 
-    def __init__(self, plain: PlainHttp, ca_file: str, idle_timeout: float) -> None:
-        self.plain = plain
-        self._ca_file = ca_file
-        self._idle_timeout = idle_timeout
+    def __init__(self, config: RegistryConfig) -> None:
+        self.plain = config.plain_http()
+        self._idle_timeout = config.idle_timeout
+        self._tls = TlsContexts(config, self.plain)
         self._lock = threading.Lock()
-        self._idle: dict[Origin, list[_Connection]] = {}
-        self._contexts: dict[bool, ssl.SSLContext] = {}
+        self._idle: dict[Origin, list[Connection]] = {}
+        self._places = threading.Semaphore(config.max_concurrent) if config.max_concurrent else None
         self._proxies = getproxies_environment()
 
     def exchange(
-        self, method: str, url: Url, headers: Mapping[str, str], check: Check, body: bytes | None = None
+        self,
+        method: str,
+        url: Url,
+        headers: Mapping[str, str],
+        check: Check,
+        body: bytes | Body | None = None,
     ) -> Reply:
-        """One request. BrokenTransfer, CertificateRefused, or what `check` raises."""
-        asked = _Exchange(method, url, headers, body, check)
-        kept = self._take(url.origin)
+        """One request. BrokenTransfer, CertificateRefused, or what `check` or the body's pieces raise."""
+        asked = Exchange(method, url, headers, body, check)
+        self._enter(check)
+        try:
+            return self._exchange(asked)
+        except BaseException:
+            self._leave()
+            raise
+
+    def _exchange(self, asked: Exchange) -> Reply:
+        kept = self._take(asked.url.origin)
         if kept is not None:
             try:
                 return self._ask(kept, asked)
             except BrokenTransfer as error:
-                if isinstance(error.__cause__, Stalled):
+                # What became of the part of a body that was sent, only its owner can find out.
+                if isinstance(error.__cause__, Stalled) or isinstance(asked.body, Body):
                     raise
                 # The peer closed it while it was idle: that says nothing about a new one.
-        return self._ask(self._open(url.origin, check), asked)
+        return self._ask(self._open(asked.url.origin, asked.check), asked)
+
+    def _enter(self, check: Check) -> None:
+        """Wait until one more connection may be used."""
+        while self._places is not None and not self._places.acquire(timeout=_SLICE):
+            check()
+
+    def _leave(self) -> None:
+        if self._places is not None:
+            self._places.release()
 
     def scheme_of(self, host: str, port: int, check: Check) -> str:
         """`https`, or `http` where that is allowed and the peer has no TLS."""
         if not self.plain.allows(host, port):
             return "https"
+        if self.plain.is_plain(host, port):
+            return "http"
         origin = Origin("https", host, port)
         try:
             connection = self._open(origin, check)
@@ -151,11 +156,15 @@ class Transport:
             if isinstance(error.__cause__, NotTls):
                 return "http"
             raise
-        self.give_back(origin, connection, True)
+        self._keep(origin, connection, True)
         return "https"
 
-    def give_back(self, origin: Origin, connection: _Connection, reusable: bool) -> None:
+    def give_back(self, origin: Origin, connection: Connection, reusable: bool) -> None:
         """Take a connection after its exchange: keep it, or close it."""
+        self._leave()
+        self._keep(origin, connection, reusable)
+
+    def _keep(self, origin: Origin, connection: Connection, reusable: bool) -> None:
         with self._lock:
             kept = self._idle.setdefault(origin, [])
             if reusable and len(kept) < _IDLE_KEPT:
@@ -172,7 +181,7 @@ class Transport:
         for connection in connections:
             connection.close()
 
-    def _take(self, origin: Origin) -> _Connection | None:
+    def _take(self, origin: Origin) -> Connection | None:
         while True:
             with self._lock:
                 kept = self._idle.get(origin)
@@ -186,22 +195,21 @@ class Transport:
                 return connection
             connection.close()
 
-    def _ask(self, connection: _Connection, asked: _Exchange) -> Reply:
+    def _ask(self, connection: Connection, asked: Exchange) -> Reply:
         connection.wire.begin(asked.check)
         target = f"{asked.url.origin}{asked.url.target}" if connection.absolute else asked.url.target
         headers = {"User-Agent": _USER_AGENT, **asked.headers}
         try:
-            connection.request(asked.method, target, asked.body, headers)
-            response = connection.getresponse()
+            response = send(connection, asked, target, headers)
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            raise _broken(asked.url, error) from error
+            raise broken(asked.url, error) from error
         except BaseException:
             connection.close()
             raise
         return Reply(self, asked.url, connection, response)
 
-    def _open(self, origin: Origin, check: Check) -> _Connection:
+    def _open(self, origin: Origin, check: Check) -> Connection:
         proxy = self._proxy(origin)
         try:
             wire = dial(
@@ -212,60 +220,20 @@ class Transport:
             try:
                 if origin.scheme == "https":
                     if proxy:
-                        _tunnel(wire, origin)
-                    listed = self.plain.is_listed(origin.host, origin.port)
+                        tunnel(wire, origin)
                     plain_possible = self.plain.allows(origin.host, origin.port)
-                    wire.start_tls(self._context(not listed), origin.host, plain_possible)
+                    wire.start_tls(self._tls.of(origin), origin.host, plain_possible)
             except BaseException:
                 wire.close()
                 raise
         except ssl.SSLCertVerificationError as error:
-            raise CertificateRefused(f"{origin.host}: tls: {error.verify_message}") from error
+            raise CertificateRefused(f"{origin.host}: tls: {error.verify_message}", AUTHORITY) from error
         except OSError as error:
-            raise _broken(Url(origin, "/"), error) from error
-        return _Connection(origin, wire, absolute=proxy is not None and origin.scheme == "http")
-
-    def _context(self, verify: bool) -> ssl.SSLContext:
-        with self._lock:
-            if verify not in self._contexts:
-                context = ssl.create_default_context()
-                context.minimum_version = ssl.TLSVersion.TLSv1_2
-                context.set_alpn_protocols(["http/1.1"])
-                if self._ca_file:
-                    context.load_verify_locations(self._ca_file)
-                if not verify:
-                    context.check_hostname = False
-                    context.verify_mode = ssl.CERT_NONE
-                self._contexts[verify] = context
-            return self._contexts[verify]
+            raise broken(Url(origin, "/"), error) from error
+        return Connection(origin, wire, absolute=proxy is not None and origin.scheme == "http")
 
     def _proxy(self, origin: Origin) -> Origin | None:
         address = self._proxies.get(origin.scheme)
         if not address or is_loopback(origin.host) or proxy_bypass(origin.host):
             return None
         return parse_url(address if "://" in address else f"http://{address}").origin
-
-
-def _tunnel(wire: Wire, origin: Origin) -> None:
-    """CONNECT through a proxy (RFC 9110, 9.3.6)."""
-    host = f"[{origin.host}]" if ":" in origin.host else origin.host
-    wire.sendall(
-        f"CONNECT {host}:{origin.port} HTTP/1.1\r\nHost: {host}:{origin.port}\r\n\r\n".encode("ascii")
-    )
-    response = http.client.HTTPResponse(wire, method="CONNECT")  # type: ignore[arg-type]
-    try:
-        response.begin()
-        if response.status != 200:
-            raise OSError(f"the proxy answered {response.status} to CONNECT")
-    except http.client.HTTPException as error:
-        raise OSError(f"the proxy did not answer CONNECT: {error}") from error
-    finally:
-        response.close()
-
-
-def _broken(url: Url, error: Exception) -> BrokenTransfer:
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-    absent = isinstance(error, ConnectionRefusedError) or (
-        isinstance(error, socket.gaierror) and error.errno in (socket.EAI_NONAME, socket.EAI_NODATA)
-    )
-    return (Unreachable if absent else BrokenTransfer)(f"{url.origin.host}: {text}")

@@ -20,12 +20,12 @@ Check = Callable[[], None]
 
 _POLL_MS = 200
 _BUFFER = 256 << 10
-# A peer that drips fewer bytes than this in a whole idle timeout counts as stalled (slow loris).
+# A peer that drips, or takes, fewer bytes than this in a whole idle timeout counts as stalled (slow loris).
 _LEAST_BYTES = 4096
 
 
 class Stalled(OSError):
-    """Nothing, or next to nothing, came within the idle timeout."""
+    """Nothing, or next to nothing, moved within the idle timeout."""
 
 
 class NotTls(OSError):
@@ -49,7 +49,7 @@ class Wire:
         self.check = check
         self._checked = time.monotonic()
         self._silent = self._waited = 0.0
-        self._received = 0
+        self._moved = 0
 
     def start_tls(self, context: ssl.SSLContext, host: str, plain_possible: bool) -> None:
         """Negotiate TLS. `NotTls` instead of an SSLError only when `plain_possible` and the certificate is not what failed."""
@@ -68,13 +68,14 @@ class Wire:
         """As socket.sendall, for http.client."""
         view = memoryview(data)
         while view:
-            view = view[self._retrying(partial(self._socket.send, view), select.POLLOUT) :]
+            count = self._retrying(partial(self._socket.send, view), select.POLLOUT)
+            self._progress(count)
+            view = view[count:]
 
     def recv_into(self, view: memoryview) -> int:
         """Bytes received, 0 at the end of the stream. Raises `Stalled`, or what `check` raises."""
         count = self._retrying(partial(self._socket.recv_into, view), select.POLLIN)
-        self._received += count
-        self._silent = 0.0
+        self._progress(count)
         return count
 
     def makefile(self, *_args: object, **_kwargs: object) -> io.BufferedReader:
@@ -117,15 +118,19 @@ class Wire:
         self._poller.poll(_POLL_MS)
         self._account(time.monotonic() - started)
 
+    def _progress(self, count: int) -> None:
+        self._moved += count
+        self._silent = 0.0
+
     def _account(self, waited: float) -> None:
         self._silent += waited
         self._waited += waited
         if self._silent >= self._idle_timeout:
             raise Stalled(f"no data for {self._idle_timeout:g} seconds")
         if self._waited >= self._idle_timeout:
-            if self._received < _LEAST_BYTES:
-                raise Stalled(f"only {self._received} bytes in {self._idle_timeout:g} seconds")
-            self._waited, self._received = 0.0, 0
+            if self._moved < _LEAST_BYTES:
+                raise Stalled(f"only {self._moved} bytes in {self._idle_timeout:g} seconds")
+            self._waited, self._moved = 0.0, 0
 
     def _check_in_time(self) -> None:
         now = time.monotonic()

@@ -10,10 +10,11 @@ import time
 from collections import defaultdict
 from dataclasses import replace
 
-from barque.spi.common import Platform, Progress
-from barque.spi.content import Image, Removed
+from barque.spi.common import Descriptor, Platform, Progress
+from barque.spi.content import DiskItem, DiskUsage, Finding, Image, Pruned, Pushed, Removed
 from barque.spi.errors import Conflict, NotFound
 from barque.spi.frontend import Container, ContainerState, EngineInfo, Event, Exec, ExitStatus, Network
+from barque.spi.image import Distribution
 from barque.spi.log import LogEntry
 from barque.spi.network import Endpoint, NetworkSpec, Subnet
 
@@ -41,6 +42,7 @@ def make_image(names=("docker.io/library/bb:1",), id=IMAGE_ID, created="2026-01-
         },
         diff_ids=("sha256:" + "3" * 64,),
         size=1234567,
+        layer_sizes=(1234567,),
         platform=Platform(),
         pulled_ns=time.time_ns(),
     )
@@ -105,6 +107,11 @@ class FakeEngine:
         self.waiters = []
         self.calls = []
         self.pull_steps = []
+        self.tags = ()
+        self.items = []
+        self.findings = ()
+        self.archive = [b"tar"]
+        self.found = ()
         self.threads = []
         self.fail = {}
 
@@ -356,6 +363,62 @@ class FakeEngine:
             self._called("image_load", file.read())
         progress(Progress("abc", "Loading layer", 5, 10))
         return (self.images[IMAGE_ID],)
+
+    def image_tags(self, reference, platform, credentials, cancelled):
+        self._called("image_tags", reference, platform, credentials)
+        return self.tags
+
+    def image_push(self, reference, credentials, progress, cancelled):
+        self._called("image_push", reference, credentials)
+        progress(Progress("abc", "Preparing"))
+        progress(Progress("abc", "Pushing", 5, 10))
+        progress(Progress("abc", "Pushed"))
+        return Pushed(reference.rpartition(":")[2], "sha256:" + "5" * 64, 527)
+
+    def image_save(self, refs, write):
+        self._called("image_save", refs)
+        for ref in refs:
+            self.image_get(ref)
+        for piece in self.archive:
+            if isinstance(piece, Exception):
+                raise piece
+            write(piece)
+
+    def image_import(self, request, progress):
+        self._called("image_import", request, b"".join(request.source))
+        progress(Progress("", "Extracting", 5, 10))
+        return self.images[IMAGE_ID]
+
+    def image_prune(self, accepts):
+        self._called("image_prune")
+        used = {one.image_id for one in self.containers.values()}
+        doomed = [image for image in self.images.values() if image.id not in used and accepts(image)]
+        for image in doomed:
+            del self.images[image.id]
+        return Pruned(tuple(Removed(one.names, (one.id,)) for one in doomed), sum(one.size for one in doomed))
+
+    def image_search(self, search):
+        self._called("image_search", search.term, search.limit, search.credentials)
+        return self.found[: search.limit]
+
+    def image_describe(self, reference, credentials, cancelled):
+        self._called("image_describe", reference, credentials)
+        descriptor = Descriptor("application/vnd.oci.image.index.v1+json", "sha256:" + "6" * 64, 99)
+        return Distribution(descriptor, (Platform(), Platform("linux", "arm", "v7")))
+
+    def registry_login(self, server, credentials):
+        self._called("registry_login", server, credentials)
+        return "token"
+
+    def disk_usage(self):
+        self._called("disk_usage")
+        items = tuple(DiskItem(*item) for item in self.items)
+        return DiskUsage(items, sum(item.bytes for item in items), 777)
+
+    def content_check(self, *, repair, progress):
+        self._called("content_check", repair)
+        progress(Progress("sha256:1", "Verifying", 1, 2))
+        return tuple(Finding(**finding) for finding in self.findings)
 
     def image_list(self):
         return tuple(self.images.values())

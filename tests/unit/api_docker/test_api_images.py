@@ -10,7 +10,8 @@ from api_fake_engine import IMAGE_ID, NETWORK_ID, make_image
 from barque.spi.common import Platform, Progress
 from barque.spi.errors import NotFound, Unavailable
 from barque.spi.image import Credentials
-from barque_api_docker.translate.text import age, epoch_seconds, familiar_name, human_size, platform, rfc3339
+from barque_api_docker.translate.moments import calendar_ns, moment_ns
+from barque_api_docker.translate.text import age, familiar_name, human_size, platform, rfc3339
 
 
 def lines(data):
@@ -24,7 +25,7 @@ def test_list_and_filters(api, engine):
     got = api.json("GET", "/images/json")
     assert [one["RepoTags"] for one in got] == [["ghcr.io/x/app:2"], ["bb:1"], []]
     assert got[1] == {
-        "Containers": -1, "Created": 1767323045, "Id": IMAGE_ID, "Labels": {"in": "image"}, "ParentId": "",
+        "Containers": 0, "Created": 1767323045, "Id": IMAGE_ID, "Labels": {"in": "image"}, "ParentId": "",
         "RepoDigests": ["bb@sha256:" + "2" * 64], "RepoTags": ["bb:1"], "SharedSize": -1, "Size": 1234567,
     }  # fmt: skip
     for filters, expected in [
@@ -104,8 +105,25 @@ def test_pull_tells_progress_as_dockerd(api, engine):
     ]
     assert engine.calls[-1] == ("image_pull", "bb:1", Platform(), None)
     engine.pull_steps = []
-    got = lines(api.call("POST", "/images/create?fromImage=docker.io/library/bb")[2])
+    got = lines(api.call("POST", "/images/create?fromImage=docker.io/library/bb&tag=latest")[2])
     assert got[-1] == {"status": "Status: Image is up to date for bb:latest"}
+
+
+def test_pull_without_a_tag_is_of_all_tags(api, engine):
+    engine.pull_steps = [Progress("x", "Pulling from library/bb")]
+    engine.tags = ("bb:1", "bb:2")
+    for name in ("docker.io/library/bb", "bb:"):
+        engine.calls.clear()
+        got = lines(api.call("POST", f"/images/create?fromImage={name}")[2])
+        assert [call[:2] for call in engine.calls] == [
+            ("image_tags", name.rstrip(":")), ("image_pull", "bb:1"), ("image_pull", "bb:2"),
+        ]  # fmt: skip
+        assert [line["status"].partition(":")[0] for line in got] == [
+            "Pulling from library/bb", "Digest", "Pulling from library/bb", "Digest", "Status",
+        ]  # fmt: skip
+        assert got[-1]["status"] == "Status: Downloaded newer image for bb"
+    engine.fail["image_tags"] = NotFound("repository bb not found: name unknown")
+    assert api.message("POST", "/images/create?fromImage=bb", status=404).startswith("repository bb not")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +132,6 @@ def test_pull_tells_progress_as_dockerd(api, engine):
         ("fromImage=a&tag=b", "a:b"),
         ("fromImage=docker.io/library/a&tag=b", "docker.io/library/a:b"),
         ("fromImage=a:b", "a:b"),
-        ("fromImage=a:", "a"),
         ("fromImage=a&tag=sha256:123", "a@sha256:123"),
         ("fromImage=docker.io/library/deb&tag=bash", "deb:bash"),
         ("fromImage=deb&tag=bash", "deb:bash"),
@@ -128,14 +145,13 @@ def test_references(api, engine, query, reference):
 
 def test_errors_of_a_pull(api, engine):
     engine.pull_steps = [NotFound("pull access denied for x")]
-    assert api.message("POST", "/images/create?fromImage=x", status=404) == "pull access denied for x"
+    assert api.message("POST", "/images/create?fromImage=x:1", status=404) == "pull access denied for x"
     engine.pull_steps = [Progress("", "Pulling"), Unavailable("the registry left")]
-    code, _, data = api.call("POST", "/images/create?fromImage=x")
+    code, _, data = api.call("POST", "/images/create?fromImage=x:1")
     assert code == 200
     assert lines(data)[-1] == {"errorDetail": {"message": "the registry left"}, "error": "the registry left"}
     assert api.call("POST", "/images/create")[0] == 400
-    assert api.call("POST", "/images/create?fromImage=x&platform=a/b/c/d")[0] == 400
-    assert api.call("POST", "/images/create?fromSrc=-")[0] == 501
+    assert api.call("POST", "/images/create?fromImage=x:1&platform=a/b/c/d")[0] == 400
 
 
 def test_pull_is_cancelled_when_the_client_leaves(api, engine):
@@ -154,7 +170,7 @@ def test_pull_is_cancelled_when_the_client_leaves(api, engine):
 
     engine.pull_steps = [Progress("", "Pulling"), until_cancelled]
     sock = api.connect()
-    sock.sendall(b"POST /images/create?fromImage=x HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+    sock.sendall(b"POST /images/create?fromImage=x:1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
     asked.wait(5)
     began = time.monotonic()
     sock.close()
@@ -180,13 +196,13 @@ def test_pull_is_cancelled_when_the_client_leaves(api, engine):
 def test_credentials(api, engine, document, credentials):
     header = base64.urlsafe_b64encode(json.dumps(document).encode()).decode()
     for value in (header, header.rstrip("=")):
-        api.call("POST", "/images/create?fromImage=x", headers={"X-Registry-Auth": value})
+        api.call("POST", "/images/create?fromImage=x:1", headers={"X-Registry-Auth": value})
         assert engine.calls[-1][3] == credentials
 
 
 def test_unreadable_credentials_are_ignored(api, engine):
     for value in ("%%%", "bm9wZQ", "A" * 20000):
-        assert api.call("POST", "/images/create?fromImage=x", headers={"X-Registry-Auth": value})[0] == 200
+        assert api.call("POST", "/images/create?fromImage=x:1", headers={"X-Registry-Auth": value})[0] == 200
         assert engine.calls[-1][3] is None
 
 
@@ -260,10 +276,17 @@ def test_notations(monkeypatch):
     assert rfc3339(0) == "0001-01-01T00:00:00Z"
     assert rfc3339(1_600_000_000_120_000_000) == "2020-09-13T12:26:40.12Z"
     assert rfc3339(1_600_000_000_000_000_000) == "2020-09-13T12:26:40Z"
-    assert epoch_seconds("2020-09-13T12:26:40.999999999Z") == 1_600_000_000
-    assert epoch_seconds("2020-09-13T14:26:40+02:00") == 1_600_000_000
-    assert epoch_seconds("0001-01-01T00:00:00Z") == 0
-    assert epoch_seconds("2020-13-45T99:00:00Z") == 0
+    assert calendar_ns("2020-09-13T12:26:40.999999999Z") == 1_600_000_000_999_999_999
+    assert calendar_ns("2020-09-13T14:26:40+02:00") == 1_600_000_000_000_000_000
+    assert calendar_ns("2020-09-13T12:26") == 1_599_999_960_000_000_000
+    assert calendar_ns("2020-09-13") == 1_599_955_200_000_000_000
+    assert calendar_ns("2020-13-45T99:00:00Z") is None
+    assert calendar_ns("1600000000") is None
+    assert moment_ns("1600000000.5") == 1_600_000_000_500_000_000
+    assert moment_ns("1h30m") // 10**9 == int(time.time()) - 5400
+    assert moment_ns("1.5h") // 10**9 == int(time.time()) - 5400
+    assert moment_ns("nope") is None
+    assert moment_ns("1h x") is None
     assert human_size(1982298) == "1.982MB"
     assert human_size(999) == "999B"
     assert familiar_name("docker.io/library/a:1") == "a:1"

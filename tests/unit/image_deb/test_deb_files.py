@@ -19,10 +19,6 @@ from barque_image_deb.postinst import complete, shell
 from barque_image_deb.tree import Content, Entry, Tree, read_data_tar
 
 
-def nothing():
-    """Never stops anything."""
-
-
 def tree_of(tmp_path, *tars):
     tree = Tree()
     for number, tar in enumerate(tars):
@@ -35,12 +31,18 @@ def tree_of(tmp_path, *tars):
 
 def written(tree, tmp_path, mtime=1000):
     path = tmp_path / "layer.tar"
-    layer = write_layer(tree.finish(mtime), path, nothing)
+    layer = write_layer(tree.finish(mtime), path)
     assert layer.size == path.stat().st_size
     with tarfile.open(path) as archive:
         return {
             info.name: (info, archive.extractfile(info).read() if info.isreg() else b"") for info in archive
         }
+
+
+def test_link_to_the_libraries_is_there_without_base_files(tmp_path):
+    files = written(tree_of(tmp_path, LayerTar().file("usr/lib64/ld.so", b"x")), tmp_path)
+    assert files["lib64"][0].linkname == "usr/lib64"
+    assert "lib32" not in files
 
 
 # debfile
@@ -56,7 +58,7 @@ def test_every_compression(tmp_path, compression):
     assert (control.package, control.version, control.info_name) == ("hello", "1:2-3", "hello")
     assert control.fields["description"] == "a package for tests\nof Barque"
     assert control.members["postinst"].startswith(b"#!/bin/sh")
-    spool_data(path, tmp_path / "data", 1 << 20, nothing)
+    spool_data(path, tmp_path / "data", 1 << 20)
     assert [entry.path for entry in read_data_tar(tmp_path / "data", "hello")] == [
         "",
         "usr",
@@ -70,7 +72,7 @@ def test_bomb_is_cut_off(tmp_path):
     path = tmp_path / "bomb.deb"
     path.write_bytes(Deb("bomb", files={"zeros": bytes(8 << 20)}).build())
     with pytest.raises(ResourceExhausted, match=r"bomb\.deb"):
-        spool_data(path, tmp_path / "data", 1 << 20, nothing)
+        spool_data(path, tmp_path / "data", 1 << 20)
     assert (tmp_path / "data").stat().st_size <= 1 << 20
 
 
@@ -100,7 +102,7 @@ def test_any_change_of_a_package_is_read_or_refused(tmp_path_factory, data):
     path.write_bytes(deb)
     try:
         read_control(path)
-        spool_data(path, path.with_suffix(".data"), 1 << 20, nothing)
+        spool_data(path, path.with_suffix(".data"), 1 << 20)
     except BarqueError:
         pass
 
@@ -155,7 +157,7 @@ def test_order_of_packages_does_not_matter(tmp_path):
         for name in order:
             for entry in read_data_tar(spools[name], name):
                 tree.add(entry)
-        digests.add(write_layer(tree.finish(1), tmp_path / "layer", nothing).digest)
+        digests.add(write_layer(tree.finish(1), tmp_path / "layer").digest)
     assert len(digests) == 1
 
 
@@ -223,16 +225,6 @@ def test_what_a_layer_keeps(tmp_path):
     assert files["etc/" + "l" * 150][0].linkname == "t" * 150
     assert files["run/pipe"][0].isfifo()
     assert files["usr/share/größe"][1] == b"utf-8"
-
-
-def test_layer_can_be_stopped(tmp_path):
-    tree = tree_of(tmp_path, LayerTar().file("a", b"x"))
-
-    def stop():
-        raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        write_layer(tree.finish(0), tmp_path / "layer", stop)
 
 
 # postinst

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from barque.spi.trees import xattrs
 from barque.spi.trees.header import Entry
 from barque.spi.trees.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV, openat2
+from barque.spi.trees.whiteouts import Whiteouts
 
 __all__ = ["Directories", "is_whiteout"]
 
@@ -34,12 +35,12 @@ class _Attributes:
 
 
 class Directories:
-    """The directories below `root_fd`. `made` counts those created here."""
+    """The directories below `root_fd`. `made` counts those created here, and files that mark some as opaque."""
 
-    def __init__(self, root_fd: int, opaque: bytes) -> None:
+    def __init__(self, root_fd: int, whiteouts: Whiteouts) -> None:
         self.made = 0
         self._root_fd = root_fd
-        self._opaque = opaque
+        self._whiteouts = whiteouts
         self._fds: dict[bytes, int] = {}
         self._attributes: dict[int, _Attributes] = {}
 
@@ -78,7 +79,7 @@ class Directories:
         """Let the directory hide what lower layers have below its name."""
         fd = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
         try:
-            os.setxattr(fd, self._opaque, b"y")
+            self.made += self._whiteouts.make_opaque(fd)
         finally:
             os.close(fd)
 

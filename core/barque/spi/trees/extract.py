@@ -17,6 +17,7 @@ from barque.spi.trees import xattrs
 from barque.spi.trees.directories import Directories, is_whiteout
 from barque.spi.trees.header import Entry, malformed, show
 from barque.spi.trees.reader import TarReader
+from barque.spi.trees.whiteouts import OVERLAY, Whiteouts
 
 __all__ = ["Extractor", "Limits"]
 
@@ -48,6 +49,7 @@ class Extractor:
     """Unpacks into `root_fd`; what entries replace goes to the directory `scratch_fd` (same file system).
 
     `one_owner`: everything belongs to this process's user and group, whatever the layer says.
+    `whiteouts` is the form in which deletions are kept, see `barque.spi.trees.whiteouts`.
     `bytes` and `inodes` are the usage so far, an estimate once `replaced` is true. `place` names the file system in errors.
     """
 
@@ -60,6 +62,7 @@ class Extractor:
         place: str,
         *,
         one_owner: bool = False,
+        whiteouts: str = OVERLAY,
     ) -> None:
         self.bytes = 0
         self.inodes = 0
@@ -72,7 +75,8 @@ class Extractor:
         self._user = os.geteuid()
         self._group = os.getegid()
         self._block = os.fstatvfs(root_fd).f_frsize
-        self._dirs = Directories(root_fd, xattrs.opaque_attribute(user_namespace))
+        self._whiteouts = Whiteouts(whiteouts, user_namespace)
+        self._dirs = Directories(root_fd, self._whiteouts)
 
     def run(self, reader: TarReader) -> None:
         """Write all entries. Errors: InvalidArgument, ResourceExhausted, PermissionDenied, FailedPrecondition."""
@@ -188,6 +192,8 @@ class Extractor:
             raise malformed(entry.name, "a hard link to nothing")
         target_base = target.pop()
         try:
+            if target_base.startswith(_WHITEOUT):
+                raise FileNotFoundError  # a mark that this layer keeps, and no file of it
             source_fd = self._dirs.existing_fd(b"/".join(target))
             os.link(target_base, base, src_dir_fd=source_fd, dst_dir_fd=parent_fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -237,8 +243,7 @@ class Extractor:
     def _hide(self, parent_fd: int, base: bytes) -> None:
         """Hide what lower layers call `base`; what this layer has under the name stays and is opaque."""
         try:
-            os.mknod(base, stat.S_IFCHR, 0, dir_fd=parent_fd)
-            self.inodes += 1
+            self.inodes += self._whiteouts.hide(parent_fd, base)
         except FileExistsError:
             if stat.S_ISDIR(os.stat(base, dir_fd=parent_fd, follow_symlinks=False).st_mode):
                 self._dirs.make_opaque(parent_fd, base)

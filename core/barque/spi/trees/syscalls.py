@@ -12,8 +12,11 @@ __all__ = [
     "RESOLVE_IN_ROOT",
     "RESOLVE_NO_MAGICLINKS",
     "RESOLVE_NO_XDEV",
+    "fallocate",
     "getdents64",
     "mount",
+    "mount_setattr",
+    "open_tree",
     "openat2",
     "syncfs",
     "unshare",
@@ -26,8 +29,12 @@ RESOLVE_IN_ROOT = 0x10
 CLONE_NEWNS = 0x00020000
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
+_FALLOC_FL_KEEP_SIZE = 1
 
-_SYS_OPENAT2 = 437  # the same number on every architecture (added after the tables were unified)
+# The same numbers on every architecture (added after the tables were unified).
+_SYS_OPEN_TREE = 428
+_SYS_OPENAT2 = 437
+_SYS_MOUNT_SETATTR = 442
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -63,6 +70,40 @@ def openat2(dir_fd: int, path: bytes, flags: int, resolve: int) -> int:
         if fd >= 0 or ctypes.get_errno() != 11:
             break
     return _check(fd, path)
+
+
+def fallocate(fd: int, offset: int, length: int) -> None:
+    """fallocate(2) with FALLOC_FL_KEEP_SIZE: blocks for these bytes, the file's size as it was."""
+    _check(
+        _libc.fallocate(
+            ctypes.c_int(fd),
+            ctypes.c_int(_FALLOC_FL_KEEP_SIZE),
+            ctypes.c_int64(offset),
+            ctypes.c_int64(length),
+        )
+    )
+
+
+def open_tree(dir_fd: int, path: bytes, flags: int) -> int:
+    """open_tree(2), Linux 5.2: with OPEN_TREE_CLONE a detached copy of the mount at `path`."""
+    result = _libc.syscall(
+        ctypes.c_long(_SYS_OPEN_TREE), ctypes.c_int(dir_fd), ctypes.c_char_p(path), ctypes.c_uint(flags)
+    )
+    return _check(int(result), path)
+
+
+def mount_setattr(fd: int, flags: int, attr_set: int, attr_clr: int) -> None:
+    """mount_setattr(2), Linux 5.12, on the mount `fd` itself (with AT_EMPTY_PATH in `flags`)."""
+    attributes = (ctypes.c_uint64 * 4)(attr_set, attr_clr, 0, 0)
+    result = _libc.syscall(
+        ctypes.c_long(_SYS_MOUNT_SETATTR),
+        ctypes.c_int(fd),
+        ctypes.c_char_p(b""),
+        ctypes.c_uint(flags),
+        ctypes.byref(attributes),
+        ctypes.c_size_t(ctypes.sizeof(attributes)),
+    )
+    _check(int(result))
 
 
 def syncfs(fd: int) -> None:

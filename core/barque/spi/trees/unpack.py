@@ -13,6 +13,7 @@ from barque.spi.trees.compression import pieces
 from barque.spi.trees.extract import Extractor, Limits
 from barque.spi.trees.reader import TarReader
 from barque.spi.trees.stream import LayerStream
+from barque.spi.trees.whiteouts import OVERLAY
 from barque.spi.trees.worker import serve
 
 __all__ = ["MODULE", "Unpack", "main", "unpack"]
@@ -23,7 +24,8 @@ MODULE = "barque.spi.trees.unpack"
 @dataclass(frozen=True, slots=True)
 class Unpack:
     """One layer to unpack. `place` is what error messages call the file system; `user_namespace`: overlayfs will be mounted in
-    one, and reads `user.overlay.*`; `one_owner`: everything belongs to this process's user, whatever the layer says."""
+    one, and reads `user.overlay.*`; `one_owner`: everything belongs to this process's user, whatever the layer says;
+    `whiteouts`: how deletions are kept, see the module of that name."""
 
     diff_id: str
     media_type: str
@@ -32,6 +34,7 @@ class Unpack:
     max_entries: int
     max_bytes: int
     one_owner: bool = False
+    whiteouts: str = OVERLAY
 
 
 def main(argument: str) -> None:
@@ -48,7 +51,15 @@ def run(job: Mapping[str, Any], descriptors: Sequence[int]) -> Mapping[str, Any]
 def unpack(job: Unpack, blob_fd: int, root_fd: int, scratch_fd: int) -> Usage:
     """Unpack the layer in `blob_fd` into `root_fd` and verify its diff id. Errors: as `storage_apply`."""
     limits = Limits(max_entries=job.max_entries, max_bytes=job.max_bytes)
-    extractor = Extractor(root_fd, scratch_fd, job.user_namespace, limits, job.place, one_owner=job.one_owner)
+    extractor = Extractor(
+        root_fd,
+        scratch_fd,
+        job.user_namespace,
+        limits,
+        job.place,
+        one_owner=job.one_owner,
+        whiteouts=job.whiteouts,
+    )
     with LayerStream(pieces(blob_fd, job.media_type), limits.max_bytes) as stream:
         extractor.run(TarReader(stream.next_piece, limits.max_entries))
         found = stream.digest()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from barque.spi.errors import FailedPrecondition
 from barque.spi.trees.header import malformed
 
-__all__ = ["filtered", "in_user_namespace", "opaque_attribute", "set_all"]
+__all__ = ["filtered", "in_user_namespace", "listed", "opaque_attribute", "permitted", "read", "set_all"]
 
 _CAPABILITY = b"security.capability"
 _KEPT = frozenset({_CAPABILITY, b"system.posix_acl_access", b"system.posix_acl_default"})
@@ -34,12 +35,37 @@ def filtered(xattrs: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
     Dropped are the attributes that speak to the host: trusted.* and user.overlay.* would redirect overlayfs to other
     directories, security.* are labels and signatures of the host's own policy (SELinux, IMA, EVM).
     """
-    return {
-        name: value
-        for name, value in xattrs.items()
-        if name in _KEPT
-        or (name.startswith(b"user.") and not name.startswith(_OVERLAY) and len(name) <= _MAX_NAME)
-    }
+    return {name: value for name, value in xattrs.items() if permitted(name)}
+
+
+def permitted(name: bytes) -> bool:
+    """Whether an image may have the attribute `name`: see `filtered`."""
+    if name in _KEPT:
+        return True
+    return name.startswith(b"user.") and not name.startswith(_OVERLAY) and len(name) <= _MAX_NAME
+
+
+def listed(fd: int) -> list[str]:
+    """The names of all attributes of the file `fd`; none where the file system has no attributes."""
+    try:
+        return os.listxattr(fd)
+    except OSError as error:
+        if error.errno in (errno.ENOTSUP, errno.ENOSYS):
+            return []
+        raise
+
+
+def read(fd: int, names: Iterable[str]) -> dict[bytes, bytes]:
+    """Those of the attributes `names` that an image may have and a tar can name, with their values."""
+    found = {}
+    for name in names:
+        key = os.fsencode(name)
+        if permitted(key) and b"=" not in key:
+            with suppress(
+                OSError
+            ):  # it went away since it was listed, or this file system lists what it will not tell
+                found[key] = os.getxattr(fd, name)
+    return found
 
 
 def set_all(fd: int, name: bytes, xattrs: Mapping[bytes, bytes]) -> None:

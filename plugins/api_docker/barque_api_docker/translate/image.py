@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from barque.spi.content import Image
-from barque_api_docker.translate.text import epoch_seconds, familiar_name, rfc3339
+from barque_api_docker.translate.moments import calendar_ns
+from barque_api_docker.translate.text import familiar_name, rfc3339
 
-__all__ = ["history_document", "image_document", "image_summary", "repo_digests", "repo_tags"]
+__all__ = [
+    "created_ns",
+    "history_document",
+    "image_document",
+    "image_labels",
+    "image_summary",
+    "repo_digests",
+    "repo_tags",
+]
+
+Version = tuple[int, int]
+
+# Since these versions: untagged images have empty lists, not <none>; no VirtualSize; no Container; no fields of containers.
+_EMPTY_LISTS: Version = (1, 43)
+_NO_VIRTUAL_SIZE: Version = (1, 44)
+_NO_CONTAINER: Version = (1, 45)
+_IMAGE_CONFIG: Version = (1, 50)
 
 
 def repo_tags(image: Image) -> list[str]:
@@ -20,34 +38,48 @@ def repo_digests(image: Image) -> list[str]:
     return [familiar_name(name) for name in image.digests]
 
 
-def image_summary(image: Image, containers: int) -> dict[str, Any]:
-    """One element of `GET /images/json`. `containers`: how many use it, -1 for not counted."""
-    return {
+def image_labels(image: Image) -> Mapping[str, str]:
+    """The labels of the image's config."""
+    labels = _config(image).get("Labels")
+    return labels if isinstance(labels, dict) else {}
+
+
+def created_ns(image: Image) -> int:
+    """When it was made, in ns since the epoch; 0 when it does not say."""
+    return max(0, calendar_ns(_created(image)) or 0)
+
+
+def image_summary(image: Image, version: Version, containers: int, shared: int) -> dict[str, Any]:
+    """One element of `GET /images/json`. `containers` made of it; `shared`: bytes in layers that other images have, too.
+    -1 of either: not counted."""
+    tags, digests = repo_tags(image), repo_digests(image)
+    if version < _EMPTY_LISTS and not tags and not digests:
+        tags, digests = ["<none>:<none>"], ["<none>@<none>"]
+    document = {
         "Containers": containers,
-        "Created": epoch_seconds(_created(image)),
+        "Created": created_ns(image) // 1_000_000_000,
         "Id": image.id,
         "Labels": _config(image).get("Labels"),
         "ParentId": "",
-        "RepoDigests": repo_digests(image),
-        "RepoTags": repo_tags(image),
-        "SharedSize": -1,
+        "RepoDigests": digests,
+        "RepoTags": tags,
+        "SharedSize": shared,
         "Size": image.size,
     }
+    return document | _virtual_size(image, version)
 
 
-def image_document(image: Image, driver: str) -> dict[str, Any]:
+def image_document(image: Image, driver: str, version: Version) -> dict[str, Any]:
     """The document of `GET /images/{name}/json`."""
-    history = image.config.get("history") or [{}]
     document = {
         "Id": image.id,
         "RepoTags": repo_tags(image),
         "RepoDigests": repo_digests(image),
         "Parent": "",
-        "Comment": _last(history).get("comment", ""),
-        "Created": _created(image) or None,
-        "DockerVersion": "",
-        "Author": image.config.get("author", ""),
-        "Config": _run_config(image),
+        "Comment": _comment(image),
+        "DockerVersion": str(image.config.get("docker_version") or ""),
+        "Author": str(image.config.get("author") or ""),
+        "Config": _run_config(image, version),
         "Architecture": image.platform.architecture,
         "Os": image.platform.os,
         "Size": image.size,
@@ -57,23 +89,38 @@ def image_document(image: Image, driver: str) -> dict[str, Any]:
     }
     if image.platform.variant:
         document["Variant"] = image.platform.variant
-    return document
+    if created := _created(image):
+        document["Created"] = created
+    elif version < _NO_VIRTUAL_SIZE:
+        document["Created"] = rfc3339(0)
+    if version < _NO_CONTAINER:
+        document |= {"Container": "", "ContainerConfig": {**_CONTAINER_FIELDS, **_IMAGE_FIELDS}}
+    return document | _virtual_size(image, version)
 
 
 def history_document(image: Image) -> list[dict[str, Any]]:
-    """The document of `GET /images/{name}/history`, newest step first. A layer's own size is not known: 0."""
-    steps = [step for step in reversed(image.config.get("history") or ()) if isinstance(step, dict)]
+    """The document of `GET /images/{name}/history`, newest step first. A step's size is that of the layer it made."""
+    sizes = iter(image.layer_sizes)
+    steps = [
+        (step, 0 if step.get("empty_layer") else next(sizes, 0))
+        for step in image.config.get("history") or ()
+        if isinstance(step, dict)
+    ]
     return [
         {
             "Comment": step.get("comment", ""),
-            "Created": epoch_seconds(str(step.get("created", ""))),
+            "Created": max(0, calendar_ns(str(step.get("created", ""))) or 0) // 1_000_000_000,
             "CreatedBy": step.get("created_by", ""),
             "Id": "<missing>" if index else image.id,
-            "Size": 0,
-            "Tags": None if index else repo_tags(image),
+            "Size": size,
+            "Tags": None if index else repo_tags(image) or None,
         }
-        for index, step in enumerate(steps)
+        for index, (step, size) in enumerate(reversed(steps))
     ]
+
+
+def _virtual_size(image: Image, version: Version) -> dict[str, int]:
+    return {"VirtualSize": image.size} if version < _NO_VIRTUAL_SIZE else {}
 
 
 def _created(image: Image) -> str:
@@ -85,23 +132,42 @@ def _config(image: Image) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _last(history: Any) -> dict[str, Any]:
-    last = history[-1] if isinstance(history, list) else {}
-    return last if isinstance(last, dict) else {}
+def _comment(image: Image) -> str:
+    """The image's own, or that of the last step that made it."""
+    history = image.config.get("history")
+    last = history[-1] if isinstance(history, list) and history else {}
+    own = image.config.get("comment") or (last.get("comment") if isinstance(last, dict) else "")
+    return str(own or "")
 
 
-def _run_config(image: Image) -> dict[str, Any]:
+_IMAGE_FIELDS: dict[str, Any] = {
+    "User": "",
+    "Env": None,
+    "Cmd": None,
+    "Volumes": None,
+    "WorkingDir": "",
+    "Entrypoint": None,
+    "OnBuild": None,
+    "Labels": None,
+}
+# Fields of a container's config that older versions showed of an image, too; they never had a value.
+_CONTAINER_FIELDS: dict[str, Any] = {
+    "Hostname": "",
+    "Domainname": "",
+    "AttachStdin": False,
+    "AttachStdout": False,
+    "AttachStderr": False,
+    "Tty": False,
+    "OpenStdin": False,
+    "StdinOnce": False,
+    "Image": "",
+}
+_OPTIONAL = ("ExposedPorts", "Healthcheck", "StopSignal", "Shell", "ArgsEscaped")
+
+
+def _run_config(image: Image, version: Version) -> dict[str, Any]:
     """The image's defaults, as Docker spells them; the OCI config has the same names."""
     config = _config(image)
-    empty = {
-        "User": "",
-        "Env": None,
-        "Cmd": None,
-        "Volumes": None,
-        "WorkingDir": "",
-        "Entrypoint": None,
-        "OnBuild": None,
-        "Labels": None,
-    }
-    known = (*empty, "ExposedPorts", "Healthcheck", "StopSignal", "Shell", "ArgsEscaped")
-    return {**empty, **{name: config[name] for name in known if config.get(name) is not None}}
+    own = {name: config[name] for name in (*_IMAGE_FIELDS, *_OPTIONAL) if config.get(name) is not None}
+    legacy = _CONTAINER_FIELDS if version < _IMAGE_CONFIG else {}
+    return {**legacy, **_IMAGE_FIELDS, **own}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import time
-from datetime import UTC, datetime
 
 from barque.spi.common import Platform
 from barque.spi.errors import InvalidArgument
@@ -13,7 +12,6 @@ from barque.spi.errors import InvalidArgument
 __all__ = [
     "SCHEMES",
     "age",
-    "epoch_seconds",
     "familiar_name",
     "human_size",
     "platform",
@@ -25,7 +23,6 @@ __all__ = [
 SCHEMES = frozenset({"deb"})
 
 _ZERO = "0001-01-01T00:00:00Z"
-_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)")
 _ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "i386": "386"}
 
 
@@ -42,19 +39,6 @@ def rfc3339_fixed(ns: int) -> str:
     """A time with all nine digits, as `docker logs --timestamps` shows it."""
     seconds, fraction = divmod(ns, 1_000_000_000)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{fraction:09}Z"
-
-
-def epoch_seconds(text: str) -> int:
-    """The seconds since the epoch of an RFC 3339 time (an image's `created`); 0 for anything else."""
-    match = _RFC3339.fullmatch(text)
-    if match is None:
-        return 0
-    zone = "+00:00" if match[4] in "Zz" else match[4]
-    try:
-        moment = datetime.fromisoformat(f"{match[1]}T{match[2]}{zone}")
-    except ValueError:
-        return 0
-    return max(0, int(moment.astimezone(UTC).timestamp()))
 
 
 _AGES = (

@@ -1,0 +1,111 @@
+"""`POST /…/prune`: removing what nothing uses. Of what Barque does not have (volumes, build caches), nothing is removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from barque.spi.content import Image, Pruned
+from barque.spi.errors import Conflict, InvalidArgument, NotFound
+from barque.spi.frontend import Container
+from barque_api_docker.call import Call, json_response
+from barque_api_docker.filters import Filters
+from barque_api_docker.http import Response
+from barque_api_docker.sizes import written_bytes
+from barque_api_docker.translate.image import created_ns, image_labels
+from barque_api_docker.translate.moments import moment_ns
+from barque_api_docker.translate.text import familiar_name
+
+__all__ = ["build_cache", "containers", "images", "networks", "volumes"]
+
+_COMMON = frozenset({"label", "label!", "until"})
+_VOLUMES = frozenset({"all", "label", "label!"})
+_BUILD_CACHE = frozenset({
+    "description", "id", "inuse", "mutable", "parent", "private", "shared", "type", "unused-for", "until",
+})  # fmt: skip
+
+
+def images(call: Call) -> Response:
+    """`POST /images/prune`: images without a container and, unless `dangling=false`, without a name."""
+    filters = Filters.parse(call.query("filters"), _COMMON | {"dangling"})
+    dangling = filters.flag("dangling")
+    until = _until(filters)
+
+    def accepts(image: Image) -> bool:
+        return (
+            (dangling is False or not image.names)
+            and (until is None or created_ns(image) <= until)
+            and _labelled(filters, image_labels(image))
+        )
+
+    return json_response(_pruned(call.engine.image_prune(accepts)))
+
+
+def _pruned(pruned: Pruned) -> dict[str, Any]:
+    steps: list[dict[str, str]] = []
+    for removed in pruned.removed:
+        steps += ({"Untagged": familiar_name(name)} for name in removed.untagged)
+        steps += ({"Deleted": digest} for digest in removed.deleted)
+    return {"ImagesDeleted": steps or None, "SpaceReclaimed": pruned.bytes}
+
+
+def containers(call: Call) -> Response:
+    """`POST /containers/prune`: those that do not run."""
+    filters = Filters.parse(call.query("filters"), _COMMON)
+    until = _until(filters)
+    doomed = [
+        one
+        for one in call.engine.container_list()
+        if one.state.status in ("created", "exited", "dead")
+        and (until is None or one.created_ns <= until)
+        and _labelled(filters, one.config.labels)
+    ]
+    sizes = written_bytes(call.engine) if doomed else {}
+    removed = [one.id for one in doomed if _remove(call.engine.container_remove, one)]
+    reclaimed = sum(sizes.get(id, 0) for id in removed)
+    return json_response({"ContainersDeleted": removed or None, "SpaceReclaimed": reclaimed})
+
+
+def _remove(remove: Callable[[str, bool], None], container: Container) -> bool:
+    """False when it was started, or removed by another, since it was listed."""
+    try:
+        remove(container.id, False)
+    except (Conflict, NotFound):
+        return False
+    return True
+
+
+def networks(call: Call) -> Response:
+    """`POST /networks/prune`: networks belong to the profile, so none is removed."""
+    _until(Filters.parse(call.query("filters"), _COMMON))
+    return json_response({"NetworksDeleted": None})
+
+
+def volumes(call: Call) -> Response:
+    """`POST /volumes/prune`."""
+    Filters.parse(call.query("filters"), _VOLUMES)
+    return json_response({"VolumesDeleted": [], "SpaceReclaimed": 0})
+
+
+def build_cache(call: Call) -> Response:
+    """`POST /build/prune`."""
+    Filters.parse(call.query("filters"), _BUILD_CACHE)
+    return json_response({"CachesDeleted": None, "SpaceReclaimed": 0})
+
+
+def _until(filters: Filters) -> int | None:
+    """The time, in ns, after which nothing is removed. Errors: InvalidArgument."""
+    values = filters.values("until")
+    if len(values) > 1:
+        raise InvalidArgument("more than one until filter specified")
+    if not values:
+        return None
+    moment = moment_ns(values[0])
+    if moment is None:
+        raise InvalidArgument(f'failed to parse value as time or duration: "{values[0]}"')
+    return moment
+
+
+def _labelled(filters: Filters, labels: Mapping[str, str]) -> bool:
+    unwanted = "label!" in filters and filters.labels(labels, "label!")
+    return filters.labels(labels) and not unwanted
