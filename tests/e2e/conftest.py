@@ -11,7 +11,7 @@ from registry_image import IMAGE, REGISTRY, busybox_archive
 from barque.testing import need
 from barque.testing.daemon import Daemon, Lab
 
-pytest.register_assert_rewrite("peers_docker_cases")
+pytest.register_assert_rewrite("peers_docker_cases", "images_lab")
 
 
 @pytest.fixture(scope="session")

@@ -76,6 +76,18 @@ class Client:
         """A response whose head has come and whose body is read as it arrives, on a connection of its own."""
         return self._checked(self._open().request(method, path + query_string(query), headers or {}, None))
 
+    def upload(
+        self,
+        method: str,
+        path: str,
+        query: Query,
+        pieces: Iterable[bytes],
+        content_type: str = "application/x-tar",
+    ) -> Response:
+        """Send a body of any length, on a connection of its own; the answer's body is read as it arrives."""
+        headers = {"Content-Type": content_type}
+        return self._checked(self._open().upload(method, path + query_string(query), headers, pieces))
+
     def hijack(self, path: str, query: Query = (), body: object = None) -> tuple[socket.socket, bytes]:
         """Switch protocols: the raw socket, and what had come on it already."""
         headers = {"Connection": "Upgrade", "Upgrade": "tcp"}

@@ -187,6 +187,10 @@ def _storage(values: Values, body: dict[str, Any], host: dict[str, Any]) -> None
         from barque.cli.mounts import device
 
         host["Devices"] = [device(value) for value in values.all("device")]
+    if values.given("storage-opt"):
+        from barque.cli.keyvalues import mapping
+
+        host["StorageOpt"] = mapping(values.all("storage-opt"))
 
 
 def _network(values: Values, body: dict[str, Any], host: dict[str, Any]) -> None:

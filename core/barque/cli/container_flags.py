@@ -56,6 +56,7 @@ _STORAGE = (
     flag("read-only", "Mount the container's root filesystem as read only"),
     number("shm-size", "Size of /dev/shm", metavar="bytes", check=memory),
     repeated("device", "Add a host device to the container"),
+    repeated("storage-opt", "Storage driver options for the container"),
 )
 _NETWORK = (
     repeated("network", "Connect a container to a network", metavar="network", aliases=("net",)),

@@ -7,7 +7,7 @@ Heads and bodies are bounded; a connection can be taken over after a protocol sw
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from barque.cli.errors import CliError, DaemonUnavailable
 
@@ -58,6 +58,26 @@ class Connection:
             return self._answer(method)
         except OSError as error:
             raise DaemonUnavailable(f"error during connect: {error.strerror or error}") from error
+
+    def upload(
+        self, method: str, target: str, headers: Mapping[str, str], pieces: Iterable[bytes]
+    ) -> Response:
+        """As `request`, with a body of unknown length, sent as `pieces` gives it. A daemon that answers before it has read
+        all is listened to; what `pieces` raises passes."""
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {self._host}", "Transfer-Encoding: chunked"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        broken: OSError | None = None
+        for data in _framed("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n", pieces):
+            try:
+                self.sock.sendall(data)
+            except OSError as error:  # it wants no more of it: why, the answer tells
+                broken = error
+                break
+        try:
+            return self._answer(method)
+        except (OSError, DaemonUnavailable) as error:
+            reason = broken or error
+            raise DaemonUnavailable(f"error during connect: {reason}") from error
 
     def close(self) -> None:
         """Close the socket. Idempotent."""
@@ -119,6 +139,15 @@ class Connection:
         line = bytes(self._rest[:end])
         del self._rest[: end + 2]
         return line
+
+
+def _framed(head: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The head, and the pieces as chunks (RFC 9112, 7.1)."""
+    yield head
+    for piece in pieces:
+        if piece:
+            yield b"%x\r\n%b\r\n" % (len(piece), piece)
+    yield b"0\r\n\r\n"
 
 
 def _parse_head(head: bytes) -> tuple[int, dict[str, str]]:

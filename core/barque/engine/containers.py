@@ -12,6 +12,8 @@ from dataclasses import replace
 from barque.engine import failpoints
 from barque.engine.core import Core
 from barque.engine.etcfiles import EtcFiles
+from barque.engine.imagerows import StoredImage
+from barque.engine.layers import prepare_snapshot
 from barque.engine.names import check_name, random_name
 from barque.engine.records import ContainerRecord, StoredContainer, WaitHandle, encode
 from barque.engine.validation import check_config
@@ -62,9 +64,12 @@ class ContainerService:
         return record
 
     def create(self, name: str | None, config: ContainerConfig) -> Container:
-        """See `Engine.container_create`. Undone on any failure."""
+        """See `Engine.container_create`. Undone on any failure. The image stays until the container is there to need it."""
+        with self._core.images.using(config.image) as image:
+            return self._create(name, config, image)
+
+    def _create(self, name: str | None, config: ContainerConfig, image: StoredImage) -> Container:
         core = self._core
-        image = core.images.find(config.image)
         _check_platform(config, image.platform)
         image_config = core.images.config(image.id).get("config") or {}
         resolved = replace(config, **merge_image(config, image_config))
@@ -90,13 +95,14 @@ class ContainerService:
             hostname=resolved.hostname or id[:12],
         )
         try:
-            self._make(stored, tuple(layer.diff_id for layer in image.layers))
+            self._make(stored, image)
         except BaseException:
             self._unmake(stored)
             self._release_name(stored)
             raise
         with self._lock:
             record = self._records[id] = ContainerRecord(stored)
+        core.images.touch(image.id)
         core.publish(stored, "create")
         return replace(self.view(record), warnings=self._warnings(resolved))
 
@@ -122,6 +128,7 @@ class ContainerService:
             for client in record.pending:
                 self._core.close_pending(client)
             record.pending.clear()
+            self._core.images.touch(record.stored.image_id)
             self._core.publish(record.stored, "destroy")
             record.notify(record.exit_status(), "removed", "not-running", "next-exit")
 
@@ -221,12 +228,14 @@ class ContainerService:
             if self._names.get(stored.name) == stored.id:
                 del self._names[stored.name]
 
-    def _make(self, stored: StoredContainer, layers: tuple[str, ...]) -> None:
+    def _make(self, stored: StoredContainer, image: StoredImage) -> None:
         state = self._core.layout.container(stored.id)
         state.mkdir(mode=0o700)
         (state / "log").mkdir(mode=0o700)
         failpoints.hit("create.directory")
-        self._core.drivers.storage(stored.storage).prepare(SnapshotPrepare(stored.id, layers))
+        storage = self._core.drivers.storage(stored.storage)
+        request = SnapshotPrepare(stored.id, image.diff_ids, size=stored.config.storage_size)
+        prepare_snapshot(self._core, image, storage, request)
         failpoints.hit("create.snapshot")
         self._core.database.put("containers", stored.id, encode(stored))
 

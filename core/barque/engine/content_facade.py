@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from barque.engine.accounting import Accountant
 from barque.engine.archives import Archives
 from barque.engine.checking import Checker
+from barque.engine.collecting import Collector
 from barque.engine.committing import Committer
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
@@ -44,6 +45,9 @@ class ContentFacade:
         self._trees = ContainerTrees(core)
         self._accountant = Accountant(core, containers)
         self._checker = Checker(core, containers)
+        self._collector = Collector(core)
+        core.images.users = containers.image_users
+        core.puller.behind = self._collector.nudge
 
     def image_pull(
         self,
@@ -95,7 +99,7 @@ class ContentFacade:
         self._core.images.tag(ref, repository, tag)
 
     def image_prune(self, accepts: Callable[[Image], bool]) -> Pruned:
-        return self._core.images.prune(accepts, self._containers.image_users())
+        return self._collector.prune(accepts)
 
     def image_search(self, search: ImageSearch) -> tuple[SearchResult, ...]:
         return self._registries.search(search)

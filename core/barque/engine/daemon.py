@@ -29,6 +29,7 @@ from barque.engine.monitor import Monitor
 from barque.engine.networks import NetworkService
 from barque.engine.pulling import Puller
 from barque.engine.sandboxes import SandboxPool
+from barque.engine.storagechoice import choose_storage
 from barque.plugins.facades import StorageDriver
 from barque.profiles.loading import default_name, load_profile
 from barque.profiles.model import Profile
@@ -117,12 +118,13 @@ def build_engine(root: Path, run: Path, profile: Profile, keeper: Keeper | None 
     )  # the launcher loads its drivers in a process of its own, while we do ours here
     launcher = pool.submit(Launcher.spawn, drivers.refs(), sys.path)
     pool.shutdown(wait=False)
-    database = Database(layout.database)
+    database = Database(layout.database, layout.in_use)
     content, events, monitor = ContentStore(layout.content), EventBus(), Monitor()
+    storage = choose_storage(drivers, layout, database)
     images = ImageService(drivers, database, content, events)
     core = Core(
         layout=layout,
-        host=Host.look(rootless=keeper is not None, warnings=keeper.warnings if keeper else ()),
+        host=Host.look(rootless=keeper is not None, warnings=(*(keeper.warnings if keeper else ()), *storage.warnings)),
         drivers=drivers,
         database=database,
         content=content,
@@ -172,6 +174,7 @@ def _serve(options: argparse.Namespace) -> int:
         engine.settle()
         stop.wait()
         _log.info("stopping; containers go on")
+        engine.stop()
     return 0
 
 

@@ -27,10 +27,14 @@ F = TypeVar("F", bound=Facade)
 
 
 class Drivers:
-    """Looks instances up by their name in the profile; "" is the kind's default. Thread-safe."""
+    """Looks instances up by their name in the profile; "" is the kind's default. Thread-safe.
+
+    `storage_in_use` is the default of kind storage: `storagechoice` sets it when the profile names several.
+    """
 
     def __init__(self, profile: Profile, layout: Layout) -> None:
         self.profile = profile
+        self.storage_in_use = profile.storage.default
         self._layout = layout
         self._registry = Registry()
         self._lock = threading.Lock()
@@ -55,7 +59,7 @@ class Drivers:
 
     def storage(self, name: str = "") -> StorageDriver:
         """A storage driver."""
-        return self._get("storage", name, StorageDriver, "unknown storage driver: {}")
+        return self._get("storage", name or self.storage_in_use, StorageDriver, "unknown storage driver: {}")
 
     def image(self, name: str = "") -> ImageDriver:
         """An image source."""

@@ -79,15 +79,21 @@ class BarqueEngine(ContentFacade):
             lambda: tuple(e for by in self._containers.endpoints().values() for e in by.values())
         )
         self._containers.sweep()
-        core.images.collect()
+        self._collector.start()
         for record in self._containers.records():
             if record.stored.config.auto_remove and record.stored.state.status == "exited":
                 with contextlib.suppress(NotFound):
                     self._containers.remove(record)
 
+    def stop(self) -> None:
+        """The end is near: long operations (pulls) are to end. Idempotent."""
+        self._core.puller.stop()
+
     def close(self) -> None:
         """Stop; containers go on. With none left, also take away what is the engine's own on this host. Idempotent."""
         in_use = any(record.running for record in self._containers.records())
+        self._core.puller.wait(3.0)
+        self._collector.close()
         self._core.monitor.close()
         self._core.networks.close(in_use)
         if not in_use and not self._core.host.rootless:
@@ -104,7 +110,7 @@ class BarqueEngine(ContentFacade):
             root=str(self._core.layout.root),
             runtimes={name: drivers.driver_of("runtime", name) for name in drivers.names("runtime")},
             default_runtime=profile.runtime.default,
-            storage_driver=profile.storage.default,
+            storage_driver=drivers.storage_in_use,
             log_driver=profile.log.default,
             log_drivers=drivers.names("log"),
             networks=drivers.names("network"),

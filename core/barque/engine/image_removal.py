@@ -39,9 +39,7 @@ def plan_removal(
     return _by_id(image, using, force=force)
 
 
-def _by_reference(
-    image: StoredImage, ref: str, reference: str, using: list[User], *, force: bool
-) -> Removal:
+def _by_reference(image: StoredImage, ref: str, reference: str, using: list[User], *, force: bool) -> Removal:
     references = (*image.names, *image.digests)
     if using and not force and _single(image):
         raise Conflict(
@@ -50,10 +48,10 @@ def _by_reference(
         )
     dropped = [reference]
     rest = [r for r in references if r != reference]
-    if "@" not in reference:
+    if "@sha256:" not in reference:
         repository = repository_of(reference)
         if not any(repository_of(name) == repository for name in image.names if name != reference):
-            dropped += [r for r in rest if "@" in r and repository_of(r) == repository]
+            dropped += [r for r in rest if "@sha256:" in r and repository_of(r) == repository]
     if len(dropped) < len(references):
         return Removal(tuple(dropped), delete=False)
     if any(running for _, _, running in using):

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
-from barque.oci.reference import parse_reference
+from barque.oci.reference import DEFAULT_DOMAIN, Reference, parse_reference, registry_domain
 from barque.spi.errors import BarqueError, InvalidArgument, NotFound
 
-__all__ = ["ImageNames", "familiar"]
+__all__ = ["ImageNames"]
 
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})")
 
@@ -26,19 +26,31 @@ class _Named(Protocol):
 N = TypeVar("N", bound=_Named)
 
 
-def familiar(name: str) -> str:
-    """As Docker shows it; a name with a scheme stays as it is."""
-    try:
-        return parse_reference(name).familiar
-    except BarqueError:
-        return name
-
-
 class ImageNames:
-    """Knows the schemes of the profile's image sources."""
+    """Knows the schemes of the profile's image sources, and where names without a host lead."""
 
-    def __init__(self, schemes: tuple[str, ...]) -> None:
+    def __init__(self, schemes: tuple[str, ...], default_registry: str = DEFAULT_DOMAIN) -> None:
         self._schemes = schemes
+        try:
+            self.default_registry = registry_domain(default_registry)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"images.default_registry: {error.message}", hint=error.hint) from error
+
+    def parse(self, reference: str) -> Reference:
+        """A reference without a scheme, complete. Errors: InvalidArgument."""
+        return parse_reference(reference, self.default_registry)
+
+    def familiar(self, name: str) -> str:
+        """As Docker shows it; a name with a scheme stays as it is."""
+        try:
+            return self.parse(name).familiar(self.default_registry)
+        except BarqueError:
+            return name
+
+    def for_source(self, reference: str) -> tuple[str, str]:
+        """The scheme, and what its source is asked for; a registry is asked by the complete name. Errors: InvalidArgument."""
+        scheme, rest = self.split_scheme(reference)
+        return (scheme, rest) if scheme else ("", self.parse(rest).full)
 
     def split_scheme(self, reference: str) -> tuple[str, str]:
         """`deb:bash` -> ("deb", "bash"); anything without a known scheme -> ("", reference)."""
@@ -48,7 +60,7 @@ class ImageNames:
     def canonical(self, reference: str) -> str:
         """What the store calls it. Errors: InvalidArgument."""
         scheme, _ = self.split_scheme(reference)
-        return reference if scheme else parse_reference(reference).name
+        return reference if scheme else self.parse(reference).name
 
     def given(self, asked: str, resolved: str) -> tuple[str, ...]:
         """The names a pull gives: the source's, and with a scheme also what the user wrote, so that it is found again.
@@ -82,7 +94,7 @@ class ImageNames:
     def _by_name(self, ref: str, images: Mapping[str, N]) -> N | None:
         try:
             name = self.canonical(ref)
-            digest = "" if self.split_scheme(ref)[0] else parse_reference(ref).digest
+            digest = "" if self.split_scheme(ref)[0] else self.parse(ref).digest
         except BarqueError:
             return None
         for image in images.values():
@@ -90,13 +102,12 @@ class ImageNames:
                 return image
         return None
 
-    @staticmethod
-    def _has_digest(image: _Named, ref: str, digest: str) -> bool:
-        wanted = f"{parse_reference(ref).repository}@{digest}"
+    def _has_digest(self, image: _Named, ref: str, digest: str) -> bool:
+        wanted = f"{self.parse(ref).repository}@{digest}"
         return wanted in image.digests
 
     def _shown(self, ref: str) -> str:
         try:
-            return familiar(self.canonical(ref))
+            return self.familiar(self.canonical(ref))
         except BarqueError:
             return ref

@@ -48,6 +48,11 @@ class Layout:
         """The state directory of one runtime driver."""
         return self.run / "runtime" / name
 
+    def in_use(self) -> bool:
+        """Whether there are containers or images, as the directories tell."""
+        places = (self.containers, self.content / "blobs" / "sha256")
+        return any(place.is_dir() and any(place.iterdir()) for place in places)
+
     def make(self) -> None:
         """Create what is missing. Idempotent."""
         for path in (self.root, self.run, self.content, self.containers, self.bundles, self.run / "runtime"):

@@ -4,31 +4,38 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from barque.engine import failpoints
 from barque.engine.drivers import Drivers
 from barque.engine.images import ImageService, StoredLayer
+from barque.engine.lanes import Lanes
 from barque.plugins.facades import ImageDriver, StorageDriver
 from barque.spi.common import Descriptor, Platform, Progress, ProgressSink
 from barque.spi.content import Image
-from barque.spi.errors import BarqueError, InvalidArgument, ResourceExhausted, Unavailable
+from barque.spi.errors import InvalidArgument, ResourceExhausted, Unavailable
 from barque.spi.image import Credentials, ImageRequest, ResolvedImage
 from barque.spi.storage import LayerApply
 from barque.store.content import ContentStore
+from barque.store.leases import Lease
 
 __all__ = ["Puller"]
 
-_PARALLEL_LAYERS = 3
+_UNPACKING = 2  # layers that may be unpacked or wait for it while `parallel_downloads` others are fetched
 
 
 class Puller:
-    """Brings images in. Thread-safe: equal pulls share blobs and layers."""
+    """Brings images in. Thread-safe: equal pulls share blobs and layers. `behind` is called after each that succeeded; what one that
+    failed has stays for an hour, for its next try."""
 
     def __init__(self, drivers: Drivers, content: ContentStore, images: ImageService) -> None:
         self._drivers, self._content, self._images = drivers, content, images
+        self._stopping = threading.Event()
+        self._idle = threading.Condition()
+        self._active = 0
+        self.behind: Callable[[], None] = lambda: None
 
     def pull(
         self,
@@ -39,7 +46,7 @@ class Puller:
         cancelled: Callable[[], bool],
     ) -> tuple[Image, bool]:
         """See `Engine.image_pull`."""
-        scheme, rest = self._images.naming.split_scheme(reference)
+        scheme, rest = self._images.naming.for_source(reference)
         request = ImageRequest(rest, platform or host_platform(), credentials, progress, cancelled)
         naming = self._images.naming
         return self.bring(
@@ -55,70 +62,132 @@ class Puller:
     ) -> tuple[Image, bool]:
         """Bring in what `request` finds with `driver`, under the canonical names `names_for` gives it: the image, and whether anything
         new came. `event` is what is published. All or nothing; what a full disk left unfinished is given back."""
+        with self._idle:
+            self._active += 1
+        try:
+            brought = self._bring(driver, request, names_for, event)
+        finally:
+            with self._idle:
+                self._active -= 1
+                self._idle.notify_all()
+        self.behind()
+        return brought
+
+    def stop(self) -> None:
+        """The daemon ends: pulls end as if they were cancelled; what they have stays and is resumed."""
+        self._stopping.set()
+
+    def wait(self, seconds: float) -> None:
+        """Until no pull is under way, after `stop`; what unpacks longer than that ends with the process."""
+        deadline = time.monotonic() + seconds
+        with self._idle:
+            self._idle.wait_for(lambda: not self._active, max(0.0, deadline - time.monotonic()))
+
+    def _bring(
+        self,
+        driver: ImageDriver,
+        request: ImageRequest,
+        names_for: Callable[[ResolvedImage], tuple[str, ...]],
+        event: str,
+    ) -> tuple[Image, bool]:
         failed, cancelled = threading.Event(), request.cancelled
-        request = replace(request, cancelled=lambda: failed.is_set() or cancelled())
+        request = replace(
+            request, cancelled=lambda: failed.is_set() or self._stopping.is_set() or cancelled()
+        )
         resolved = driver.resolve(request)
         names = names_for(resolved)
         work = _Pull(driver, resolved, _layers(resolved), request, failed)
-        with self._images.leased([layer.diff_id for layer, _ in work.layers]):
+        needs = [name for layer, _ in work.layers for name in (layer.diff_id, layer.digest)]
+        with self._images.leased(needs) as lease:
             try:
                 self._fetch(work)
                 failpoints.hit("pull.record")
                 layers = [layer for layer, _ in work.layers]
                 return self._images.record(resolved, layers, request.platform, names, event)
             except ResourceExhausted:
-                self._give_back(work)
+                self._give_back(work, lease)
                 raise
 
     def _fetch(self, work: _Pull) -> None:
-        """All layers that are not here; the first failure stops the others."""
+        """All layers that are not here, unpacked in the order they arrive; the first failure stops the others."""
         storage = self._drivers.storage()
         present = set(storage.list().layers)
-        jobs: dict[str, Future[None]] = {}
-        with ThreadPoolExecutor(_PARALLEL_LAYERS, thread_name_prefix="pull") as pool:
-            for layer, descriptor in work.layers:
-                if layer.diff_id in present:
-                    work.say(descriptor, "Already exists")
-                elif layer.diff_id not in jobs:
-                    work.say(descriptor, "Pulling fs layer")
-                    jobs[layer.diff_id] = pool.submit(self._fetch_layer, work, layer, descriptor, storage)
-            errors = [error for error in (work.outcome(job) for job in jobs.values()) if error]
+        parallel = self._drivers.profile.images.parallel_downloads
+        downloads = threading.BoundedSemaphore(parallel)
+        lanes = Lanes(parallel + _UNPACKING, "pull", work.failed.set)
+        seen = set()
+        for layer, descriptor in work.layers:
+            if layer.diff_id in present and self._content.has(layer.digest):
+                work.say(descriptor, "Already exists")
+            elif layer.diff_id not in seen:
+                seen.add(layer.diff_id)
+                work.say(descriptor, "Pulling fs layer")
+                lanes.add(self._job(work, layer, descriptor, storage, downloads))
+        errors = lanes.run()
         if errors:
             raise next((e for e in errors if not isinstance(e, _Stopped)), errors[0])
 
-    def _fetch_layer(
-        self, work: _Pull, layer: StoredLayer, descriptor: Descriptor, storage: StorageDriver
-    ) -> None:
+    def _job(
+        self,
+        work: _Pull,
+        layer: StoredLayer,
+        descriptor: Descriptor,
+        storage: StorageDriver,
+        downloads: threading.BoundedSemaphore,
+    ) -> Callable[[], None]:
+        def job() -> None:
+            with downloads:
+                work.check()
+                came = self._download(work, descriptor)
+            try:
+                self._unpack(work, layer, descriptor, storage)
+            except InvalidArgument:
+                if came or self._content.intact(descriptor.digest, work.check):
+                    raise
+                self._content.discard(descriptor.digest)  # it was here, and the disk has damaged it
+                self._download(work, descriptor)
+                self._unpack(work, layer, descriptor, storage)
+
+        return job
+
+    def _download(self, work: _Pull, descriptor: Descriptor) -> bool:
+        """Have the blob; False when it was here."""
+
         def moved(position: int) -> None:
             work.check()
             work.say(descriptor, "Downloading", position, descriptor.size)
 
-        try:
-            with self._content.writing(descriptor.digest, descriptor.size, moved, work.check) as writer:
-                if writer is not None:
-                    work.driver.fetch(work.resolved, descriptor, writer)
-            work.say(descriptor, "Verifying Checksum")
-            work.say(descriptor, "Download complete")
-            failpoints.hit("pull.unpack")
+        def waiting() -> None:
             work.check()
-            work.say(descriptor, "Extracting", descriptor.size, descriptor.size)
-            blob = str(self._content.path(descriptor.digest))
-            storage.apply(LayerApply(layer.diff_id, blob, descriptor.media_type))
-            work.say(descriptor, "Pull complete")
-        except BarqueError:
-            work.failed.set()
-            raise
+            work.say(descriptor, "Waiting")
 
-    def _give_back(self, work: _Pull) -> None:
-        """The disk is full: what this pull brought and no image uses must not keep it so."""
-        self._images.collect(unleased=[layer.diff_id for layer, _ in work.layers])
+        with self._content.writing(descriptor.digest, descriptor.size, moved, waiting) as writer:
+            if writer is not None:
+                work.driver.fetch(work.resolved, descriptor, writer)
+                work.say(descriptor, "Verifying Checksum")
+        work.say(descriptor, "Download complete")
+        return writer is not None
+
+    def _unpack(
+        self, work: _Pull, layer: StoredLayer, descriptor: Descriptor, storage: StorageDriver
+    ) -> None:
+        """Of two pulls that unpack one layer the second waits in the driver, and finds it done."""
+        failpoints.hit("pull.unpack")
+        work.check()
+        work.say(descriptor, "Extracting", descriptor.size, descriptor.size)
+        blob = str(self._content.path(descriptor.digest))
+        storage.apply(LayerApply(layer.diff_id, blob, descriptor.media_type))
+        work.say(descriptor, "Pull complete")
+
+    def _give_back(self, work: _Pull, lease: Lease) -> None:
+        """The disk is full: what this pull brought and nobody else needs must not keep it so."""
+        self._images.garbage_collect(but=lease)
         for layer, _ in work.layers:
-            if not self._images.uses_blob(layer.digest):
-                self._content.remove(layer.digest)
+            self._content.drop_partial(layer.digest, but=lease)
 
 
 class _Stopped(Unavailable):
-    """This layer stopped because another failed or the client left."""
+    """This layer stopped because another failed, the client left or the daemon ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +208,6 @@ class _Pull:
         """Raise when the pull is to stop."""
         if self.request.cancelled():
             raise _Stopped("the pull was cancelled")
-
-    @staticmethod
-    def outcome(job: Future[None]) -> BarqueError | None:
-        """Wait for a layer; its error, if any."""
-        try:
-            job.result()
-        except BarqueError as error:
-            return error
-        return None
 
 
 def host_platform() -> Platform:

@@ -148,6 +148,7 @@ class Starter:
         record.control = control
         core.monitor.watch(control, lambda event: self._on_event(record, event))
         _close_all(pending)
+        core.images.touch(stored.image_id)
         core.publish(record.stored, "start")
 
     def _keep(self, record: ContainerRecord) -> None:

@@ -1,4 +1,4 @@
-"""Image references: Docker's grammar and its defaults (`alpine` is `docker.io/library/alpine:latest`).
+"""Image references: Docker's grammar and its defaults (`alpine` is `docker.io/library/alpine:latest`), or another default registry.
 
 Source: the distribution project's reference grammar, as `docker pull` accepts it.
 """
@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 from barque.spi.errors import InvalidArgument
 
-__all__ = ["DEFAULT_DOMAIN", "Reference", "is_digest", "parse_reference"]
+__all__ = ["DEFAULT_DOMAIN", "Reference", "is_digest", "parse_reference", "registry_domain"]
 
 DEFAULT_DOMAIN = "docker.io"
+_DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 _OFFICIAL = "library/"
 _DOMAIN = re.compile(
     r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*(?::[0-9]{1,5})?"
@@ -45,20 +46,25 @@ class Reference:
         return f"{self.repository}:{self.tag}" if self.tag else f"{self.repository}@{self.digest}"
 
     @property
-    def familiar_repository(self) -> str:
-        """As Docker shows it: `alpine`, `user/app`, `localhost:5000/x`."""
-        if self.domain != DEFAULT_DOMAIN:
-            return self.repository
-        return self.path.removeprefix(_OFFICIAL) if self.path.count("/") == 1 else self.path
+    def full(self) -> str:
+        """The canonical name with everything it has: `docker.io/library/alpine:3@sha256:…`."""
+        return self._with_pointers(self.repository)
 
-    @property
-    def familiar(self) -> str:
-        """The familiar name with tag or digest."""
-        return (
-            f"{self.familiar_repository}:{self.tag}"
-            if self.tag
-            else f"{self.familiar_repository}@{self.digest}"
-        )
+    def familiar_repository(self, default: str = DEFAULT_DOMAIN) -> str:
+        """As Docker shows it where names without a host lead to `default`: `alpine`, `user/app`, `localhost:5000/x`."""
+        short = self.path
+        if self.domain == DEFAULT_DOMAIN and short.count("/") == 1:
+            short = short.removeprefix(_OFFICIAL)
+        # A path may begin like a host (`my.team/app`): shown alone, it would be read as one.
+        return short if self.domain == default and not _has_domain(short) else self.repository
+
+    def familiar(self, default: str = DEFAULT_DOMAIN) -> str:
+        """The familiar repository with tag, or digest where there is none."""
+        repository = self.familiar_repository(default)
+        return f"{repository}:{self.tag}" if self.tag else f"{repository}@{self.digest}"
+
+    def _with_pointers(self, repository: str) -> str:
+        return repository + (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
 
 
 def is_digest(text: str) -> bool:
@@ -66,8 +72,15 @@ def is_digest(text: str) -> bool:
     return _DIGEST.fullmatch(text) is not None
 
 
-def parse_reference(text: str) -> Reference:
-    """Parse and complete a reference. Errors: InvalidArgument `invalid reference format`."""
+def registry_domain(text: str) -> str:
+    """A registry's `host[:port]` as references have it (Docker Hub has several names). Errors: InvalidArgument."""
+    if not _DOMAIN.fullmatch(text):
+        raise InvalidArgument(f"{text[:100]!r} is no registry", hint="write host or host:port")
+    return DEFAULT_DOMAIN if text.lower() in _DOCKER_HUB else text
+
+
+def parse_reference(text: str, default: str = DEFAULT_DOMAIN) -> Reference:
+    """Parse and complete a reference; a name without a host leads to `default`. Errors: InvalidArgument `invalid reference format`."""
     rest, _, digest = text.partition("@")
     if "@" in text and not is_digest(digest):
         raise _bad(text)
@@ -82,19 +95,22 @@ def parse_reference(text: str) -> Reference:
         rest, tag = head, tail
         if not _TAG.fullmatch(tag):
             raise _bad(text)
-    reference = _with_domain(rest, text)
+    reference = _with_domain(rest, default, text)
     if not tag and not digest:
         tag = "latest"
     return replace(reference, tag=tag, digest=digest)
 
 
-def _with_domain(rest: str, text: str) -> Reference:
-    first, slash, others = rest.partition("/")
-    has_domain = bool(slash) and (
-        "." in first or ":" in first or first == "localhost" or first != first.lower()
-    )
-    domain, path = (first, others) if has_domain else (DEFAULT_DOMAIN, rest)
-    if domain in ("index.docker.io", "registry-1.docker.io"):
+def _has_domain(rest: str) -> bool:
+    """Whether what stands before the first slash is a registry's host."""
+    first, slash, _ = rest.partition("/")
+    return bool(slash) and ("." in first or ":" in first or first == "localhost" or first != first.lower())
+
+
+def _with_domain(rest: str, default: str, text: str) -> Reference:
+    first, _, others = rest.partition("/")
+    domain, path = (first, others) if _has_domain(rest) else (default, rest)
+    if domain in _DOCKER_HUB:
         domain = DEFAULT_DOMAIN
     if domain == DEFAULT_DOMAIN and "/" not in path:
         path = _OFFICIAL + path

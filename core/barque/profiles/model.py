@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-__all__ = ["Images", "Instance", "Profile", "Rootless", "Section"]
+from barque.profiles.quantities import parse_age, parse_size
+
+__all__ = ["Images", "Instance", "Profile", "Rootless", "Section", "StorageSection"]
 
 
 class Instance(BaseModel):
@@ -32,21 +34,54 @@ class Section(BaseModel):
         """`{default = "a", a = {driver = "x", k = 1}}` -> default and instances."""
         if not isinstance(document, dict) or "instances" in document:
             return document
-        instances = {}
-        for name, table in document.items():
-            if name == "default":
-                continue
-            if not isinstance(table, dict):
-                raise ValueError(f"{name!r} is not a table of options; write [<kind>.{name}]")
-            options = dict(table)
-            instances[name] = {"driver": options.pop("driver", name), "options": options}
-        return {"default": document.get("default"), "instances": instances}
+        if isinstance(document.get("default"), list):
+            raise ValueError("default is one name; only [storage] may have a list of them")
+        return {"default": document.get("default"), "instances": _instances(document)}
 
     @model_validator(mode="after")
     def _default_exists(self) -> Section:
         if self.default not in self.instances:
             known = ", ".join(sorted(self.instances)) or "none"
             raise ValueError(f"default = {self.default!r} names no table here (there are: {known})")
+        return self
+
+
+def _instances(document: dict[Any, Any]) -> dict[str, Any]:
+    """The tables of a section."""
+    instances = {}
+    for name, table in document.items():
+        if name == "default":
+            continue
+        if not isinstance(table, dict):
+            raise ValueError(f"{name!r} is not a table of options; write [<kind>.{name}]")
+        options = dict(table)
+        instances[name] = {"driver": options.pop("driver", name), "options": options}
+    return instances
+
+
+class StorageSection(Section):
+    """Storage drivers. `candidates`: what `default` lists, in this order of preference; `default` is the first of them."""
+
+    candidates: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _list(cls, document: Any) -> Any:
+        """`default = ["a", "b"]` -> default a, candidates a and b."""
+        if not isinstance(document, dict) or "instances" in document:
+            return document
+        given = document.get("default")
+        candidates = given if isinstance(given, list) else [given]
+        if not candidates or len({str(name) for name in candidates}) < len(candidates):
+            raise ValueError(f"default = {given!r} is no list of different names")
+        return {"default": candidates[0], "candidates": candidates, "instances": _instances(document)}
+
+    @model_validator(mode="after")
+    def _candidates_exist(self) -> StorageSection:
+        for name in self.candidates:
+            if name not in self.instances:
+                known = ", ".join(sorted(self.instances)) or "none"
+                raise ValueError(f"default names {name!r}, which is no table here (there are: {known})")
         return self
 
 
@@ -80,6 +115,18 @@ class Images(BaseModel):
     max_age: str = ""
     partial_max_age: str = "168h"
 
+    @field_validator("max_size")
+    @classmethod
+    def _is_size(cls, value: int | str) -> int | str:
+        parse_size(value)
+        return value
+
+    @field_validator("max_age", "partial_max_age")
+    @classmethod
+    def _is_age(cls, value: str) -> str:
+        parse_age(value)
+        return value
+
 
 class Profile(BaseModel):
     """A whole profile. `name` is that of its file. `rootless`: the engine runs as an ordinary user, in his namespaces."""
@@ -92,7 +139,7 @@ class Profile(BaseModel):
     images: Images = Images()
     runtime: Section
     network: Section
-    storage: Section
+    storage: StorageSection
     image: Section
     log: Section
     frontend: Section

@@ -90,7 +90,8 @@ class ContainerConfig:
 
     `network` is a network's name or id, `none`, `host` or `default`. `seccomp` is `default`, `unconfined` or the JSON of a
     profile in Docker's format. `runtime` "" is the profile's default. `log_driver` "" likewise. `init`: run the
-    profile's init as pid 1. `document` is the frontend's own (Docker's HostConfig as sent), kept and given back unread.
+    profile's init as pid 1. `storage_size`: bytes the container may write to its root, 0 for no
+    limit. `document` is the frontend's own (Docker's HostConfig as sent), kept and given back unread.
     """
 
     image: str
@@ -116,6 +117,7 @@ class ContainerConfig:
     binds: tuple[BindMount, ...] = ()
     tmpfs: Mapping[str, str] = field(default_factory=dict)
     shm_size: int = 0
+    storage_size: int = 0
     auto_remove: bool = False
     privileged: bool = False
     cap_add: tuple[str, ...] = ()

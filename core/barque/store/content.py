@@ -201,10 +201,10 @@ class ContentStore:
                     found.append(Partial(f"sha256:{entry.name}", info.st_size, max(0.0, now - info.st_mtime)))
         return tuple(found)
 
-    def drop_partial(self, digest: str) -> bool:
-        """Delete what was begun of a blob, unless somebody is at it or leases it; whether it was deleted."""
+    def drop_partial(self, digest: str, but: Lease | None = None) -> bool:
+        """Delete what was begun of a blob, unless somebody is at it or leases it (other than by `but`); whether it was deleted."""
         with self.leases.lock:
-            if self.leases.protects(digest) or self._writers.taken(_hex(digest)):
+            if self.leases.protects(digest, but) or self._writers.taken(_hex(digest)):
                 return False
             (self._ingest / _hex(digest)).unlink(missing_ok=True)
             return True

@@ -2,21 +2,27 @@
 
 WAL with `synchronous=FULL`: what `commit` acknowledged survives a power cut (ACCEPTANCE, measured facts). The daemon
 keeps all objects in memory too and reads the database at its start only. Thread-safe: one connection behind a lock.
+
+A database that is corrupt, or missing beside data, ends the daemon's start with one line (row R26). It is not rebuilt: what only it
+knows (names of images, configurations of containers) is nowhere else, since a second copy of each would cost every `docker run`
+a second durable write; and with an empty one the first collection of garbage would delete everything that is still there.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from barque.spi.errors import FailedPrecondition, ResourceExhausted, Unavailable
+from barque.spi.errors import BarqueError, FailedPrecondition, Internal, ResourceExhausted, Unavailable
 
 __all__ = ["Database"]
 
+_log = logging.getLogger(__name__)
 _SCHEMA = 1
 _TABLES = ("containers", "images", "networks", "endpoints", "layers")
 
@@ -24,20 +30,35 @@ _TABLES = ("containers", "images", "networks", "endpoints", "layers")
 class Database:
     """Tables of (id, document). Documents are JSON text; what is in them is the caller's."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create. A database that is corrupt is an error, and stays where it is. Errors: FailedPrecondition."""
+    def __init__(self, path: Path, in_use: Callable[[], bool] = lambda: False) -> None:
+        """Open or create. A database that is corrupt is an error, and stays where it is; so is one that is missing or empty while the
+        data root is `in_use`. Errors: FailedPrecondition."""
         self._lock = threading.Lock()
-        created = not path.exists()
+        self._path = path
+        created = not path.exists() or path.stat().st_size == 0
+        if created and in_use():
+            raise FailedPrecondition(
+                f"the metadata database {path} is missing, but {path.parent} has images or containers",
+                hint=f"restore a copy, or remove all of {path.parent} to start empty",
+            )
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._prepare()
         except sqlite3.DatabaseError as error:
-            raise FailedPrecondition(
-                f"the metadata database {path} cannot be opened: {error}",
-                hint=f"move it away (mv {path} {path}.bad) to start empty, or restore a copy",
-            ) from error
+            raise self._corrupt(error) from error
         if created:
             os.chmod(path, 0o600)
+
+    def _corrupt(self, error: sqlite3.DatabaseError) -> FailedPrecondition:
+        if "full" in str(error):
+            return FailedPrecondition(
+                f"the metadata database {self._path} cannot be opened: {error}",
+                hint="free space on the data root's file system",
+            )
+        return FailedPrecondition(
+            f"the metadata database {self._path} cannot be opened: {error}",
+            hint=f"restore a copy, try `sqlite3 {self._path} .recover`, or remove all of {self._path.parent} to start empty",
+        )
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode=WAL")
@@ -58,28 +79,26 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """All or nothing, durable when the block is left. Errors: ResourceExhausted (disk full), Unavailable."""
+        """All or nothing, durable when the block is left. Errors: ResourceExhausted (disk full), Unavailable, Internal (corrupt)."""
         with self._lock:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
-                try:
-                    yield Transaction(self._db)
-                except BaseException:
-                    self._db.execute("ROLLBACK")
-                    raise
+                yield Transaction(self._db)
                 self._db.execute("COMMIT")
-            except sqlite3.OperationalError as error:
+            except sqlite3.DatabaseError as error:
                 self._rollback()
-                if "full" in str(error):
-                    raise ResourceExhausted(
-                        f"the metadata database cannot grow: {error}",
-                        hint="free space on the data root's file system",
-                    ) from error
-                raise Unavailable(f"the metadata database failed: {error}", hint="try again") from error
+                raise _translated(error) from error
+            except BaseException:
+                self._rollback()
+                raise
 
     def _rollback(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
+        """SQLite ends a transaction itself when the disk is full or fails; then there is nothing to do."""
+        try:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        except sqlite3.DatabaseError as error:
+            _log.error("the metadata database cannot roll back: %s", error)
 
     def put(self, table: str, id: str, document: str) -> None:
         """Insert or replace one document, durable on return."""
@@ -92,17 +111,35 @@ class Database:
             change.delete(table, id)
 
     def all(self, table: str) -> Iterable[tuple[str, str]]:
-        """All (id, document) of a table."""
+        """All (id, document) of a table. Errors: FailedPrecondition (corrupt)."""
         with self._lock:
-            rows: list[tuple[str, str]] = self._db.execute(
-                f"SELECT id, document FROM {_known(table)}"
-            ).fetchall()
+            try:
+                rows: list[tuple[str, str]] = self._db.execute(
+                    f"SELECT id, document FROM {_known(table)}"
+                ).fetchall()
+            except sqlite3.DatabaseError as error:
+                raise self._corrupt(error) from error
         return rows
+
+    def problems(self) -> tuple[str, ...]:
+        """What SQLite's integrity check finds, empty for nothing. Reads the whole database; others wait."""
+        with self._lock:
+            try:
+                lines = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check(100)").fetchall()]
+            except sqlite3.DatabaseError as error:
+                return (str(error),)
+        return () if lines == ["ok"] else tuple(lines)
 
     def fact(self, name: str, make: str) -> str:
         """A value that is set once: the stored one, or `make` stored now."""
         with self.transaction() as change:
             return change.fact(name, make)
+
+    def known_fact(self, name: str) -> str | None:
+        """A value that was set by `fact`, or None."""
+        with self._lock:
+            row = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
 
     def close(self) -> None:
         """Checkpoint and close. Idempotent."""
@@ -129,6 +166,19 @@ class Transaction:
         self._db.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, make))
         value: str = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()[0]
         return value
+
+
+def _translated(error: sqlite3.DatabaseError) -> BarqueError:
+    if "full" in str(error):
+        return ResourceExhausted(
+            f"the metadata database cannot grow: {error}",
+            hint="free space on the data root's file system (`barque system df`)",
+        )
+    if isinstance(error, sqlite3.OperationalError):
+        return Unavailable(
+            f"the metadata database failed: {error}", hint="look at the data root's disk, then try again"
+        )
+    return Internal(f"the metadata database failed: {error}", hint="`barque system check` tells more")
 
 
 def _known(table: str) -> str:

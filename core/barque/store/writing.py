@@ -191,6 +191,12 @@ class BlobWriter(_Growing):
         except OSError as error:
             raise write_error(self._final.name, self._size, error) from error
 
+    def close(self) -> None:
+        """Release the descriptor; what has no byte yet leaves no file either, there is nothing to resume. Idempotent."""
+        if self._fd >= 0 and not self._offset:
+            self._path.unlink(missing_ok=True)
+        super().close()
+
     def _allocate(self) -> None:
         """All blocks before the first byte: a disk that is too small is told now, not after most of the blob came."""
         if self._allocated or self._size - self._offset < _PREALLOCATE_FROM:

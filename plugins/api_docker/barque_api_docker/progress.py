@@ -38,12 +38,12 @@ class Report:
         return self._left or self._call.gone()
 
     def progress(self, progress: Progress) -> None:
-        """One line, unless the same step told of itself within the last tenth of a second."""
+        """One line, unless it only counts bytes of a step that told of itself within the last tenth of a second."""
         now = time.monotonic()
         with self._lock:
             status, at = self._last.get(progress.id, ("", 0.0))
-            complete = progress.total and progress.current >= progress.total
-            if status == progress.status and now - at < _INTERVAL and not complete:
+            counts = progress.current > 0 and not progress.current >= progress.total > 0
+            if counts and status == progress.status and now - at < _INTERVAL:
                 return
             self._last[progress.id] = (progress.status, now)
             self._send(_document(progress))

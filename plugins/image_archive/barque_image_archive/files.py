@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,14 +44,9 @@ class Files(Protocol):
         """Whether there is such a file."""
         ...
 
-    def open(self, name: str) -> _Opened:
+    def open(self, name: str) -> AbstractContextManager[Extent]:
         """A context manager that lends the extent of a regular file. Errors: NotFound, InvalidArgument."""
         ...
-
-
-class _Opened(Protocol):
-    def __enter__(self) -> Extent: ...
-    def __exit__(self, *exception: object) -> bool | None: ...
 
 
 def read_document(files: Files, name: str, limit: int = LARGEST_DOCUMENT) -> bytes:
@@ -113,18 +108,20 @@ class DirectoryFiles:
         try:
             facts = os.fstat(fd)
             if not stat.S_ISREG(facts.st_mode):
-                raise InvalidArgument(f"{show(name.encode(errors='replace'))} of the layout is no regular file")
+                raise InvalidArgument(
+                    f"{show(name.encode(errors='replace'))} of the layout is no regular file"
+                )
             yield Extent(fd, 0, facts.st_size)
         finally:
             os.close(fd)
 
     def _open(self, name: str) -> int:
         """Each component by itself, so that none is a symbolic link. O_NONBLOCK: a FIFO must not hold us."""
-        *directories, last = clean(name).split("/")
+        components = clean(name).split("/")
+        kinds = [*[os.O_PATH | os.O_DIRECTORY] * (len(components) - 1), os.O_RDONLY | os.O_NONBLOCK]
         current = os.dup(self._fd)
         try:
-            for component in (*directories, last):
-                kind = os.O_RDONLY | os.O_NONBLOCK if component is last else os.O_PATH | os.O_DIRECTORY
+            for component, kind in zip(components, kinds, strict=True):
                 following = os.open(component, kind | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
                 os.close(current)
                 current = following

@@ -51,9 +51,7 @@ def split_tag(text: str) -> tuple[str, str]:
 
 def _split_host(repository: str) -> tuple[str, str]:
     first, slash, others = repository.partition("/")
-    if not (
-        slash and ("." in first or ":" in first or first == "localhost" or first != first.lower())
-    ):
+    if not (slash and ("." in first or ":" in first or first == "localhost" or first != first.lower())):
         first, others = _HUB, repository
     if first in ("index.docker.io", "registry-1.docker.io"):
         first = _HUB

@@ -68,7 +68,9 @@ class TarIndex:
                 key = clean(member.link)
             else:
                 break
-        raise InvalidArgument(f"{show(name.encode(errors='surrogateescape'))} of the archive is no regular file")
+        raise InvalidArgument(
+            f"{show(name.encode(errors='surrogateescape'))} of the archive is no regular file"
+        )
 
     def _entries(self) -> Iterator[tuple[Entry, int]]:
         """Each member with the position of its data, its extended headers applied."""

@@ -14,6 +14,7 @@ __all__ = ["HostOptions", "RegistryConfig", "endpoint_of"]
 _DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
 _LEAST_CHUNK = 1 << 20
+_FILES = ("ca_file", "client_cert", "client_key", "password_file")
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,13 @@ class RegistryConfig:
         return tuple(
             map(parse_url, (*own, *(self.mirrors if origin.host == endpoint_of("docker.io") else ())))
         )
+
+    def files(self) -> tuple[tuple[str, str], ...]:
+        """The fields that name files, with the paths."""
+        own = [("ca_file", self.ca_file)]
+        for name, options in self.registries.items():
+            own += [(f'registries."{name}".{key}', getattr(options, key)) for key in _FILES]
+        return tuple((key, path) for key, path in own if path)
 
     def _all_mirrors(self) -> Iterator[tuple[str, str]]:
         yield from (("mirrors", mirror) for mirror in self.mirrors)

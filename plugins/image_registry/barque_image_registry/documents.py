@@ -175,10 +175,10 @@ def _choice(descriptor: Descriptor, platform: object) -> Choice:
 
 
 def _is_attestation(descriptor: Descriptor, item: Mapping[str, Any]) -> bool:
-    """BuildKit's provenance and SBOM manifests, which are not images though their type says so."""
+    """BuildKit's provenance and SBOM manifests, and artifacts: not images though their type says so."""
     platform = item.get("platform")
     unknown = isinstance(platform, dict) and platform.get("os") == platform.get("architecture") == "unknown"
-    return unknown or "vnd.docker.reference.type" in descriptor.annotations
+    return unknown or bool(item.get("artifactType")) or "vnd.docker.reference.type" in descriptor.annotations
 
 
 def _descriptor(item: object, what: str) -> Descriptor:

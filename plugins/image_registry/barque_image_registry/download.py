@@ -9,6 +9,7 @@ from barque.spi.errors import BarqueError
 from barque.spi.image import BlobSink
 from barque_image_registry.client import RegistryClient, Repository
 from barque_image_registry.connection import BrokenTransfer
+from barque_image_registry.throttle import Throttle
 from barque_image_registry.transport import Reply
 from barque_image_registry.wire import Check
 
@@ -27,17 +28,27 @@ class SinkStopped(Exception):
 
 
 def download(
-    client: RegistryClient, repository: Repository, layer: Descriptor, sink: BlobSink, check: Check
+    client: RegistryClient,
+    repository: Repository,
+    layer: Descriptor,
+    sink: BlobSink,
+    throttle: Throttle,
+    check: Check,
 ) -> None:
     """Write the bytes of `layer` from `sink.offset` on. Errors of the sink pass unchanged; the rest as `RegistryClient.get`."""
     try:
-        client.retrying(lambda: _once(client, repository, layer, sink, check), check, patient=True)
+        client.retrying(lambda: _once(client, repository, layer, sink, throttle, check), check, patient=True)
     except SinkStopped as stopped:
         raise stopped.cause from None
 
 
 def _once(
-    client: RegistryClient, repository: Repository, layer: Descriptor, sink: BlobSink, check: Check
+    client: RegistryClient,
+    repository: Repository,
+    layer: Descriptor,
+    sink: BlobSink,
+    throttle: Throttle,
+    check: Check,
 ) -> None:
     if sink.offset > layer.size:
         sink.restart()
@@ -50,7 +61,7 @@ def _once(
             sink.restart()
             if reply.status != 200:
                 raise BrokenTransfer(f"{reply.url.origin.host}: unusable answer to a range request")
-        _copy(reply, layer, sink, check)
+        _copy(reply, layer, sink, throttle, check)
 
 
 def _continues(reply: Reply, start: int, size: int) -> bool:
@@ -64,7 +75,7 @@ def _continues(reply: Reply, start: int, size: int) -> bool:
     return int(first) == start and int(last) == size - 1 and total in ("*", str(size))
 
 
-def _copy(reply: Reply, layer: Descriptor, sink: BlobSink, check: Check) -> None:
+def _copy(reply: Reply, layer: Descriptor, sink: BlobSink, throttle: Throttle, check: Check) -> None:
     left = layer.size - sink.offset
     host = reply.url.origin.host
     if reply.headers.get("Content-Encoding", "identity").lower() != "identity":
@@ -81,5 +92,6 @@ def _copy(reply: Reply, layer: Descriptor, sink: BlobSink, check: Check) -> None
         except (BarqueError, OSError) as error:
             raise SinkStopped(error) from error
         left -= count
+        throttle.take(count, check)
     if left:
         raise BrokenTransfer(f"{host}: unexpected EOF, {left} bytes of {layer.digest} are missing")

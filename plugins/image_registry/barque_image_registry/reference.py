@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from barque.spi.errors import InvalidArgument
 
-__all__ = ["Reference", "is_digest", "parse"]
+__all__ = ["Reference", "is_digest", "is_path", "is_tag", "names_host", "parse"]
 
 _DOCKER_IO = "docker.io"
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
@@ -66,6 +66,21 @@ def is_digest(text: object) -> bool:
     return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
 
 
+def is_tag(text: str) -> bool:
+    """Whether `text` can be a tag."""
+    return _TAG.fullmatch(text) is not None
+
+
+def is_path(text: str) -> bool:
+    """Whether `text` can be a repository's name within its registry."""
+    return len(text) <= _LONGEST_NAME and _PATH.fullmatch(text) is not None
+
+
+def names_host(first: str) -> bool:
+    """Whether what stands before the first slash is a registry's host."""
+    return "." in first or ":" in first or first == "localhost" or first != first.lower()
+
+
 def parse(text: str) -> Reference:
     """Read and complete a reference. InvalidArgument: `invalid reference format`."""
     if len(text) > _LONGEST:
@@ -98,8 +113,7 @@ def parse(text: str) -> Reference:
 
 def _split_host(rest: str) -> tuple[str, str]:
     first, slash, others = rest.partition("/")
-    named = slash and ("." in first or ":" in first or first == "localhost" or first != first.lower())
-    host, path = (first, others) if named else (_DOCKER_IO, rest)
+    host, path = (first, others) if slash and names_host(first) else (_DOCKER_IO, rest)
     if host in ("index.docker.io", "registry-1.docker.io"):
         host = _DOCKER_IO
     if host == _DOCKER_IO and "/" not in path:

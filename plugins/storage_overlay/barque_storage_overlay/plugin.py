@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from barque.spi import Mount, Probe, hookimpl
-from barque.spi.storage import LayerApply, SnapshotPrepare, StorageCapability, StorageList, Usage
+from barque.spi.storage import Change, LayerApply, SnapshotPrepare, StorageCapability, StorageList, Usage
 from barque.spi.trees import unpack
 from barque.spi.trees.pool import WorkerPool
 from barque.spi.trees.trash import Trash
+from barque_storage_overlay.differences import Differences
 from barque_storage_overlay.layers import LayerStore
 from barque_storage_overlay.layout import Layout, check_diff_id
 from barque_storage_overlay.probe import probe
@@ -42,7 +44,7 @@ class OverlayStorage:
     """Layers as plain directories, snapshots as overlayfs mounts over them."""
 
     Config = OverlayConfig
-    capabilities: frozenset[StorageCapability] = frozenset()
+    capabilities = frozenset({StorageCapability.DIFF})
 
     def __init__(self, name: str, config: OverlayConfig, root: str) -> None:
         self.name = name
@@ -61,6 +63,7 @@ class OverlayStorage:
             one_owner=config.one_owner,
         )
         self._snapshots = SnapshotStore(self._layout, self._trash, self._layers)
+        self._differences = Differences(self._layout, config.worker_idle_seconds)
 
     @hookimpl
     def storage_probe(self) -> Probe:
@@ -89,6 +92,14 @@ class OverlayStorage:
     @hookimpl
     def storage_usage(self, key: str) -> Usage:
         return self._layers.usage(check_diff_id(key)) if ":" in key else self._snapshots.usage(key)
+
+    @hookimpl
+    def storage_changes(self, key: str) -> tuple[Change, ...]:
+        return self._differences.changes(key)
+
+    @hookimpl
+    def storage_diff(self, key: str, write: Callable[[bytes], object]) -> None:
+        self._differences.diff(key, write)
 
     @hookimpl
     def storage_remove(self, key: str) -> None:

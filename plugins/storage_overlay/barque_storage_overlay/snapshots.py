@@ -20,6 +20,7 @@ from barque.spi.trees.failures import disk_error, reported
 from barque.spi.trees.trash import Trash
 from barque_storage_overlay.layers import LayerStore
 from barque_storage_overlay.layout import Layout, check_diff_id, check_key
+from barque_storage_overlay.options import mount_options
 
 __all__ = ["MAX_LAYERS", "SnapshotStore"]
 
@@ -34,7 +35,7 @@ class SnapshotStore:
         self._layout = layout
         self._trash = trash
         self._layers = layers
-        self._extra = ("index=off", "userxattr") if xattrs.in_user_namespace() else ("index=off",)
+        self._extra = mount_options(user_namespace=xattrs.in_user_namespace())
 
     def prepare(self, key: str, layers: Sequence[str]) -> None:
         """See `storage_prepare`."""

@@ -8,6 +8,7 @@ import sys
 
 from barque.spi.trees.syscalls import CLONE_NEWNS, MS_PRIVATE, MS_REC, mount, unshare
 from barque.spi.trees.xattrs import in_user_namespace, opaque_attribute
+from barque_storage_overlay.options import mount_options
 
 __all__ = ["main"]
 
@@ -27,8 +28,8 @@ def _attempt(directory: str) -> None:
     os.chdir(directory)
     for name in ("lower/gone", "lower/again", "upper", "work", "merged"):
         os.makedirs(name)
-    options = "lowerdir=lower,upperdir=upper,workdir=work,index=off" + (
-        ",userxattr" if user_namespace else ""
+    options = ",".join(
+        ("lowerdir=lower,upperdir=upper,workdir=work", *mount_options(user_namespace=user_namespace))
     )
     mount("overlay", "merged", "overlay", 0, options)
     os.rmdir("merged/gone")

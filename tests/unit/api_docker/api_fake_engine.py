@@ -26,7 +26,14 @@ def frame(stream, data):
     return struct.pack(">BxxxI", stream, len(data)) + data
 
 
-def make_image(names=("docker.io/library/bb:1",), id=IMAGE_ID, created="2026-01-02T03:04:05.6Z", **config):
+def make_image(
+    names=("docker.io/library/bb:1",),
+    id=IMAGE_ID,
+    created="2026-01-02T03:04:05.6Z",
+    diff_ids=("sha256:" + "3" * 64,),
+    layer_sizes=(1234567,),
+    **config,
+):
     return Image(
         id=id,
         names=names,
@@ -40,9 +47,9 @@ def make_image(names=("docker.io/library/bb:1",), id=IMAGE_ID, created="2026-01-
                 {"created": created, "created_by": "CMD"},
             ],
         },
-        diff_ids=("sha256:" + "3" * 64,),
-        size=1234567,
-        layer_sizes=(1234567,),
+        diff_ids=diff_ids,
+        size=sum(layer_sizes),
+        layer_sizes=layer_sizes,
         platform=Platform(),
         pulled_ns=time.time_ns(),
     )

@@ -156,6 +156,7 @@ def test_host_config_fields(config):
             "Init": True,
             "Runtime": "runc",
             "ShmSize": 4096,
+            "StorageOpt": {"size": "1.5G"},
             "Privileged": True,
             "ReadonlyRootfs": True,
             "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m"}},
@@ -199,6 +200,16 @@ def test_host_config_fields(config):
         ("a:1.2.3.4",),
     )
     assert got.publish_all
+    assert got.storage_size == 3 << 29
+
+
+@pytest.mark.parametrize("size", ["", "x", "-1", "1Z", "1e3", "9" * 30])
+def test_a_size_that_is_none_is_refused(refused, size):
+    assert f"invalid size: '{size}'" in refused(400, {"StorageOpt": {"size": size}})
+
+
+def test_an_unknown_storage_option_is_refused(refused):
+    assert "'speed'" in refused(400, {"StorageOpt": {"speed": "1"}})
 
 
 @pytest.mark.parametrize(
@@ -232,7 +243,6 @@ def test_command_and_entrypoint(config, fields, command, entrypoint):
         ({"UsernsMode": "private"}, 'HostConfig.UsernsMode "private"'),
         ({"CgroupnsMode": "private"}, 'HostConfig.CgroupnsMode "private"'),
         ({"MemorySwappiness": 10}, "HostConfig.MemorySwappiness 10"),
-        ({"StorageOpt": {"size": "1G"}}, "HostConfig.StorageOpt"),
         ({"Binds": ["vol:/x"]}, 'HostConfig.Binds "vol:/x"'),
         ({"Mounts": [{"Type": "volume", "Target": "/x"}]}, 'HostConfig.Mounts[0].Type "volume"'),
         ({"SecurityOpt": ["apparmor=strict"]}, 'HostConfig.SecurityOpt "apparmor=strict"'),

@@ -38,7 +38,7 @@ def test_unimplemented_operations_say_so(api):
     assert api.message("POST", "/v1.51/containers/x/rename", status=501) == (
         "barque does not implement POST /containers/x/rename yet"
     )
-    assert "/images/a/b:c/push" in api.message("POST", "/images/a/b:c/push", status=501)
+    assert "/plugins/a/b:c/push" in api.message("POST", "/plugins/a/b:c/push", status=501)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ FLAGS = {
     "security": ["--security-opt", "no-new-privileges", "--security-opt", "seccomp=unconfined", "img"],
     "systempaths": ["--security-opt", "systempaths=unconfined", "img"],
     "shm": ["--shm-size", "1g", "img"],
+    "storage": ["--storage-opt", "size=10G", "img"],
     "log": ["--log-driver", "json-file", "--log-opt", "max-size=1m", "--log-opt", "max-file=2", "img"],
     "modes": ["--ipc", "host", "--pid", "host", "--uts", "host", "--runtime", "runc", "img"],
     "hosts": ["--add-host", "a:1.2.3.4", "--add-host", "b=::1", "img"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from barque.cli.context import Context
+from barque.cli.errors import CliError
 from barque.cli.flags import Command, Values, flag, text
 
 __all__ = ["PULL"]
@@ -16,7 +17,10 @@ def pull(context: Context, values: Values) -> int:
     from barque.cli.references import familiar
 
     reference = values.arguments[0]
-    if not values.flag("quiet") and familiar(reference) != reference:
+    every = values.flag("all-tags")
+    if every and familiar(reference) == reference:
+        raise CliError("tag can't be used with --all-tags/-a")
+    if not (every or values.flag("quiet")) and familiar(reference) != reference:
         sys.stdout.write("Using default tag: latest\n")
     pull_image(
         context,
@@ -24,8 +28,9 @@ def pull(context: Context, values: Values) -> int:
         platform=values.text("platform"),
         quiet=values.flag("quiet"),
         output=sys.stdout,
+        every=every,
     )
-    sys.stdout.write(canonical(reference) + "\n")
+    sys.stdout.write(canonical(reference, tagged=not every) + "\n")
     return 0
 
 
@@ -35,8 +40,13 @@ PULL = Command(
     run=pull,
     arguments=(1, 1),
     options=(
+        flag("all-tags", "Download all tagged images in the repository", short="a"),
         text("platform", "Set platform if server is multi-platform capable"),
         flag("quiet", "Suppress verbose output", short="q"),
     ),
-    examples=("barque pull alpine:3", "barque pull deb:bash,coreutils@bookworm"),
+    examples=(
+        "barque pull alpine:3",
+        "barque pull -a registry.example.com/base",
+        "barque pull deb:bash,coreutils@bookworm",
+    ),
 )

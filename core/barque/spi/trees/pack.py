@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from barque.spi.errors import BarqueError, Internal, NotFound, Unavailable
-from barque.spi.trees.packing import Packer, Whiteouts
+from barque.spi.trees.packing import Packer
 from barque.spi.trees.tarwriter import TarWriter
 from barque.spi.trees.views import read_only_view
 from barque.spi.trees.worker import serve
@@ -23,11 +23,13 @@ MODULE = "barque.spi.trees.pack"
 class Pack:
     """What to pack. `members` are pairs: a name in the directory (empty: the directory itself) and what the tar calls it (empty: no
     entry of its own, only what is in it); bytes that are not UTF-8 as `os.fsdecode` has them. `one_mount`: nothing that is
-    mounted below the directory, and no race for a device; see `read_only_view`, which may refuse. `place` is for errors."""
+    mounted below the directory, and no race for a device; see `read_only_view`, which may refuse. `overlay`, `user_namespace`: as for
+    `Packer`. `place` is for errors."""
 
     members: Sequence[Sequence[str]]
     place: str
-    whiteouts: str = Whiteouts.NONE
+    overlay: bool = False
+    user_namespace: bool = False
     one_mount: bool = False
 
 
@@ -55,7 +57,7 @@ def pack(job: Pack, dir_fd: int, out_fd: int) -> int:
 
 def _pack(job: Pack, root_fd: int, out_fd: int) -> int:
     writer = TarWriter(out_fd)
-    packer = Packer(writer, Whiteouts(job.whiteouts))
+    packer = Packer(writer, overlay=job.overlay, user_namespace=job.user_namespace)
     for name, stored in job.members:
         packer.add(root_fd, name, os.fsencode(stored))
     writer.finish()

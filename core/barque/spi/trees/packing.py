@@ -1,7 +1,7 @@
 """Walks a tree, which may change meanwhile and be hostile, and writes it as a tar: sorted, by descriptors, following no link.
 
 What vanishes on the way is left out, a file that shrinks is padded. Memory is bounded by the largest directories on
-one path and the number of hard-linked files, descriptors by a constant, however deep the tree is.
+one path and the number of hard-linked files, that of descriptors is constant, however deep the tree is.
 """
 
 from __future__ import annotations
@@ -10,51 +10,44 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
-from enum import StrEnum
 
 from barque.spi.errors import InvalidArgument
 from barque.spi.trees import xattrs
+from barque.spi.trees.descent import OPEN_DIRECTORY, Descent
 from barque.spi.trees.header import show
 from barque.spi.trees.tarwriter import TarWriter
 
-__all__ = ["Packer", "Whiteouts"]
+__all__ = ["Packer"]
 
-_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
 # No longer the regular file that was listed: a link, a FIFO, a device of a mount without devices.
 _CHANGED = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EACCES})
-_MAX_HELD = 64
 _MAX_PATH = 65536
 _FRESH = (0o40755, 0, 0)
 
 
-class Whiteouts(StrEnum):
-    """What of the tree are marks of deleted names. none: nothing, and every name is a file's. overlay: overlayfs's (character
-    devices 0/0, opaque directories), which become the entries of the OCI image-spec; files named like such an entry are left out."""
-
-    NONE = "none"
-    OVERLAY = "overlay"
-
-
 @dataclass(slots=True)
 class _Level:
-    """A directory on the way down. `names` are those that wait, the next one last. `fd` is -1 while it is closed to save descriptors."""
+    """A directory on the way down. `names` are those that wait, the next one last."""
 
-    fd: int
-    identity: tuple[int, int]
     prefix: bytes
     names: list[tuple[str, bool]]
 
 
 class Packer:
-    """Adds trees to one tar; files linked to one another are linked in the tar too."""
+    """Adds trees to one tar; files linked to one another are linked in the tar too.
 
-    def __init__(self, writer: TarWriter, whiteouts: Whiteouts = Whiteouts.NONE) -> None:
+    `overlay`: the tree is the upper directory of an overlayfs (mounted in a `user_namespace`, or not): character devices 0/0 and
+    opaque directories become the whiteouts of the OCI image-spec, and files that are named like one are left out.
+    """
+
+    def __init__(self, writer: TarWriter, *, overlay: bool = False, user_namespace: bool = False) -> None:
         self._writer = writer
-        self._overlay = whiteouts is Whiteouts.OVERLAY
-        self._opaque = xattrs.opaque_attribute(self._overlay and xattrs.in_user_namespace()).decode()
+        self._overlay = overlay
+        self._opaque = xattrs.opaque_attribute(user_namespace).decode()
         self._links: dict[tuple[int, ...], bytes] = {}
+        self._descent = Descent()
         self._levels: list[_Level] = []
 
     def add(self, dir_fd: int, name: str, stored: bytes) -> None:
@@ -63,32 +56,30 @@ class Packer:
         `stored` empty: what is in the directory, without an entry of its own. Errors: OSError (ENOENT: no such name),
         InvalidArgument (a path longer than 64 KiB).
         """
-        if not name:
-            self._begin(os.open(".", _OPEN_DIRECTORY, dir_fd=dir_fd), stored)
-        else:
-            status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-            self._one(dir_fd, name, stat.S_ISREG(status.st_mode), stored)
-        try:
-            self._walk()
-        finally:
-            for level in self._levels:
-                if level.fd >= 0:
-                    os.close(level.fd)
+        with self._descent:
             self._levels.clear()
+            if not name:
+                self._begin(os.open(".", OPEN_DIRECTORY, dir_fd=dir_fd), stored)
+            else:
+                status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+                self._one(dir_fd, name, stat.S_ISREG(status.st_mode), stored)
+            self._walk()
 
     def _walk(self) -> None:
         levels = self._levels
         while levels:
             level = levels[-1]
             if not level.names:
-                self._leave()
+                levels.pop()
+                if not self._descent.leave():
+                    levels[-1].names.clear()
                 continue
             name, regular = level.names.pop()
             stored = level.prefix + os.fsencode(name)
             if len(stored) > _MAX_PATH:
                 raise InvalidArgument(f"{show(stored)}: its path is longer than {_MAX_PATH} bytes")
             try:
-                self._one(level.fd, name, regular, stored)
+                self._one(self._descent.fd, name, regular, stored)
             except OSError as error:
                 if error.errno not in _VANISHED:
                     raise
@@ -99,7 +90,7 @@ class Packer:
             status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
             mode = status.st_mode
             if stat.S_ISDIR(mode):
-                self._begin(os.open(name, _OPEN_DIRECTORY, dir_fd=dir_fd), stored)
+                self._begin(os.open(name, OPEN_DIRECTORY, dir_fd=dir_fd), stored)
             elif stat.S_ISREG(mode):
                 self._file(dir_fd, name, stored)
             elif self._overlay and stat.S_ISCHR(mode) and not status.st_rdev:
@@ -158,7 +149,7 @@ class Packer:
         return True
 
     def _begin(self, fd: int, stored: bytes) -> None:
-        """Add the entry of the directory `fd` and go down into it; `fd` is the level's from now on."""
+        """Add the entry of the directory `fd`, which is ours from now on, and go down into it."""
         try:
             status = os.fstat(fd)
             names = xattrs.listed(fd)
@@ -169,28 +160,12 @@ class Packer:
             prefix = stored and stored + b"/"
             if self._overlay and self._opaque in names and os.getxattr(fd, self._opaque) == b"y":
                 self._writer.mark(prefix + b".wh..wh..opq")
-            level = _Level(fd, (status.st_dev, status.st_ino), prefix, self._listed(fd))
+            level = _Level(prefix, self._listed(fd))
         except BaseException:
             os.close(fd)
             raise
+        self._descent.enter(fd, status)
         self._levels.append(level)
-        if len(self._levels) > _MAX_HELD:
-            far = self._levels[-_MAX_HELD - 1]
-            os.close(far.fd)
-            far.fd = -1
-
-    def _leave(self) -> None:
-        """Go up. The directory above is opened again by `..` when it was closed; another one there now is not what we want."""
-        level = self._levels.pop()
-        above = self._levels[-1] if self._levels else None
-        try:
-            if above is not None and above.fd < 0:
-                above.fd = os.open("..", _OPEN_DIRECTORY, dir_fd=level.fd)
-                status = os.fstat(above.fd)
-                if (status.st_dev, status.st_ino) != above.identity:
-                    above.names.clear()
-        finally:
-            os.close(level.fd)
 
     def _listed(self, fd: int) -> list[tuple[str, bool]]:
         """Names in the directory and whether they are regular files, the first one last."""

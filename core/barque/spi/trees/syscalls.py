@@ -9,8 +9,10 @@ __all__ = [
     "CLONE_NEWNS",
     "MS_PRIVATE",
     "MS_REC",
+    "RESOLVE_BENEATH",
     "RESOLVE_IN_ROOT",
     "RESOLVE_NO_MAGICLINKS",
+    "RESOLVE_NO_SYMLINKS",
     "RESOLVE_NO_XDEV",
     "fallocate",
     "getdents64",
@@ -18,12 +20,15 @@ __all__ = [
     "mount_setattr",
     "open_tree",
     "openat2",
+    "setns",
     "syncfs",
     "unshare",
 ]
 
 RESOLVE_NO_XDEV = 0x01
 RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
 CLONE_NEWNS = 0x00020000
@@ -92,9 +97,9 @@ def open_tree(dir_fd: int, path: bytes, flags: int) -> int:
     return _check(int(result), path)
 
 
-def mount_setattr(fd: int, flags: int, attr_set: int, attr_clr: int) -> None:
+def mount_setattr(fd: int, flags: int, attr_set: int, attr_clr: int, userns_fd: int = 0) -> None:
     """mount_setattr(2), Linux 5.12, on the mount `fd` itself (with AT_EMPTY_PATH in `flags`)."""
-    attributes = (ctypes.c_uint64 * 4)(attr_set, attr_clr, 0, 0)
+    attributes = (ctypes.c_uint64 * 4)(attr_set, attr_clr, 0, userns_fd)
     result = _libc.syscall(
         ctypes.c_long(_SYS_MOUNT_SETATTR),
         ctypes.c_int(fd),
@@ -109,6 +114,11 @@ def mount_setattr(fd: int, flags: int, attr_set: int, attr_clr: int) -> None:
 def syncfs(fd: int) -> None:
     """syncfs(2): all that was written to the file system of `fd` is on the disk (and EIO if it could not be)."""
     _check(_libc.syncfs(ctypes.c_int(fd)))
+
+
+def setns(fd: int, kind: int) -> None:
+    """setns(2): enter the namespace `fd`, of type `kind` (CLONE_NEWNS…)."""
+    _check(_libc.setns(ctypes.c_int(fd), ctypes.c_int(kind)))
 
 
 def unshare(flags: int) -> None:

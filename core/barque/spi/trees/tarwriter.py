@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from barque.spi.trees.entries import END, TYPES, entry_header
 from barque.spi.trees.header import BLOCK
+from barque.spi.trees.holes import next_data
 
 __all__ = ["TarWriter"]
 
@@ -133,7 +134,7 @@ class TarWriter:
         """Holes become zeros without being read."""
         position = 0
         while position < size:
-            start, end = _next_data(fd, position, size)
+            start, end = next_data(fd, position, size)
             self._zeros(start - position)
             self._copy(fd, start, end - start)
             position = end
@@ -166,17 +167,3 @@ class TarWriter:
             count -= _PIECE
         if count:
             self._put(_ZEROS[:count])
-
-
-def _next_data(fd: int, position: int, size: int) -> tuple[int, int]:
-    """Start and end of the data at or after `position`; both `size` when there is none (lseek(2), SEEK_DATA)."""
-    try:
-        start = os.lseek(fd, position, os.SEEK_DATA)
-        end = os.lseek(fd, start, os.SEEK_HOLE)
-    except OSError as error:
-        if error.errno == errno.ENXIO:
-            return size, size
-        if error.errno == errno.EINVAL:
-            return position, size  # this file system does not tell
-        raise
-    return min(start, size), min(end, size)

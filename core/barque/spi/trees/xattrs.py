@@ -63,7 +63,7 @@ def read(fd: int, names: Iterable[str]) -> dict[bytes, bytes]:
         if permitted(key) and b"=" not in key:
             with suppress(
                 OSError
-            ):  # it went away since it was listed, or this file system lists what it will not tell
+            ):  # gone since it was listed, or of a file system that lists what it will not tell
                 found[key] = os.getxattr(fd, name)
     return found
 

@@ -13,6 +13,7 @@ from barque.spi.frontend import ContainerConfig, Engine, Resources, Ulimit
 from barque_api_docker.fields import Fields
 from barque_api_docker.translate import mounts, ports, refused
 from barque_api_docker.translate.security import security_options
+from barque_api_docker.translate.storage import storage_size
 
 __all__ = ["container_config", "read_resources"]
 
@@ -55,6 +56,7 @@ def container_config(engine: Engine, body: Fields, platform: Platform | None) ->
         binds=binds,
         tmpfs=tmpfs,
         shm_size=_not_negative(host, "ShmSize"),
+        storage_size=storage_size(host),
         auto_remove=host.flag("AutoRemove"),
         privileged=host.flag("Privileged"),
         cap_add=host.texts("CapAdd") or (),

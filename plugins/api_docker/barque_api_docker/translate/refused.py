@@ -44,7 +44,6 @@ _HOST: dict[str, tuple[Any, ...]] = {
     "KernelMemoryTCP": (),
     "Links": (),
     "MemorySwappiness": (-1,),
-    "StorageOpt": (),
     "UsernsMode": ("host",),  # without user namespaces for everybody, there is none to opt out of
     "VolumeDriver": ("local",),
     "VolumesFrom": (),

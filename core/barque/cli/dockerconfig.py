@@ -1,0 +1,80 @@
+"""The client's configuration file, shared with docker: `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+
+from barque.cli.errors import CliError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["DockerConfig"]
+
+_LIMIT = 4 * 1024 * 1024
+
+
+class DockerConfig:
+    """The file as a document. What of it is not ours stays as it was."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        directory = environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
+        self.path = os.path.join(directory, "config.json")
+        self.document = self._read()
+
+    @property
+    def auths(self) -> dict[str, Any]:
+        """What is stored in the file itself, by registry."""
+        return self._table("auths")
+
+    def helper(self, server: str) -> str:
+        """The name of the credential helper for a registry, or empty."""
+        own = self._table("credHelpers").get(server)
+        return str(own or self.document.get("credsStore") or "")
+
+    def save(self) -> None:
+        """Write the file, whole or not at all, for its owner only. Raises CliError."""
+        path = os.path.realpath(self.path)  # a link to the file stays one
+        temporary = f"{path}.{os.getpid()}"
+        text = json.dumps(self.document, indent="\t", ensure_ascii=False)
+        try:
+            os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                with open(fd, "w", encoding="utf-8") as file:
+                    file.write(text)
+                    file.flush()
+                    os.fsync(fd)
+                os.rename(temporary, path)
+            except OSError:
+                os.unlink(temporary)
+                raise
+        except OSError as error:
+            raise CliError(f"error saving {self.path}: {error.strerror}") from error
+
+    def malformed(self, error: Exception) -> CliError:
+        """What to raise when the document is not what it should be."""
+        return CliError(f"error parsing config file ({self.path}): {error}")
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            with open(self.path, "rb") as file:
+                document = json.loads(file.read(_LIMIT) or b"{}")
+        except (FileNotFoundError, PermissionError, NotADirectoryError):
+            return {}
+        except ValueError as error:
+            raise self.malformed(error) from error
+        if not isinstance(document, dict):
+            raise self.malformed(TypeError("it is not an object"))
+        return document
+
+    def _table(self, name: str) -> dict[str, Any]:
+        table = self.document.get(name)
+        if table is None:
+            table = self.document[name] = {}
+        if not isinstance(table, dict):
+            raise self.malformed(TypeError(f"{name} is not an object"))
+        return table

@@ -1,0 +1,103 @@
+"""`docker save`: which images under which names, and that all of them is there and right before the first byte is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from barque.engine.core import Core
+from barque.engine.images import StoredImage
+from barque.engine.imagenames import familiar
+from barque.engine.imagerows import repository_of
+from barque.oci.reference import parse_reference
+from barque.spi.common import Descriptor
+from barque.spi.errors import BarqueError, InvalidArgument
+from barque.spi.image import SavedImage
+
+__all__ = ["Saver"]
+
+Write = Callable[[bytes], object]
+
+
+class Saver:
+    """Writes archives with the first image source that can (capability `save`)."""
+
+    def __init__(self, core: Core, source: str) -> None:
+        self._core, self._source = core, source
+
+    def save(self, refs: tuple[str, ...], write: Write) -> None:
+        """See `ContentOperations.image_save`. Every blob is read twice: a damaged one is told by its digest, in place of an archive
+        that ends somewhere."""
+        if not refs:
+            raise InvalidArgument("no image is named")
+        driver = self._core.drivers.image(self._source)
+        chosen = self._chosen(refs)
+        with self._core.images.leased(blob for image, _ in chosen.values() for blob in image.blobs):
+            images = tuple(self._saved(image, names) for image, names in chosen.values())
+            for digest in dict.fromkeys(layer.digest for image in images for layer in image.layers):
+                for _ in self._core.content.chunks(digest):
+                    pass
+            driver.save(images, self._core.content, write)
+        for image_id in chosen:
+            self._core.images.announce("save", image_id)
+
+    def _chosen(self, refs: tuple[str, ...]) -> dict[str, tuple[StoredImage, list[str]]]:
+        """Images by id, each once, with the names that were asked for. Errors: NotFound (`No such image: REF`)."""
+        chosen: dict[str, tuple[StoredImage, list[str]]] = {}
+        for ref in refs:
+            for image, names in self._found(ref):
+                kept = chosen.setdefault(image.id, (image, []))[1]
+                kept.extend(name for name in names if name not in kept)
+        return chosen
+
+    def _found(self, ref: str) -> list[tuple[StoredImage, list[str]]]:
+        """A repository stands for all its tags, a name for itself; an id or a digest gives no name."""
+        repository = _bare_repository(ref)
+        if repository:
+            tagged = [
+                (image, [name for name in image.names if repository_of(name) == repository])
+                for image in self._core.images.stored()
+            ]
+            found = [(image, names) for image, names in tagged if names]
+            if found:
+                return found
+        image = self._core.images.find(ref)
+        return [(image, [name for name in image.names if name == _canonical(ref)])]
+
+    def _saved(self, image: StoredImage, names: list[str]) -> SavedImage:
+        """Its documents, verified. Errors: NotFound, InvalidArgument: they name the digest."""
+        content = self._core.content
+        manifest = content.read(image.manifest_digest)
+        layers = tuple(
+            Descriptor(str(item["mediaType"]), str(item["digest"]), int(item["size"]))
+            for item in json.loads(manifest)["layers"]
+        )
+        for layer in layers:
+            if content.size(layer.digest) != layer.size:
+                raise InvalidArgument(
+                    f"content {layer.digest} is damaged",
+                    hint="`barque system check --repair` takes it away; then pull the image again",
+                )
+        return SavedImage(
+            names=tuple(sorted(names)),
+            manifest=manifest,
+            manifest_type=image.manifest_type,
+            config=content.read(image.id),
+            layers=layers,
+            diff_ids=image.diff_ids,
+        )
+
+
+def _bare_repository(ref: str) -> str:
+    """The canonical repository that `ref` names without a tag or digest; else ""."""
+    canonical = _canonical(ref)
+    bare = canonical and "@" not in ref and ":" not in ref.rpartition("/")[2]
+    return repository_of(canonical) if bare else ""
+
+
+def _canonical(ref: str) -> str:
+    """As a registry's name, or "". A name with a scheme is no registry's: nobody else could read it."""
+    try:
+        return parse_reference(ref).name
+    except BarqueError:
+        return ""

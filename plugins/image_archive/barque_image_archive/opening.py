@@ -1,0 +1,135 @@
+"""Opening an archive: a regular file, plain or compressed (gzip, zstd, bzip2, xz). A compressed one is unpacked to a file
+without a name first, by a worker process, because layers are read by position."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from weakref import WeakValueDictionary
+
+from barque.spi.errors import (
+    BarqueError,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unavailable,
+)
+from barque.spi.trees.failures import reported
+from barque.spi.trees.pool import WorkerPool
+from barque.spi.trees.streaming import stream
+from barque_image_archive.contents import Contents
+from barque_image_archive.files import TarFiles
+
+__all__ = ["Archives"]
+
+_KEPT_SECONDS = 5.0
+_INFLATE = (
+    "barque.spi.trees.inflate"  # not imported: it loads all decompressors, which the worker alone needs
+)
+_WORKERS = 2
+_IDLE_SECONDS = 2.0
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00")
+
+_Identity = tuple[int, int, int, int]
+
+
+class Archives:
+    """The archives a driver has open, each once. `scratch`: where compressed ones are unpacked, to at most `limit` bytes.
+    Thread-safe. An archive is closed with the last image resolved from it."""
+
+    def __init__(self, scratch: str, limit: int) -> None:
+        self._scratch, self._limit = scratch, limit
+        self._lock = threading.Lock()
+        jail = os.path.join(scratch, "jail")
+        os.makedirs(jail, mode=0o700, exist_ok=True)
+        self._pool = WorkerPool(_INFLATE, _WORKERS, _IDLE_SECONDS, jail)
+        self._open: WeakValueDictionary[_Identity, Contents] = WeakValueDictionary()
+
+    def open(self, path: str, cancelled: Callable[[], bool]) -> Contents:
+        """Errors: NotFound, InvalidArgument (no archive), PermissionDenied, ResourceExhausted, Unavailable (cancelled)."""
+        with _opened(path) as fd:
+            facts = os.fstat(fd)
+            if not stat.S_ISREG(facts.st_mode):
+                raise InvalidArgument(
+                    f"{path} is no regular file", hint="a directory layout is oci:DIRECTORY"
+                )
+            identity = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
+            with self._lock:
+                contents = self._open.get(identity)
+            if contents is None:
+                contents = self._read(fd, path, cancelled)
+                with self._lock:
+                    self._open[identity] = contents
+            return contents
+
+    def keep(self, contents: Contents) -> None:
+        """Hold an archive for a few seconds: its images are about to be resolved."""
+        timer = threading.Timer(_KEPT_SECONDS, lambda _held: None, (contents,))
+        timer.daemon = True
+        timer.start()
+
+    def _read(self, fd: int, path: str, cancelled: Callable[[], bool]) -> Contents:
+        plain = self._unpacked(fd, cancelled) if os.pread(fd, 6, 0).startswith(_COMPRESSED) else os.dup(fd)
+        try:
+            return Contents.read(TarFiles(plain), path)
+        except InvalidArgument as error:
+            raise InvalidArgument(
+                f"{path}: {error.message}",
+                hint=error.hint or "`docker save` and `skopeo copy … oci-archive:FILE` write archives",
+            ) from error
+
+    def _unpacked(self, fd: int, cancelled: Callable[[], bool]) -> int:
+        """The archive without its compression, in a file without a name. Its space is free again when it is closed."""
+        written = 0
+
+        def write(piece: bytes) -> None:
+            nonlocal written
+            if cancelled():
+                raise Unavailable("loading was cancelled")
+            written += len(piece)
+            if written > self._limit:
+                raise ResourceExhausted(
+                    f"the archive unpacks to more than {self._limit} bytes",
+                    hint="raise max_unpacked_bytes of the image source if it is to be trusted",
+                )
+            _write(plain, piece)
+
+        with reported("unpacking an archive", self._scratch):
+            plain = os.open(self._scratch, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            try:
+                stream(self._pool, {"output": "plain"}, (fd,), write, "decompressing an archive")
+            except BaseException:
+                os.close(plain)
+                raise
+        return plain
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    try:
+        fd = os.open(path, _FLAGS)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"no such file: {path}") from None
+    except OSError as error:
+        raise _refused(error, path) from error
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _refused(error: OSError, path: str) -> BarqueError:
+    if isinstance(error, PermissionError):
+        return PermissionDenied(f"{path}: {error.strerror}")
+    return InvalidArgument(f"{path}: {error.strerror}")
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
