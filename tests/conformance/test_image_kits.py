@@ -8,10 +8,10 @@ import pytest
 
 from barque.spi.common import Platform
 from barque.spi.errors import BarqueError
-from barque.spi.image import ImageRequest
+from barque.spi.image import Credentials, ImageRequest
 from barque.testing import need
 from barque.testing.image import ImageConformance
-from barque.testing.registry import FaultyRegistry
+from barque.testing.registry import FaultyRegistry, Tokens
 from barque_image_deb.plugin import DebImages
 from barque_image_registry.plugin import RegistryImages
 
@@ -36,6 +36,19 @@ class TestRegistryImages(ImageConformance):
     @pytest.fixture
     def missing_reference(self, registry):
         return f"{registry.address}/team/app:2"
+
+    @pytest.fixture
+    def push_reference(self, registry):
+        return f"{registry.address}/pushed/app:1"
+
+    @pytest.fixture
+    def found_by(self, registry):
+        return f"{registry.address}/app", f"{registry.address}/team/app"
+
+    @pytest.fixture
+    def account(self):
+        with FaultyRegistry(tokens=Tokens(username="user", password="secret")) as registry:
+            yield registry.address, Credentials("user", "secret")
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@
 import contextlib
 import gzip
 import hashlib
-import io
 import json
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -40,7 +40,9 @@ def disk_daemon(lab, workspace, registry, *options):
     with (base / "image").open("wb") as file:
         file.truncate(60 * MEGABYTE)
     subprocess.run([need.tool("mkfs.ext4"), "-q", "-m", "0", *options, base / "image"], check=True)
-    if subprocess.run(["mount", "-o", "loop", base / "image", base / "root"], check=False).returncode:
+    if subprocess.run(
+        ["mount", "-o", "loop,errors=remount-ro", base / "image", base / "root"], check=False
+    ).returncode:
         need.unavailable("needs loop devices")
     daemon = Daemon(base, lab, write_profile(base / "p.toml", overlay={"worker_idle_seconds": 0.2}))
     try:
@@ -55,13 +57,14 @@ def disk_daemon(lab, workspace, registry, *options):
         assert started.returncode == 0, started.stderr
         yield daemon
     finally:
-        subprocess.run(["mount", "-o", "remount,rw", base / "root"], check=False)
-        with contextlib.suppress(AssertionError):
-            for container in daemon.json("GET", "/containers/json?all=1"):
-                daemon.request("DELETE", f"/containers/{container['Id']}?force=1")
-        daemon.stop()
-        _unmount(base / "root")
-        daemon.close()
+        try:
+            if daemon.answers():
+                for container in daemon.json("GET", "/containers/json?all=1"):
+                    daemon.request("DELETE", f"/containers/{container['Id']}?force=1")
+                daemon.stop()
+        finally:
+            _unmount(base / "root")
+            daemon.close()
 
 
 def _unmount(point):
@@ -267,7 +270,7 @@ def test_no_inodes(lab, workspace, registry):
         registry.add_image("many", "1", [layer.content()])
         with survives(daemon):
             fails(daemon.docker("pull", f"{registry.address}/many:1"))
-        script = "i=0; while touch /$i; do i=$((i+1)); done"
+        script = "i=0; while touch /$i; do i=$((i+1)); done; touch /last"
         with survives(daemon):
             fails(daemon.docker("run", "--name", "writer", daemon.image, "sh", "-c", script))
             assert daemon.docker("rm", "writer").returncode == 0
@@ -280,31 +283,41 @@ def test_no_inodes(lab, workspace, registry):
 @pytest.mark.row("R21")
 def test_read_only(lab, workspace, registry):
     with disk_daemon(lab, workspace, registry) as daemon:
-        root = daemon.base / "root"
         daemon.docker("run", "--name", "before", daemon.image, "true")
         registry.add_image("later", "1", [random_layer(1000)])
-        with survives(daemon):
-            _read_only(root)
-            for command in (
-                ("pull", f"{registry.address}/later:1"),
-                ("create", "--name", "half", daemon.image, "true"),
-                ("run", "--rm", daemon.image, "true"),
-                ("tag", daemon.image, "another:1"),
-                ("rm", "before"),
-            ):
-                fails(daemon.docker(*command), "read-only file system")
-            assert daemon.docker("ps", "-aq").stdout.count("\n") == 2
-            assert daemon.docker("inspect", "before").returncode == 0
-            assert daemon.docker("logs", "counts").returncode == 0
-            subprocess.run(["mount", "-o", "remount,rw", root], check=True)
+        pid = daemon.json("GET", "/containers/counts/json")["State"]["Pid"]
+        _make_read_only(daemon.base / "root")
+        counted = count(daemon)
+        for command in (
+            ("pull", f"{registry.address}/later:1"),
+            ("create", "--name", "half", daemon.image, "true"),
+            ("run", "--rm", daemon.image, "true"),
+            ("tag", daemon.image, "another:1"),
+            ("rm", "before"),
+        ):
+            fails(daemon.docker(*command), "read-only file system")
+        assert daemon.docker("ps", "-aq").stdout.count("\n") == 2
+        assert daemon.docker("images", "-q").stdout.count("\n") == 1
+        assert daemon.docker("inspect", "before").returncode == 0
+        assert daemon.docker("exec", "counts", "echo", "runs").stdout == "runs\n"
+        _waits(lambda: count(daemon) > counted, "the container does not count on")
+        # As an administrator would: everything down, check the disk, everything up.
+        daemon.stop()
+        os.kill(pid, signal.SIGKILL)
+        _unmount(daemon.base / "root")
+        subprocess.run(["e2fsck", "-fy", daemon.base / "image"], capture_output=True, check=False)
+        subprocess.run(["mount", "-o", "loop", daemon.base / "image", daemon.base / "root"], check=True)
+        daemon.start()
+        assert daemon.json("GET", "/containers/counts/json")["State"]["Status"] == "exited"
         assert daemon.docker("pull", f"{registry.address}/later:1").returncode == 0
+        assert daemon.docker("start", "counts").returncode == 0
         assert daemon.docker("rm", "before").returncode == 0
 
 
-def _read_only(root):
-    """Files open for writing (the log, the database) forbid a remount: the file system's own emergency switch does not ask."""
-    time.sleep(0.5)
-    with io.open("/proc/self/mountinfo") as mounts:
-        device = next(line.split()[2] for line in mounts if line.split()[4] == str(root))
-    assert device
-    subprocess.run(["mount", "-o", "remount,ro", root], check=True)
+def _make_read_only(root):
+    """What ext4 does by itself after an error on the disk. A remount is refused while files are open for writing."""
+    device = os.stat(root).st_dev
+    name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
+    Path(f"/sys/fs/ext4/{name}/trigger_fs_error").write_text("1")
+    with pytest.raises(OSError, match="Read-only"):
+        (root / "probe").touch()

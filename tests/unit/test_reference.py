@@ -26,7 +26,7 @@ DIGEST = "sha256:" + "a1" * 32
 )
 def test_names_are_completed_as_docker_does(text, name, familiar):
     reference = parse_reference(text)
-    assert (reference.name, reference.familiar) == (name, familiar)
+    assert (reference.name, reference.familiar()) == (name, familiar)
 
 
 @pytest.mark.parametrize(

@@ -48,9 +48,9 @@ class Client:
         self._idle_since = 0.0
         self._open_ones: set[Connection] = set()
 
-    def get(self, path: str, query: Query = ()) -> Any:
+    def get(self, path: str, query: Query = (), headers: Mapping[str, str] | None = None) -> Any:
         """The JSON document at `path`."""
-        return json.loads(self.get_raw(path, query))
+        return json.loads(self._whole("GET", path, query, headers=headers)[1])
 
     def get_raw(self, path: str, query: Query = ()) -> bytes:
         """The body at `path` as the daemon wrote it."""
@@ -106,8 +106,15 @@ class Client:
             connection.close()
         self._open_ones.clear()
 
-    def _whole(self, method: str, path: str, query: Query, body: object = None) -> tuple[Response, bytes]:
-        headers = {} if body is None else {"Content-Type": "application/json"}
+    def _whole(
+        self,
+        method: str,
+        path: str,
+        query: Query,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[Response, bytes]:
+        headers = dict(headers or {}) | ({} if body is None else {"Content-Type": "application/json"})
         payload = None if body is None else json.dumps(body).encode("utf-8", "surrogateescape")
         connection = self._kept() or self._open()
         response = self._checked(connection.request(method, path + query_string(query), headers, payload))

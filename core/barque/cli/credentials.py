@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 from collections.abc import Mapping
 
@@ -15,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["HUB", "Credentials", "CredentialStore", "auth_header", "hostname", "registry_auth"]
+__all__ = ["HUB", "CredentialStore", "Credentials", "auth_header", "hostname", "registry_auth"]
 
 HUB = "https://index.docker.io/v1/"
 
@@ -56,15 +57,11 @@ class CredentialStore:
         return self._config.path
 
     def get(self, server: str) -> Credentials | None:
-        """The credentials for a registry (a host, or Docker Hub's HUB). Raises CliError when a helper fails."""
+        """The credentials for a registry (a host, or Docker Hub's HUB). As with docker, a helper that fails has none."""
         if name := self._config.helper(server):
-            from barque.cli.credential_helper import CredentialHelper
-
-            found = CredentialHelper(name).get(server)
-            if found is None:
-                return None
-            user, secret, token = found
-            return Credentials(identity_token=secret) if token else Credentials(user, secret)
+            with contextlib.suppress(CliError):
+                return _from_helper(name, server)
+            return None
         try:
             return _parsed(self._entry(server))
         except (ValueError, AttributeError, TypeError, binascii.Error) as error:
@@ -105,6 +102,16 @@ class CredentialStore:
             self._config.save()
 
 
+def _from_helper(name: str, server: str) -> Credentials | None:
+    from barque.cli.credential_helper import CredentialHelper
+
+    found = CredentialHelper(name).get(server)
+    if found is None:
+        return None
+    user, secret, token = found
+    return Credentials(identity_token=secret) if token else Credentials(user, secret)
+
+
 def _parsed(entry: Any) -> Credentials | None:
     if not entry:
         return None
@@ -132,17 +139,11 @@ def hostname(server: str) -> str:
 def registry_auth(name: str, environ: Mapping[str, str]) -> dict[str, str]:
     """The X-Registry-Auth header for the registry of repository `name`; empty when nothing is stored for it.
 
-    As with docker, a helper that fails is one that has nothing. Raises CliError when the file cannot be understood.
+    Raises CliError when the file cannot be understood.
     """
     host = registry(name)
     server = HUB if host in ("docker.io", "index.docker.io") else host
-    store = CredentialStore(environ)
-    try:
-        found = store.get(server)
-    except CliError as error:
-        if error.message.startswith("error parsing"):
-            raise
-        return {}
+    found = CredentialStore(environ).get(server)
     return auth_header(found.document(server)) if found else {}
 
 

@@ -1,4 +1,4 @@
-"""Pull progress on a terminal: one bar a layer, by rich."""
+"""Progress of images on a terminal: one bar a layer, by rich."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 __all__ = ["Bars"]
 
-_FINISHED = ("Pull complete", "Already exists")
+_FINISHED = ("Pull complete", "Already exists", "Pushed", "Layer already exists", "Mounted from")
 
 
 class Bars:
-    """Draws the messages of a pull: those with an id update their layer's line, the others are printed above."""
+    """Draws the messages of a pull, push or load: those with an id update their layer's line, the others are printed above."""
 
     def __init__(self, output: TextIO) -> None:
         self._console = Console(file=output, highlight=False)
@@ -37,6 +37,9 @@ class Bars:
 
     def show(self, message: dict[str, Any]) -> None:
         """Take one message of the daemon."""
+        if stream := str(message.get("stream") or ""):
+            self._progress.print(stream.rstrip("\n"), markup=False)
+            return
         layer, status = str(message.get("id") or ""), str(message.get("status") or "")
         if not layer or status.startswith("Pulling from"):
             self._progress.print(f"{layer}: {status}" if layer else status, markup=False)
@@ -45,12 +48,15 @@ class Bars:
             self._tasks[layer] = self._progress.add_task(status, total=None, layer=layer)
         detail = message.get("progressDetail") or {}
         task = self._tasks[layer]
-        if status in _FINISHED:
+        if status.startswith(_FINISHED):
             whole = self._progress.tasks[self._progress.task_ids.index(task)].total or 1
             self._progress.update(task, description=status, total=whole, completed=whole)
-        elif detail.get("total"):
+        elif detail.get("total") or detail.get("current"):
             self._progress.update(
-                task, description=status, total=detail["total"], completed=detail.get("current", 0)
+                task,
+                description=status,
+                total=detail.get("total") or None,
+                completed=detail.get("current", 0),
             )
         else:
             self._progress.update(task, description=status)

@@ -17,7 +17,10 @@ __all__ = ["canonical", "pull_image"]
 def pull_image(
     context: Context, reference: str, *, platform: str, quiet: bool, output: TextIO, every: bool = False
 ) -> None:
-    """Pull `reference`, of a repository `every` tag, showing progress on `output`. Raises CliError with the daemon's or the registry's reason."""
+    """Pull `reference`, of a repository `every` tag, showing progress on `output`.
+
+    Raises CliError with the daemon's or the registry's reason.
+    """
     parts = split(reference)
     query = {"fromImage": reference, "platform": platform}
     headers: dict[str, str] = {}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from barque.cli.errors import CliError
 
-__all__ = ["DetachKeys", "is_terminal", "raw_mode", "size"]
+__all__ = ["DetachKeys", "is_terminal", "no_echo", "raw_mode", "size"]
 
 _DEFAULT_KEYS = "ctrl-p,ctrl-q"
 
@@ -89,3 +89,16 @@ def _key(name: str) -> int:
         if letter in "@[\\]^_":
             return ord(letter) - 64
     raise CliError(f"invalid detach keys ({name}): Unknown character: '{name}'")
+
+
+@contextlib.contextmanager
+def no_echo(fd: int) -> Iterator[None]:
+    """Do not show what is typed while the block runs (a password)."""
+    before = termios.tcgetattr(fd)
+    silent = [*before]
+    silent[3] &= ~termios.ECHO
+    try:
+        termios.tcsetattr(fd, termios.TCSADRAIN, silent)
+        yield
+    finally:
+        termios.tcsetattr(fd, termios.TCSADRAIN, before)

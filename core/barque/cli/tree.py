@@ -26,6 +26,7 @@ _CONTAINER = {
     "kill": "lifecycle:KILL",
     "logs": "logs:LOGS",
     "ls": "ps:CONTAINER_LS",
+    "prune": "prune:CONTAINER_PRUNE",
     "restart": "lifecycle:RESTART",
     "rm": "remove:RM",
     "run": "run:RUN",
@@ -35,27 +36,38 @@ _CONTAINER = {
 }
 _IMAGE = {
     "history": "history:HISTORY",
+    "import": "archives:IMPORT",
     "inspect": "inspect:IMAGE_INSPECT",
+    "load": "archives:LOAD",
     "ls": "images:IMAGE_LS",
+    "prune": "prune:IMAGE_PRUNE",
     "pull": "pull:PULL",
+    "push": "push:PUSH",
     "rm": "rmi:IMAGE_RM",
+    "save": "archives:SAVE",
     "tag": "tag:TAG",
 }
 _SYSTEM = {"events": "events:EVENTS", "info": "info:INFO"}
 
 # The path of a command (its words after `barque`) and "module:name" of its declaration in barque.cli.commands.
 COMMANDS = {
-    **{name: target for name, target in _CONTAINER.items() if name not in ("ls", "inspect")},
-    **{name: target for name, target in _IMAGE.items() if name not in ("ls", "rm", "inspect")},
+    **{name: target for name, target in _CONTAINER.items() if name not in ("ls", "inspect", "prune")},
+    **{name: target for name, target in _IMAGE.items() if name not in ("ls", "rm", "inspect", "prune")},
     **_SYSTEM,
     "ps": "ps:PS",
     "images": "images:IMAGES",
     "rmi": "rmi:RMI",
     "inspect": "inspect:INSPECT",
+    "login": "login:LOGIN",
+    "logout": "login:LOGOUT",
+    "search": "search:SEARCH",
     "version": "version:VERSION",
     **{f"container {name}": target for name, target in _CONTAINER.items()},
     **{f"image {name}": target for name, target in _IMAGE.items()},
     **{f"system {name}": target for name, target in _SYSTEM.items()},
+    "system check": "check:CHECK",
+    "system df": "df:DF",
+    "system prune": "prune:SYSTEM_PRUNE",
     "network ls": "network:LS",
     "network inspect": "network:INSPECT",
     "plugin ls": "plugin:LS",

@@ -40,7 +40,9 @@ class Accountant:
         for name, group in sorted(groups.items()):
             ledger.enter(name, group)
         items = tuple(sorted(ledger.items(), key=lambda item: (item.kind, item.owner, item.what)))
-        return DiskUsage(items, sum(item.bytes for item in items), ledger.layers_bytes)
+        stored = self._core.images.stored(retired=True)
+        layers = {layer.diff_id: layer.size for image in stored for layer in image.layers}
+        return DiskUsage(items, sum(item.bytes for item in items), sum(layers.values()))
 
     def _measure(self) -> dict[str, du.Group]:
         layout = self._core.layout
@@ -92,7 +94,6 @@ class _Ledger:
         self._owners, self._running = owners, running
         self._items: list[DiskItem] = []
         self._rest: Counter[tuple[str, str, str, bool]] = Counter()
-        self.layers_bytes = 0
 
     def items(self) -> list[DiskItem]:
         """All that was entered."""
@@ -135,7 +136,6 @@ class _Ledger:
         name = below[-1] if below else ""
         size = group.files + group.other
         if name in self._owners.layers or (len(name) == 64 and below[0] == "layers"):
-            self.layers_bytes += group.files
             self._shared("layer", f"sha256:{name}", size, self._owners.layers.get(name, ()))
         elif name in self._running or (len(below) > 1 and below[0] == "snapshots"):
             gone = name not in self._running

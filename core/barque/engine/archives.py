@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable
 
 from barque.engine.core import Core
-from barque.engine.imagenames import familiar
 from barque.engine.importing import Importer
 from barque.engine.pulling import host_platform
 from barque.engine.saving import Saver
@@ -83,11 +82,15 @@ class _Load:
         return self._held, platform
 
     def _tell_moved(self, names: tuple[str, ...], image_id: str) -> None:
-        for image in self._core.images.stored():
-            for name in names:
-                if name in image.names and image.id != image_id:
-                    text = f"The image {familiar(name)} already exists, renaming the old one with ID {image.id} to empty string"
-                    self._progress(Progress("", text))
+        """Docker's line about each other image that is about to lose a name."""
+        moved = (
+            (name, image.id) for image in self._core.images.stored() for name in names if name in image.names
+        )
+        for name, old in moved:
+            if old != image_id:
+                shown = self._core.images.naming.familiar(name)
+                text = f"The image {shown} already exists, renaming the old one with ID {old} to empty string"
+                self._progress(Progress("", text))
 
     def _told(self, line: Progress) -> None:
         """Docker has one word for all that is done with a layer of an archive."""

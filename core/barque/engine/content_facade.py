@@ -122,18 +122,18 @@ class ContentFacade:
         self._trees.export(self._containers.find(ref), write)
 
     def container_path(self, ref: str, path: str) -> PathStat:
-        return self._trees.stat(self._containers.find(ref), path)
+        return self._trees.stat(self._containers.find(ref), path, ref)
 
     def container_read(
         self, ref: str, path: str, begin: Callable[[PathStat], Callable[[bytes], object]]
     ) -> None:
-        self._trees.read(self._containers.find(ref), path, begin)
+        self._trees.read(self._containers.find(ref), path, begin, ref)
 
     def container_write(
         self, ref: str, path: str, source: Iterable[bytes], *, no_overwrite: bool, copy_owner: bool
     ) -> None:
         record = self._containers.find(ref)
-        self._trees.write(record, path, source, no_overwrite=no_overwrite, copy_owner=copy_owner)
+        self._trees.write(record, path, source, no_overwrite=no_overwrite, copy_owner=copy_owner, ref=ref)
 
     def disk_usage(self) -> DiskUsage:
         return self._accountant.usage()

@@ -24,7 +24,7 @@ from barque.spi.content import Image, Removed
 from barque.spi.errors import BarqueError, Conflict, InvalidArgument, NotFound
 from barque.spi.image import ResolvedImage
 from barque.store.content import ContentStore
-from barque.store.database import Database
+from barque.store.database import Database, Transaction
 from barque.store.leases import Lease
 
 __all__ = ["ImageService", "StoredImage", "StoredLayer"]
@@ -167,9 +167,9 @@ class ImageService:
         deleted: tuple[str, ...] = ()
         busy = self._content.leases.protects(_use(image.id))
         if not plan.delete:
-            self._put(replace(image, names=names, digests=digests))
+            self._put(replace(image, names=names, digests=digests), freeing=True)
         elif plan.retire or busy:
-            self._put(replace(image, names=(), digests=(), retired=True))
+            self._put(replace(image, names=(), digests=(), retired=True), freeing=True)
             deleted = (image.id,)
         else:
             self._forget(image)
@@ -192,7 +192,7 @@ class ImageService:
         event: str = "pull",
     ) -> tuple[Image, bool]:
         """Keep an image, its layers in place: the image, and whether it or a name of it is new. Publishes `event`: of the name for
-        a pull, else of the id, as Docker. The caller holds a lease on the layers."""
+        a pull, else of the id, as Docker; none when it is empty. The caller holds a lease on the layers."""
         image_id, manifest_digest = _sha256(resolved.config), _sha256(resolved.manifest)
         self._content.put(image_id, resolved.config)
         self._content.put(manifest_digest, resolved.manifest)
@@ -217,7 +217,8 @@ class ImageService:
                 used_ns=known.used_ns if known else 0,
             )
             self._put(*self._without((*names, *digests), image_id), image)
-        self.announce(event, image_id, reference=resolved.name if event == "pull" else "")
+        if event:
+            self.announce(event, image_id, reference=resolved.name if event == "pull" else "")
         return self.view(image), new
 
     def name(self, image_id: str, names: tuple[str, ...], event: str) -> Image | None:
@@ -239,6 +240,12 @@ class ImageService:
         with self._lock:
             if image.id in self._images:
                 self._put(replace(self._images[image.id], **fields))
+
+    def adopt(self, image: StoredImage) -> None:
+        """Put a rebuilt record in the place of one that cannot be read."""
+        with self._lock:
+            self._put(image)
+            self.unreadable.pop(image.id, None)
 
     def drop_unreadable(self, image_id: str) -> None:
         """Forget a row that cannot be read. Idempotent."""
@@ -295,15 +302,24 @@ class ImageService:
             attributes["name"] = self.naming.familiar(repository_of(reference)).removesuffix(":latest")
         else:
             attributes["name"] = name or image_id
-        self._events.publish("image", action, self.naming.familiar(reference) if reference else image_id, attributes)
+        self._events.publish(
+            "image", action, self.naming.familiar(reference) if reference else image_id, attributes
+        )
 
     # -- the table ----------------------------------------------------------------------------------
 
-    def _put(self, *images: StoredImage) -> None:
+    def _put(self, *images: StoredImage, freeing: bool = False) -> None:
         """All of them in one transaction: a name is never lost on its way from one image to another."""
-        with self._database.transaction() as change:
+
+        def write(change: Transaction) -> None:
             for image in images:
                 change.put("images", image.id, encode(image))
+
+        if freeing:
+            self._database.freeing(write)
+        else:
+            with self._database.transaction() as change:
+                write(change)
         for image in images:
             mine, other = (self._retired, self._images) if image.retired else (self._images, self._retired)
             mine[image.id] = image

@@ -5,28 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
 from barque.engine.core import Core
-from barque.engine.imagenames import familiar
 from barque.engine.images import StoredLayer
 from barque.engine.pulling import host_platform
 from barque.oci.changes import apply_changes
-from barque.oci.reference import parse_reference
 from barque.spi.common import Descriptor, Platform, Progress, ProgressSink
 from barque.spi.content import Image, ImportRequest
 from barque.spi.errors import InvalidArgument, ResourceExhausted
 from barque.spi.image import ResolvedImage
 from barque.spi.storage import LayerApply
 from barque.spi.trees.failures import reported
+from barque.spi.trees.pool import WorkerPool
+from barque.spi.trees.streaming import stream
 
 __all__ = ["Importer"]
 
-_INFLATE = "barque.spi.trees.inflate"  # not imported: it loads all decompressors, which the worker alone needs
+_INFLATE = (
+    "barque.spi.trees.inflate"  # not imported: it loads all decompressors, which the worker alone needs
+)
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
@@ -34,6 +36,8 @@ _KEPT = {"plain": _LAYER, "gzip": f"{_LAYER}+gzip", "zstd": f"{_LAYER}+zstd"}
 _MAGIC = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"))
 _LONGEST_MAGIC = 6
 _TOLD = 4 << 20
+_WORKERS = 2
+_IDLE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +53,11 @@ class Importer:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._workers: WorkerPool | None = None
 
     def run(self, request: ImportRequest, progress: ProgressSink) -> Image:
         """See `ContentOperations.image_import`. All or nothing: what a full disk or a broken tar leaves is given back."""
-        names = _names(request)
+        names = self._names(request)
         run_config = apply_changes({}, request.changes)
         images = self._core.images
         with images.leased(()) as lease:
@@ -60,7 +65,9 @@ class Importer:
                 layer = self._kept(request.source, progress)
                 lease.add(layer.descriptor.digest, layer.diff_id)
                 blob = str(self._core.content.path(layer.descriptor.digest))
-                self._core.drivers.storage().apply(LayerApply(layer.diff_id, blob, layer.descriptor.media_type))
+                self._core.drivers.storage().apply(
+                    LayerApply(layer.diff_id, blob, layer.descriptor.media_type)
+                )
                 resolved = _image(request, run_config, layer, names)
                 stored = StoredLayer(layer.descriptor.digest, layer.diff_id, 0)
                 image, _new = images.record(resolved, [stored], _platform(request), names, "import")
@@ -68,7 +75,7 @@ class Importer:
                 images.garbage_collect(but=lease)
                 raise
         for name in names:
-            images.announce("tag", image.id, name=familiar(name))
+            images.announce("tag", image.id, name=images.naming.familiar(name))
         return image
 
     def _kept(self, source: Iterable[bytes], progress: ProgressSink) -> _Layer:
@@ -94,8 +101,6 @@ class Importer:
 
     def _recompressed(self, pieces: Iterable[bytes]) -> _Layer:
         """Kept in a file without a name first: a worker wants a file, and the whole of it."""
-        from barque.spi.trees.streaming import stream
-
         place = str(self._core.layout.content)
         with reported("keeping the imported tar", place):
             fd = os.open(place, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -111,3 +116,99 @@ class Importer:
             finally:
                 os.close(fd)
         return _Layer(descriptor, str(found["digest"]))
+
+    def _names(self, request: ImportRequest) -> tuple[str, ...]:
+        """The canonical name, a registry's whatever it looks like. Errors: InvalidArgument."""
+        if not request.repository:
+            return ()
+        return (self._core.images.naming.parse(f"{request.repository}:{request.tag or 'latest'}").name,)
+
+    def _pool(self) -> WorkerPool:
+        """Made when something compressed comes: few daemons ever import."""
+        if self._workers is None:
+            jail = self._core.layout.run / "empty"
+            jail.mkdir(mode=0o700, exist_ok=True)
+            self._workers = WorkerPool(_INFLATE, _WORKERS, _IDLE_SECONDS, os.fspath(jail))
+        return self._workers
+
+
+def _peeked(source: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """The first bytes, enough to tell a compression, and all pieces."""
+    pieces = iter(source)
+    start = b""
+    for piece in pieces:
+        start += piece
+        if len(start) >= _LONGEST_MAGIC:
+            break
+    return start[:_LONGEST_MAGIC], chain((start,), pieces)
+
+
+def _counted(pieces: Iterable[bytes], progress: ProgressSink) -> Iterator[bytes]:
+    """The pieces, and a line of progress now and then."""
+    came = told = 0
+    for piece in pieces:
+        came += len(piece)
+        if came - told >= _TOLD:
+            told = came
+            progress(Progress("", "Importing", came))
+        yield piece
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _platform(request: ImportRequest) -> Platform:
+    return request.platform or host_platform()
+
+
+def _image(
+    request: ImportRequest, run_config: dict[str, Any], layer: _Layer, names: tuple[str, ...]
+) -> ResolvedImage:
+    """Config and manifest as `docker import` makes them."""
+    config = _json(_config(request, run_config, layer.diff_id))
+    descriptor = layer.descriptor
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": _MANIFEST,
+        "config": {"mediaType": _CONFIG, "digest": _sha256(config), "size": len(config)},
+        "layers": [
+            {"mediaType": descriptor.media_type, "digest": descriptor.digest, "size": descriptor.size}
+        ],
+    }
+    return ResolvedImage(
+        name=names[0] if names else "",
+        repository_digest="",
+        manifest=_json(manifest),
+        manifest_type=_MANIFEST,
+        config=config,
+        layers=(descriptor,),
+    )
+
+
+def _config(request: ImportRequest, run_config: dict[str, Any], diff_id: str) -> dict[str, Any]:
+    created = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    comment = request.message or "Imported from -"
+    platform = _platform(request)
+    config: dict[str, Any] = {
+        "architecture": platform.architecture,
+        "comment": comment,
+        "config": run_config,
+        "created": created,
+        "history": [{"created": created, "comment": comment}],
+        "os": platform.os,
+        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+    }
+    if platform.variant:
+        config["variant"] = platform.variant
+    return config
+
+
+def _json(document: object) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def _sha256(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"

@@ -34,10 +34,15 @@ class Lanes:
             thread.start()
         for thread in threads:
             thread.join()
-        for error in self._errors:
-            if not isinstance(error, BarqueError):
-                raise error
-        return [error for error in self._errors if isinstance(error, BarqueError)]
+        # Not kept here: an error's traceback has this object, and the two would hold each other, and all that the job had open.
+        errors, self._errors = self._errors, []
+        try:
+            for error in errors:
+                if not isinstance(error, BarqueError):
+                    raise error
+            return [error for error in errors if isinstance(error, BarqueError)]
+        finally:
+            del errors
 
     def _work(self) -> None:
         while not self._errors:

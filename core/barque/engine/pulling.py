@@ -124,8 +124,11 @@ class Puller:
                 work.say(descriptor, "Pulling fs layer")
                 lanes.add(self._job(work, layer, descriptor, storage, downloads))
         errors = lanes.run()
-        if errors:
-            raise next((e for e in errors if not isinstance(e, _Stopped)), errors[0])
+        try:
+            if errors:
+                raise next((e for e in errors if not isinstance(e, _Stopped)), errors[0])
+        finally:
+            del errors  # the error's traceback has this frame: they would hold each other, and the archive that is being loaded
 
     def _job(
         self,

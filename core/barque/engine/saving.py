@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 from barque.engine.core import Core
-from barque.engine.images import StoredImage
-from barque.engine.imagenames import familiar
 from barque.engine.imagerows import repository_of
-from barque.oci.reference import parse_reference
+from barque.engine.images import StoredImage
 from barque.spi.common import Descriptor
-from barque.spi.errors import BarqueError, InvalidArgument
+from barque.spi.errors import BarqueError, InvalidArgument, NotFound
 from barque.spi.image import SavedImage
 
 __all__ = ["Saver"]
 
+_HEX = re.compile(r"(?:sha256:)?[0-9a-f]{1,64}")
 Write = Callable[[bytes], object]
 
 
@@ -52,7 +52,7 @@ class Saver:
 
     def _found(self, ref: str) -> list[tuple[StoredImage, list[str]]]:
         """A repository stands for all its tags, a name for itself; an id or a digest gives no name."""
-        repository = _bare_repository(ref)
+        repository = self._bare_repository(ref)
         if repository:
             tagged = [
                 (image, [name for name in image.names if repository_of(name) == repository])
@@ -61,8 +61,32 @@ class Saver:
             found = [(image, names) for image, names in tagged if names]
             if found:
                 return found
-        image = self._core.images.find(ref)
-        return [(image, [name for name in image.names if name == _canonical(ref)])]
+        try:
+            image = self._core.images.find(ref)
+        except NotFound as error:
+            raise self._explained(ref, error) from error
+        return [(image, [name for name in image.names if name == self._canonical(ref)])]
+
+    def _explained(self, ref: str, error: NotFound) -> BarqueError:
+        """Docker has words of its own here for what is no name, and for a name with a tag."""
+        if not self._core.images.naming.split_scheme(ref)[0] and not _HEX.fullmatch(ref):
+            self._core.images.naming.parse(ref)
+            if ":" in ref.rpartition("/")[2]:
+                return NotFound("reference does not exist", hint=error.message)
+        return error
+
+    def _bare_repository(self, ref: str) -> str:
+        """The canonical repository that `ref` names without a tag or digest; else ""."""
+        canonical = self._canonical(ref)
+        bare = canonical and "@" not in ref and ":" not in ref.rpartition("/")[2]
+        return repository_of(canonical) if bare else ""
+
+    def _canonical(self, ref: str) -> str:
+        """As a registry's name, or "". A name with a scheme is no registry's: nobody else could read it."""
+        try:
+            return self._core.images.naming.parse(ref).name
+        except BarqueError:
+            return ""
 
     def _saved(self, image: StoredImage, names: list[str]) -> SavedImage:
         """Its documents, verified. Errors: NotFound, InvalidArgument: they name the digest."""
@@ -86,18 +110,3 @@ class Saver:
             layers=layers,
             diff_ids=image.diff_ids,
         )
-
-
-def _bare_repository(ref: str) -> str:
-    """The canonical repository that `ref` names without a tag or digest; else ""."""
-    canonical = _canonical(ref)
-    bare = canonical and "@" not in ref and ":" not in ref.rpartition("/")[2]
-    return repository_of(canonical) if bare else ""
-
-
-def _canonical(ref: str) -> str:
-    """As a registry's name, or "". A name with a scheme is no registry's: nobody else could read it."""
-    try:
-        return parse_reference(ref).name
-    except BarqueError:
-        return ""

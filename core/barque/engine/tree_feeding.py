@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +15,7 @@ __all__ = ["feed"]
 
 _PIPE = 1 << 20
 _GATHER = 256 << 10
+_MAX_PARTS = 1000  # IOV_MAX is 1024
 
 
 def feed(
@@ -32,32 +33,35 @@ def feed(
     call.start()
     try:
         with suppress(BrokenPipeError):  # the worker has had enough: its result says why
-            for data in _gathered(source):
-                _write_all(write_fd, data)
+            for parts in _gathered(source):
+                _write_all(write_fd, parts)
     finally:
         os.close(write_fd)
         call.join()
     return call.result()
 
 
-def _gathered(source: Iterable[bytes]) -> Iterable[bytes]:
-    """Small pieces joined: each write wakes the worker."""
+def _gathered(source: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Small pieces together: each write wakes the worker."""
     parts: list[bytes] = []
     size = 0
     for data in source:
         parts.append(data)
         size += len(data)
-        if size >= _GATHER:
-            yield b"".join(parts)
+        if size >= _GATHER or len(parts) == _MAX_PARTS:
+            yield parts
             parts, size = [], 0
     if parts:
-        yield b"".join(parts)
+        yield parts
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    written = os.write(fd, data)
-    while written < len(data):
-        written += os.write(fd, memoryview(data)[written:])
+def _write_all(fd: int, parts: list[bytes]) -> None:
+    written = os.writev(fd, parts)
+    size = sum(map(len, parts))
+    if written < size:
+        rest = memoryview(b"".join(parts))
+        while written < size:
+            written += os.write(fd, rest[written:])
 
 
 class _Call(threading.Thread):

@@ -37,7 +37,7 @@ def normalised(path: str) -> str:
     if "\0" in path:
         raise InvalidArgument("a path in a container has no NUL")
     clean = "/" + posixpath.normpath("/" + path).lstrip("/")
-    if path.endswith(("/.", "/..")) or path in (".", ".."):
+    if path.endswith("/.") or path == ".":
         return clean.rstrip("/") + "/."
     return clean if clean == "/" or not path.endswith("/") else clean + "/"
 

@@ -68,6 +68,7 @@ class Opener:
 
 def _serve(connection: socket.socket) -> NoReturn:
     """Make views until the other end closes."""
+    os.umask(0)
     while True:
         packet, fds, _flags, _address = socket.recv_fds(connection, _MAX_PACKET, 1)
         if not packet:

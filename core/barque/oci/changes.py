@@ -26,7 +26,9 @@ from barque.spi.errors import InvalidArgument
 __all__ = ["apply_changes"]
 
 _SHELL = ("/bin/sh", "-c")
-_PORTS = re.compile(r"(?:(?:\[[0-9a-fA-F:]*\]|[^:]*):)?(?:[0-9-]*:)?([0-9]+)(?:-([0-9]+))?(?:/(\w+))?")
+_PORTS = re.compile(
+    r"(?:(?:\[[0-9a-fA-F:]*\]|[^:]*):)?(?:[0-9-]*:)?([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(\w+))?"
+)
 _PROTOCOLS = ("tcp", "udp", "sctp")
 _TRIGGER = re.compile(r"^\s*ONBUILD\s*", re.IGNORECASE)
 _MAX_SIGNAL = 64
@@ -114,7 +116,7 @@ class _Editor:
         """STOPSIGNAL: a name with or without SIG, or a number."""
         name = self._one("STOPSIGNAL", arguments)
         if not _is_signal(name):
-            raise InvalidArgument(f"Invalid signal: {name}")
+            raise InvalidArgument(f"Invalid signal: {name[:100]}")
         self.config["StopSignal"] = name
 
     def user(self, arguments: str) -> None:
@@ -190,12 +192,12 @@ _INSTRUCTIONS: dict[str, Callable[[_Editor, str], None]] = {
 def _ports(spec: str) -> list[str]:
     match = _PORTS.fullmatch(spec)
     if not match:
-        raise InvalidArgument(f"Invalid containerPort: {spec}")
+        raise InvalidArgument(f"Invalid containerPort: {spec[:100]}")
     first, last, protocol = int(match[1]), int(match[2] or match[1]), (match[3] or "tcp").lower()
     if protocol not in _PROTOCOLS:
-        raise InvalidArgument(f"Invalid proto: {protocol}")
+        raise InvalidArgument(f"Invalid proto: {protocol[:100]}")
     if not 0 <= first <= last <= 65535:
-        raise InvalidArgument(f"Invalid containerPort: {spec}")
+        raise InvalidArgument(f"Invalid containerPort: {spec[:100]}")
     return [f"{port}/{protocol}" for port in range(first, last + 1)]
 
 

@@ -83,7 +83,7 @@ def pairs(instruction: str, text: str) -> list[tuple[str, str]]:
     for word in found:
         if "=" not in word:
             raise InvalidArgument(
-                f"Syntax error - can't find = in {json.dumps(word, ensure_ascii=False)}. Must be of the form: name=value"
+                f"Syntax error - can't find = in {json.dumps(word[:200], ensure_ascii=False)}. Must be of the form: name=value"
             )
     split = [word.partition("=") for word in found]
     return [(name, value) for name, _, value in split]

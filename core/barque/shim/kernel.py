@@ -13,8 +13,11 @@ from functools import cache
 
 __all__ = [
     "AT_EMPTY_PATH",
+    "AT_RECURSIVE",
     "CLONE_NEWNS",
+    "CLONE_NEWUSER",
     "MNT_DETACH",
+    "MOUNT_ATTR_IDMAP",
     "MOUNT_ATTR_NODEV",
     "MOUNT_ATTR_NOSUID",
     "MOUNT_ATTR_RDONLY",
@@ -29,6 +32,7 @@ __all__ = [
     "memory_at",
     "mount",
     "mount_setattr",
+    "move_mount",
     "open_tree",
     "openat2_in_root",
     "set_death_signal",
@@ -40,11 +44,16 @@ __all__ = [
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
 CLONE_NEWNS = 0x00020000
+CLONE_NEWUSER = 0x10000000
 MNT_DETACH = 2
 MOUNT_ATTR_RDONLY = 0x1
 MOUNT_ATTR_NOSUID = 0x2
 MOUNT_ATTR_NODEV = 0x4
+MOUNT_ATTR_IDMAP = 0x00100000
+MOVE_MOUNT_F_EMPTY_PATH = 0x4
+MOVE_MOUNT_T_SYMLINKS = 0x10
 MS_REMOUNT = 0x20
 MS_BIND = 0x1000
 MS_REC = 0x4000
@@ -57,6 +66,7 @@ PR_SET_CHILD_SUBREAPER = 36
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_IN_ROOT = 0x10
 SYS_OPEN_TREE = 428
+SYS_MOVE_MOUNT = 429
 SYS_OPENAT2 = 437
 SYS_MOUNT_SETATTR = 442
 
@@ -112,12 +122,19 @@ def open_tree(path: str, flags: int) -> int:
     return _check(_libc().syscall(number, at, os.fsencode(path), ctypes.c_uint(flags)), path)
 
 
-def mount_setattr(fd: int, flags: int, attr_set: int) -> None:
-    """mount_setattr(2), Linux 5.12, on the mount `fd` itself (AT_EMPTY_PATH)."""
-    attr = _MountAttr(attr_set, 0, 0, 0)
+def mount_setattr(fd: int, flags: int, attr_set: int, userns_fd: int = 0) -> None:
+    """mount_setattr(2), Linux 5.12, on the mount `fd` itself (AT_EMPTY_PATH). `userns_fd`: the map for MOUNT_ATTR_IDMAP."""
+    attr = _MountAttr(attr_set, 0, 0, userns_fd)
     size = ctypes.c_size_t(ctypes.sizeof(attr))
     number = ctypes.c_long(SYS_MOUNT_SETATTR)
     _check(_libc().syscall(number, ctypes.c_int(fd), b"", ctypes.c_uint(flags), ctypes.byref(attr), size))
+
+
+def move_mount(fd: int, target: str) -> None:
+    """move_mount(2), Linux 5.2: attach the detached mount `fd` at `target`, which may be a symbolic link."""
+    number, at = ctypes.c_long(SYS_MOVE_MOUNT), ctypes.c_int(AT_FDCWD)
+    flags = ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS)
+    _check(_libc().syscall(number, ctypes.c_int(fd), b"", at, os.fsencode(target), flags), target)
 
 
 def openat2_in_root(root: int, path: str, flags: int) -> int:

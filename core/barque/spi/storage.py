@@ -25,6 +25,7 @@ from barque.spi.common import Mount, Probe
 from barque.spi.markers import needs
 
 __all__ = [
+    "MOUNTPOINTS",
     "Change",
     "ChangeKind",
     "IdRange",
@@ -35,6 +36,11 @@ __all__ = [
     "StorageList",
     "Usage",
 ]
+
+
+MOUNTPOINTS = ("dev", "proc", "sys", "etc/hostname", "etc/hosts", "etc/resolv.conf")
+"""Where the engine mounts something in every container. What the layers lack of them is made by mounting, an empty file or directory
+(and /etc): that is no change of the container's."""
 
 
 class StorageCapability(StrEnum):
@@ -151,12 +157,13 @@ class StorageHooks:
 
     @needs(StorageCapability.DIFF)
     def storage_changes(self, key: str) -> tuple[Change, ...]:
-        """What snapshot `key` changed, sorted by path; also while it is mounted and written to. Errors: NotFound."""
+        """What snapshot `key` changed, sorted by path, but for empty `MOUNTPOINTS`; also while it is mounted and written to.
+        Errors: NotFound."""
         raise NotImplementedError
 
     @needs(StorageCapability.DIFF)
     def storage_diff(self, key: str, write: Callable[[bytes], object]) -> None:
-        """Write what snapshot `key` changed as an uncompressed OCI layer tar (image-spec, "layer").
+        """Write what snapshot `key` changed as an uncompressed OCI layer tar (image-spec, "layer"), but for empty `MOUNTPOINTS`.
 
         Equal trees give equal bytes: entries sorted, nothing of the moment in the headers. Sockets are left out. Also while it is
         mounted; the engine pauses the container when the user wants a consistent picture. `write` may raise: let it pass.

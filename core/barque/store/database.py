@@ -19,11 +19,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from barque.spi.errors import BarqueError, FailedPrecondition, Internal, ResourceExhausted, Unavailable
+from barque.store.reserve import Reserve
 
-__all__ = ["Database"]
+__all__ = ["Database", "Transaction"]
 
 _log = logging.getLogger(__name__)
 _SCHEMA = 1
+_RESERVE = 512 << 10  # some tens of removals
 _TABLES = ("containers", "images", "networks", "endpoints", "layers")
 
 
@@ -48,6 +50,7 @@ class Database:
             raise self._corrupt(error) from error
         if created:
             os.chmod(path, 0o600)
+        self._reserve = Reserve(path.with_name(f"{path.name}-reserve"), _RESERVE)
 
     def _corrupt(self, error: sqlite3.DatabaseError) -> FailedPrecondition:
         if "full" in str(error):
@@ -106,9 +109,21 @@ class Database:
             change.put(table, id, document)
 
     def delete(self, table: str, id: str) -> None:
-        """Delete one document, durable on return. Idempotent."""
-        with self.transaction() as change:
-            change.delete(table, id)
+        """Delete one document, durable on return, also on a full disk. Idempotent."""
+        self.freeing(lambda change: change.delete(table, id))
+
+    def freeing(self, work: Callable[[Transaction], None]) -> None:
+        """A transaction of a removal: on a full disk it has room of its own, or nothing could be removed to make room.
+        Errors: as `transaction`."""
+        try:
+            with self.transaction() as change:
+                work(change)
+        except ResourceExhausted:
+            if not self._reserve.release():
+                raise
+            with self.transaction() as change:
+                work(change)
+        self._reserve.restore()
 
     def all(self, table: str) -> Iterable[tuple[str, str]]:
         """All (id, document) of a table. Errors: FailedPrecondition (corrupt)."""

@@ -13,7 +13,8 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,13 @@ class MountedSnapshot:
         """The content of a file."""
         return bytes.fromhex(self._ask(op="read", path=path))
 
-    def write(self, path: str, data: bytes) -> None:
-        """Create or overwrite a file."""
-        self._ask(op="write", path=path, data=data.hex())
+    def write(self, path: str, data: bytes, *, owner: tuple[int, int] = (0, 0)) -> None:
+        """Create or overwrite a file, as this user and group of the host."""
+        self._ask(op="write", path=path, data=data.hex(), owner=owner)
+
+    def size(self) -> int:
+        """The bytes that df(1) says the root has altogether."""
+        return int(self._ask(op="size"))
 
     def remove(self, path: str) -> None:
         """Remove a file."""
@@ -121,13 +126,28 @@ def _answer(request: dict[str, Any]) -> Any:
         case "read":
             return Path(path).read_bytes().hex()
         case "write":
-            Path(path).write_bytes(bytes.fromhex(request["data"]))
+            with _acting_as(*request["owner"]):
+                Path(path).write_bytes(bytes.fromhex(request["data"]))
+        case "size":
+            status = os.statvfs(".")
+            return status.f_blocks * status.f_frsize
         case "remove":
             os.unlink(path)
         case "xattrs":
             names = os.listxattr(path, follow_symlinks=False)
             return {name: os.getxattr(path, name, follow_symlinks=False).hex() for name in names}
     return None
+
+
+@contextmanager
+def _acting_as(uid: int, gid: int) -> Iterator[None]:
+    os.setegid(gid)
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
 
 
 def _tree() -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""An in-process registry that can be made to fail: what a test of pulls talks to.
+"""An in-process registry that can be made to fail: what a test of pulls and pushes talks to.
 
     with FaultyRegistry() as registry:
         image = registry.add_image("team/app", "1", [layer])
@@ -6,8 +6,8 @@
         ...pull f"{registry.address}/team/app:1"...
         assert len(registry.asked("/blobs/" + image.layers[0])) == 3
 
-It serves the pull side of the OCI distribution spec on 127.0.0.1, over TLS when given a certificate, behind tokens when
-`tokens` is set, and remembers every request with its headers, so that leaked credentials can be found.
+It serves the OCI distribution spec but for deletion on 127.0.0.1, over TLS when given a certificate (and asks for one of the authority in
+`clients`), behind tokens when `tokens` is set, and remembers every request with its headers, so that leaked credentials can be found.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from barque.testing.registry_contents import Contents, PushRules
 from barque.testing.registry_server import Fault, RegistryServer, Seen, Tokens
 
-__all__ = ["AddedImage", "Fault", "FaultyRegistry", "Seen", "Tokens"]
+__all__ = ["AddedImage", "Contents", "Fault", "FaultyRegistry", "PushRules", "Seen", "Tokens"]
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -42,11 +43,19 @@ class AddedImage:
 class FaultyRegistry:
     """The registry. A context manager; `close` ends its threads and connections."""
 
-    def __init__(self, *, certificate: str = "", key: str = "", tokens: Tokens | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        certificate: str = "",
+        key: str = "",
+        clients: str = "",
+        tokens: Tokens | None = None,
+        contents: Contents | None = None,
+    ) -> None:
         self.tokens = tokens
         self.seen: list[Seen] = []
-        self.blobs: dict[str, bytes] = {}
-        self.manifests: dict[tuple[str, str], tuple[bytes, str]] = {}
+        self.contents = contents or Contents()
+        self.blobs, self.manifests = self.contents.blobs, self.contents.manifests
         self.connections = 0
         self.released = threading.Event()
         self._faults: list[Fault] = []
@@ -55,6 +64,9 @@ class FaultyRegistry:
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate, key)
+            if clients:
+                context.load_verify_locations(clients)
+                context.verify_mode = ssl.CERT_REQUIRED
             self._server.tls = context
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.02,), name="test-registry", daemon=True
@@ -99,9 +111,9 @@ class FaultyRegistry:
         with self._lock:
             self._faults.clear()
 
-    def asked(self, part: str) -> list[Seen]:
-        """The requests whose path contains `part`."""
-        return [seen for seen in self.seen if part in seen.path]
+    def asked(self, part: str, method: str = "") -> list[Seen]:
+        """The requests whose path contains `part`, of this method or any."""
+        return [seen for seen in self.seen if part in seen.path and method in ("", seen.method)]
 
     def add_blob(self, data: bytes) -> str:
         """Store a blob; its digest."""
@@ -124,6 +136,7 @@ class FaultyRegistry:
     ) -> AddedImage:
         """Store an image of uncompressed layers. `changes` replace fields of its manifest."""
         digests = tuple(self.add_blob(layer) for layer in layers)
+        self.contents.held.update((repository, digest) for digest in digests)
         rootfs = {"type": "layers", "diff_ids": list(digests)}
         config = json.dumps(
             {"architecture": architecture, "os": "linux", "config": {"Cmd": ["sh"]}, "rootfs": rootfs}
@@ -138,18 +151,19 @@ class FaultyRegistry:
             ],
             **changes,
         }
-        return AddedImage(self.add_manifest(repository, tag, document), str(self.add_blob(config)), digests)
+        self.contents.held.add((repository, self.add_blob(config)))
+        return AddedImage(self.add_manifest(repository, tag, document), self.add_blob(config), digests)
 
     def expire_tokens(self) -> None:
         """No token given out so far is good any more."""
         if self.tokens:
             self.tokens.valid.clear()
 
-    def take_fault(self, path: str) -> Fault | None:
+    def take_fault(self, method: str, path: str) -> Fault | None:
         """The fault for a request, counted down."""
         with self._lock:
             for fault in self._faults:
-                if fault.path in path and fault.times > 0:
+                if fault.matches(method, path):
                     fault.times -= 1
                     return fault
         return None

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import re
-import secrets
 import socket
 import ssl
 import struct
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
+
+from barque.testing.registry_contents import Answer, Contents, error
+from barque.testing.registry_tokens import Tokens
 
 __all__ = ["Fault", "RegistryServer", "Seen", "Tokens"]
 
-_PATH = re.compile(r"/v2/(.+)/(manifests|blobs)/([^/]+)")
+_PIECE = 64 << 10
 
 
 @dataclass
 class Fault:
-    """What to do instead of a right answer, to the next `times` requests whose path contains `path`.
+    """What to do instead of a right answer, to the next `times` requests whose path contains `path` (and of this `method`).
 
     status    answer `status` with `headers` and the text `body`
     truncate  announce the whole body, close after `after` bytes
@@ -35,6 +33,14 @@ class Fault:
     extra     announce and send ten bytes more
     whole     ignore a Range header: 200 and the whole body
     headers   right body, but with these `headers` put in or (value "") left out
+
+    And of requests with a body:
+
+    cut       read `after` bytes of it (an upload keeps them), then a TCP reset
+    choke     read `after` bytes of it, and no more while the connection stays open
+    early     as `status`, but before the body is read, then close
+    lost      do what was asked, but reset the connection instead of answering
+    expired   forget the upload, so that it is unknown
     """
 
     kind: str
@@ -45,11 +51,16 @@ class Fault:
     body: str = ""
     after: int = 0
     pause: float = 0.5
+    method: str = ""
+
+    def matches(self, method: str, path: str) -> bool:
+        """Whether it applies to a request."""
+        return self.times > 0 and self.path in path and self.method in ("", method)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A request as it came. Header names in lower case."""
+    """A request as it came, with at most 64 KiB of its body. Header names in lower case."""
 
     method: str
     path: str
@@ -57,35 +68,18 @@ class Seen:
     body: bytes = b""
 
 
-@dataclass
-class Tokens:
-    """Token authentication. A token is good for `uses` requests. With `username`, only for those who know the `password`;
-    `refresh_token` is what an identity token must be. `realm` and `service` are announced as they are."""
-
-    uses: int = 1_000_000
-    username: str = ""
-    password: str = ""
-    refresh_token: str = ""
-    realm: str = ""
-    service: str = "test"
-    expires_in: int = 300
-    basic: bool = False
-    valid: dict[str, int] = field(default_factory=dict)
-
-
 class _Registry(Protocol):
     """What the server asks `FaultyRegistry` for."""
 
     tokens: Tokens | None
     seen: list[Seen]
-    blobs: dict[str, bytes]
-    manifests: dict[tuple[str, str], tuple[bytes, str]]
+    contents: Contents
     connections: int
     released: threading.Event
 
     @property
     def url(self) -> str: ...
-    def take_fault(self, path: str) -> Fault | None: ...
+    def take_fault(self, method: str, path: str) -> Fault | None: ...
 
 
 class RegistryServer(ThreadingHTTPServer):
@@ -123,75 +117,98 @@ class RegistryServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: RegistryServer
-    _answers: ClassVar[Mapping[str, str]] = {"manifests": "MANIFEST_UNKNOWN", "blobs": "BLOB_UNKNOWN"}
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing on stderr."""
 
     def do_GET(self) -> None:
-        self._serve(b"")
+        self._serve()
 
-    def do_POST(self) -> None:
-        self._serve(self.rfile.read(int(self.headers.get("Content-Length", "0"))))
+    do_HEAD = do_POST = do_PATCH = do_PUT = do_DELETE = do_GET
 
-    def _serve(self, body: bytes) -> None:
+    def _serve(self) -> None:
         registry = self.server.registry
         headers = {name.lower(): value for name, value in self.headers.items()}
-        registry.seen.append(Seen(self.command, self.path, headers, body))
-        fault = registry.take_fault(self.path)
-        if fault is not None and fault.kind == "status":
-            self._send(fault.status, fault.body.encode(), fault.headers)
-        elif self.path.startswith("/token"):
-            self._give_token(headers, body)
-        elif registry.tokens is not None and not self._may_enter(
-            registry.tokens, headers.get("authorization", "")
-        ):
-            self._challenge(registry.tokens)
-        else:
-            self._content(headers, fault)
-
-    def _content(self, headers: Mapping[str, str], fault: Fault | None) -> None:
-        match = _PATH.fullmatch(self.path.partition("?")[0])
-        registry = self.server.registry
-        if match is None:
-            return self._send(200 if self.path == "/v2/" else 404, b"{}", {})
-        repository, kind, pointer = match.groups()
-        if kind == "manifests":
-            data, media_type = registry.manifests.get((repository, pointer), (None, ""))
-        else:
-            data, media_type = registry.blobs.get(pointer), "application/octet-stream"
-        if data is None:
-            return self._error(404, self._answers[kind])
-        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-        answer = {
-            "Content-Type": media_type,
-            "Docker-Content-Digest": digest,
-            **(fault.headers if fault else {}),
-        }
-        start = self._range(headers.get("range", ""), len(data))
-        if start is None or (fault is not None and fault.kind == "whole"):
-            return self._send(200, data, answer, fault)
-        answer["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-        return self._send(206, data[start:], answer, fault)
-
-    @staticmethod
-    def _range(value: str, size: int) -> int | None:
-        match = re.fullmatch(r"bytes=(\d+)-", value)
-        return int(match[1]) if match and int(match[1]) < size else None
-
-    def _send(self, status: int, data: bytes, headers: Mapping[str, str], fault: Fault | None = None) -> None:
+        fault = registry.take_fault(self.command, self.path)
         kind = fault.kind if fault else ""
+        if fault is not None and kind == "early":
+            registry.seen.append(Seen(self.command, self.path, headers))
+            self.close_connection = True
+            return self._send(Answer(fault.status, fault.body.encode(), fault.headers))
+        length = int(headers.get("content-length", "0"))
+        cut_short = fault is not None and kind in ("cut", "choke")
+        body = self._body(min(length, fault.after) if fault and cut_short else length)
+        registry.seen.append(Seen(self.command, self.path, headers, body[:_PIECE]))
+        if fault is not None and cut_short:
+            return self._cut(fault, body)
+        if fault is not None and kind == "status":
+            return self._send(Answer(fault.status, fault.body.encode(), fault.headers))
+        if kind == "expired":
+            registry.contents.sessions.pop(self._session(), None)
+        answer = self._answer(headers, body, kind == "whole")
+        if kind == "lost":
+            return self._reset()
+        return self._send(answer, fault)
+
+    def _answer(self, headers: Mapping[str, str], body: bytes, ignore_range: bool) -> Answer:
+        registry = self.server.registry
+        if self.path.startswith("/token"):
+            assert registry.tokens is not None
+            token = registry.tokens.give(self.path, headers, body)
+            return (
+                Answer(200, token, {"Content-Type": "application/json"})
+                if token
+                else error(401, "UNAUTHORIZED")
+            )
+        if registry.tokens is not None:
+            refusal = registry.tokens.refusal(self.command, self.path, headers.get("authorization", ""))
+            if refusal:
+                challenge = registry.tokens.challenge(registry.url, refusal)
+                return error(401, "UNAUTHORIZED", {"WWW-Authenticate": challenge})
+        if ignore_range:
+            headers = {name: value for name, value in headers.items() if name != "range"}
+        return registry.contents.answer(self.command, self.path, headers, body, registry.url)
+
+    def _body(self, length: int) -> bytes:
+        parts = []
+        while length > 0 and (part := self.rfile.read(min(length, _PIECE))):
+            parts.append(part)
+            length -= len(part)
+        return b"".join(parts)
+
+    def _session(self) -> str:
+        match = re.search(r"/uploads/([^/?]+)", self.path)
+        return match[1] if match else ""
+
+    def _cut(self, fault: Fault, body: bytes) -> None:
+        self.server.registry.contents.append(self._session(), body)
+        self.close_connection = True
+        if fault.kind == "choke":
+            self.server.registry.released.wait()
+        else:
+            self._reset()
+
+    def _reset(self) -> None:
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+
+    def _send(self, answer: Answer, fault: Fault | None = None) -> None:
+        kind, data = fault.kind if fault else "", answer.data
         if kind == "corrupt":
             data = data[:-1] + bytes([data[-1] ^ 1])
         elif kind == "extra":
             data += b"ten bytes."
-        self.send_response(status)
+        headers = {**answer.headers, **(fault.headers if fault else {})}
+        self.send_response(answer.status)
         for name, value in {"Content-Length": str(len(data)), **headers}.items():
             if value:
                 self.send_header(name, value)
         if "Content-Length" in headers:
             self.close_connection = True
         self.end_headers()
+        if self.command == "HEAD":
+            return
         whole = fault is None or kind not in ("truncate", "reset", "stall", "drip")
         self.wfile.write(data if whole or fault is None else data[: fault.after])
         if fault is not None and not whole:
@@ -201,8 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self.wfile.flush()
         if fault.kind == "reset":
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.connection.close()
+            self._reset()
         elif fault.kind == "stall":
             self.server.registry.released.wait()
         elif fault.kind == "drip":
@@ -210,42 +226,3 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(bytes([byte]))
                 if self.server.registry.released.wait(fault.pause):
                     return
-
-    def _error(self, status: int, code: str, headers: Mapping[str, str] | None = None) -> None:
-        words = code.lower().replace("_", " ")
-        body = json.dumps({"errors": [{"code": code, "message": words}]}).encode()
-        self._send(status, body, {"Content-Type": "application/json", **(headers or {})})
-
-    def _may_enter(self, tokens: Tokens, authorization: str) -> bool:
-        if tokens.basic:
-            pair = f"{tokens.username}:{tokens.password}".encode()
-            return authorization == f"Basic {base64.b64encode(pair).decode()}"
-        token = authorization.removeprefix("Bearer ")
-        left = tokens.valid.get(token, 0)
-        tokens.valid[token] = left - 1
-        return left > 0
-
-    def _challenge(self, tokens: Tokens) -> None:
-        realm = tokens.realm or f"{self.server.registry.url}/token"
-        bearer = f'Bearer realm="{realm}",service="{tokens.service}",scope="repository:any:pull,push"'
-        self._error(
-            401, "UNAUTHORIZED", {"WWW-Authenticate": 'Basic realm="test"' if tokens.basic else bearer}
-        )
-
-    def _give_token(self, headers: Mapping[str, str], body: bytes) -> None:
-        tokens = self.server.registry.tokens
-        assert tokens is not None
-        pair = base64.b64encode(f"{tokens.username}:{tokens.password}".encode()).decode()
-        known = not tokens.username or headers.get("authorization") == f"Basic {pair}"
-        if tokens.refresh_token:
-            known = f"refresh_token={tokens.refresh_token}".encode() in body
-        if not known:
-            return self._error(401, "UNAUTHORIZED")
-        token = secrets.token_urlsafe(16)
-        tokens.valid[token] = tokens.uses
-        answer = {
-            "token": token,
-            "expires_in": tokens.expires_in,
-            "issued_at": time.strftime("%FT%TZ", time.gmtime()),
-        }
-        return self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})

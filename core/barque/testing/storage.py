@@ -23,6 +23,7 @@ from barque.testing.layers import LayerTar
 from barque.testing.storage_crashes import StorageCrashes
 from barque.testing.storage_lab import Rebuild
 from barque.testing.storage_layers import StorageLayers
+from barque.testing.storage_limits import StorageLimits
 from barque.testing.storage_mounted import StorageMounted
 from barque.testing.storage_refusals import StorageRefusals
 from barque.testing.storage_snapshots import StorageSnapshots
@@ -31,7 +32,7 @@ __all__ = ["StorageConformance"]
 
 
 class StorageConformance(
-    StorageLayers, StorageRefusals, StorageSnapshots, StorageCrashes, StorageMounted, Conformance
+    StorageLayers, StorageRefusals, StorageSnapshots, StorageCrashes, StorageMounted, StorageLimits, Conformance
 ):
     """What every storage driver must do. See the contract, `barque.spi.storage`."""
 

@@ -26,6 +26,7 @@ __all__ = ["Connection", "Disconnected"]
 
 _GONE = select.POLLHUP | select.POLLRDHUP | select.POLLERR
 _RECEIVE = 32 << 10
+_RECEIVE_UPLOAD = 256 << 10
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 8 << 20
 
@@ -101,7 +102,7 @@ class Connection(Source):
         if left <= 0 or not self._poll.poll(left * 1000):
             raise Disconnected("the client did not finish its request in time")
         try:
-            data = self._socket.recv(_RECEIVE)
+            data = self._socket.recv(_RECEIVE_UPLOAD if self._rolling else _RECEIVE)
         except OSError as error:
             raise Disconnected(str(error)) from error
         self.buffer += data

@@ -269,7 +269,8 @@ class BodyReader:
         buffer = self._source.buffer
         if not buffer:
             self._fill()
-        piece = bytes(buffer[:most])
+        with memoryview(buffer) as view:  # one copy: a slice of the buffer itself would be another
+            piece = bytes(view[:most])
         del buffer[:most]
         return piece
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from barque_api_docker import (
     container_control,
+    container_files,
     container_list,
     container_streams,
     containers,
@@ -48,6 +49,12 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/containers/{id}/attach", container_streams.attach),
     ("GET", "/containers/{id}/logs", container_streams.logs),
     ("DELETE", "/containers/{id}", containers.remove),
+    ("HEAD", "/containers/{id}/archive", container_files.stat),
+    ("GET", "/containers/{id}/archive", container_files.read),
+    ("PUT", "/containers/{id}/archive", container_files.write),
+    ("GET", "/containers/{id}/export", container_files.export),
+    ("GET", "/containers/{id}/changes", container_files.changes),
+    ("POST", "/commit", container_files.commit),
     ("POST", "/containers/{id}/exec", execs.create),
     ("POST", "/exec/{id}/start", execs.start),
     ("POST", "/exec/{id}/resize", execs.resize),
@@ -81,16 +88,14 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
 
 _UNIMPLEMENTED = {
     "GET": """
-        /containers/{id}/changes /containers/{id}/export /containers/{id}/attach/ws
-        /containers/{id}/archive
+        /containers/{id}/attach/ws
         /volumes /plugins /plugins/privileges /nodes /nodes/{id} /swarm /swarm/unlockkey /services /services/{id}
         /services/{id}/logs /tasks /tasks/{id} /tasks/{id}/logs /secrets /secrets/{id} /configs /configs/{id}
         """,
-    "HEAD": "/containers/{id}/archive",
-    "PUT": "/containers/{id}/archive /volumes/{name}",
+    "PUT": "/volumes/{name}",
     "POST": """
         /containers/{id}/rename
-        /build /commit /volumes/create
+        /build /volumes/create
         /networks/create /networks/{id}/connect /networks/{id}/disconnect /plugins/pull /plugins/create
         /plugins/{name*}/enable /plugins/{name*}/disable /plugins/{name*}/upgrade /plugins/{name*}/push
         /plugins/{name*}/set /nodes/{id}/update /swarm/init /swarm/join /swarm/leave /swarm/update /swarm/unlock

@@ -51,7 +51,7 @@ class Contents:
             raise missing(error) from error
         if not images:
             raise InvalidArgument(
-                f"{place} is no image archive: neither index.json nor manifest.json names an image in it",
+                f"{place} has no image: neither index.json nor manifest.json names one",
                 hint="`docker import` makes an image of a tar of files",
             )
         return cls(files, place, images)

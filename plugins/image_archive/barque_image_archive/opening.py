@@ -62,7 +62,7 @@ class Archives:
             with self._lock:
                 contents = self._open.get(identity)
             if contents is None:
-                contents = self._read(fd, path, cancelled)
+                contents = self._read(fd, cancelled)
                 with self._lock:
                     self._open[identity] = contents
             return contents
@@ -73,13 +73,13 @@ class Archives:
         timer.daemon = True
         timer.start()
 
-    def _read(self, fd: int, path: str, cancelled: Callable[[], bool]) -> Contents:
+    def _read(self, fd: int, cancelled: Callable[[], bool]) -> Contents:
         plain = self._unpacked(fd, cancelled) if os.pread(fd, 6, 0).startswith(_COMPRESSED) else os.dup(fd)
         try:
-            return Contents.read(TarFiles(plain), path)
+            return Contents.read(TarFiles(plain), "the archive")
         except InvalidArgument as error:
             raise InvalidArgument(
-                f"{path}: {error.message}",
+                f"this is no image archive: {error.message}",
                 hint=error.hint or "`docker save` and `skopeo copy … oci-archive:FILE` write archives",
             ) from error
 

@@ -114,4 +114,4 @@ def _size(size: int) -> bytes:
 
 
 def _json(document: object) -> bytes:
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(document, separators=(",", ":")).encode()

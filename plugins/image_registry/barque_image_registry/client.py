@@ -99,6 +99,7 @@ class RegistryClient:
             if reply.status not in request.accept:
                 raise failure(reply, repository.subject, _has_secret(repository.credentials))
             yield reply
+            reply.drain(_DISCARDED)
 
     def _authorized(self, repository: Repository, request: Request, check: Check) -> Reply:
         if request.url.origin != repository.origin:

@@ -92,19 +92,19 @@ def _levels(
     level, fetched = [top] if isinstance(top.parsed, Index) else [], 0
     for depth in range(_DEEPEST + 1):
         yield from level
-        below = [
-            item.descriptor
+        below = {
+            item.descriptor.digest: item.descriptor
             for index in level
             if isinstance(index.parsed, Index)
             for item in index.parsed.indexes
             if not item.os or suits(item.os, item.architecture, item.variant, platform)
-        ]
+        }
         fetched += len(below)
         if below and (depth == _DEEPEST or fetched > _MOST_INDEXES):
             raise InvalidArgument(
                 f"{repository.subject.image}: indexes within indexes, deeper than {_DEEPEST} or more than {_MOST_INDEXES}"
             )
-        level = [_named(client, repository, descriptor, check) for descriptor in dict.fromkeys(below)]
+        level = [_named(client, repository, descriptor, check) for descriptor in below.values()]
 
 
 def _named(client: RegistryClient, repository: Repository, descriptor: Descriptor, check: Check) -> Document:

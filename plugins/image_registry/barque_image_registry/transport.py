@@ -81,6 +81,14 @@ class Reply:
             parts.append(bytes(buffer[:count]))
         return b"".join(parts)
 
+    def drain(self, limit: int) -> None:
+        """Read what little is left of the body, so that the connection can be used again."""
+        if not self._response.isclosed() and (self.length or 0) <= limit:
+            try:
+                self.read_at_most(limit)
+            except BrokenTransfer:
+                self._broken = True
+
     def __enter__(self) -> Reply:
         return self
 

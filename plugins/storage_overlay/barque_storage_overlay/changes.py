@@ -11,25 +11,23 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from barque.spi.errors import Unavailable
+from barque.spi.storage import MOUNTPOINTS
 from barque.spi.trees import xattrs
 from barque.spi.trees.descent import OPEN_DIRECTORY, Descent
-from barque.spi.trees.failures import disk_error
-from barque.spi.trees.views import read_only_view
+from barque.spi.trees.packing import is_empty
 from barque.spi.trees.worker import serve
-from barque_storage_overlay.lower import Directory, Found, Lower, capability, is_opaque, is_whiteout
+from barque_storage_overlay.lower import Directory, Found, Lower, capability, is_opaque, is_whiteout, reading
 
 __all__ = ["MODULE", "Comparison", "main", "run"]
 
 MODULE = "barque_storage_overlay.changes"
 
-_OPEN_LAYER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _GATHERED = 65536
+_MOUNTPOINTS = frozenset(map(os.fsencode, MOUNTPOINTS))
 _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
@@ -39,18 +37,10 @@ def main(argument: str) -> None:
 
 
 def run(job: Mapping[str, Any], descriptors: Sequence[int]) -> Mapping[str, Any]:
-    """Write all changes. `lower`: the layers, top first, as paths below the driver's root; `user_namespace`, `place`: as for unpacking."""
+    """Write all changes; `job` is as for `lower.reading`. Errors: Unavailable (nobody reads them any more), Internal."""
     root_fd, upper_fd, out_fd = descriptors
-    opaque = xattrs.opaque_attribute(job["user_namespace"])
-    try:
-        view = read_only_view(upper_fd)
-        with _opened(root_fd, job["lower"]) as fds:
-            comparison = Comparison(Lower(fds, opaque), opaque, out_fd)
-            comparison.run(view)
-    except OSError as error:
-        if error.errno == errno.EPIPE:
-            raise Unavailable("nobody reads the changes any more") from None
-        raise disk_error(error, "comparing a snapshot", job["place"]) from error
+    with reading(job, root_fd, upper_fd) as (lower, view):
+        Comparison(lower, xattrs.opaque_attribute(job["user_namespace"]), out_fd).run(os.dup(view))
     return {}
 
 
@@ -128,6 +118,8 @@ class Comparison:
             if old:
                 self._change(level, b"D", name)
             return
+        if old is None and _join(level.path, name) in _MOUNTPOINTS and is_empty(fd, name):
+            return
         told = old is None or _differs(fd, name, status, old)
         if told:
             self._change(level, b"C" if old else b"A", name)
@@ -169,15 +161,3 @@ def _differs(fd: int, name: str, new: os.stat_result, old: Found) -> bool:
     if (new.st_size, new.st_mtime_ns) != (was.st_size, was.st_mtime_ns):
         return True
     return stat.S_ISREG(new.st_mode) and capability(fd, name) != capability(old.holder, name)
-
-
-@contextmanager
-def _opened(root_fd: int, paths: Sequence[str]) -> Iterator[list[int]]:
-    """The layers' directories. Their short names are links of the driver's own making."""
-    fds: list[int] = []
-    try:
-        fds.extend(os.open(path, _OPEN_LAYER, dir_fd=root_fd) for path in paths)
-        yield fds
-    finally:
-        for fd in fds:
-            os.close(fd)

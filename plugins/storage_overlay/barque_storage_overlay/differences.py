@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 
 from barque.spi.errors import NotFound
 from barque.spi.storage import Change, ChangeKind
-from barque.spi.trees import pack, xattrs
+from barque.spi.trees import xattrs
 from barque.spi.trees.descent import OPEN_DIRECTORY
 from barque.spi.trees.failures import reported
 from barque.spi.trees.pool import WorkerPool
 from barque.spi.trees.streaming import stream
-from barque_storage_overlay import changes
+from barque_storage_overlay import changes, packing
 from barque_storage_overlay.layout import Layout, check_key
 
 __all__ = ["Differences"]
@@ -29,29 +28,24 @@ class Differences:
     def __init__(self, layout: Layout, idle_seconds: float) -> None:
         self._layout = layout
         self._user_namespace = xattrs.in_user_namespace()
-        self._packers = WorkerPool(pack.MODULE, _WORKERS, idle_seconds, layout.empty)
+        self._packers = WorkerPool(packing.MODULE, _WORKERS, idle_seconds, layout.empty)
         self._comparers = WorkerPool(changes.MODULE, _WORKERS, idle_seconds, layout.empty)
 
     def changes(self, key: str) -> tuple[Change, ...]:
         """See `storage_changes`."""
         gathered: list[bytes] = []
-        with self._upper(key) as (upper_fd, lower), self._root() as root_fd:
-            job = {"lower": lower, "user_namespace": self._user_namespace, "place": self._layout.root}
-            stream(self._comparers, job, (root_fd, upper_fd), gathered.append, f"comparing snapshot {key}")
+        self._read(key, self._comparers, gathered.append, f"comparing snapshot {key}")
         lines = [line.decode("utf-8", "replace") for line in b"".join(gathered).split(b"\0")[:-1]]
         return tuple(Change(line[1:], _KINDS[line[0]]) for line in sorted(lines, key=lambda line: line[1:]))
 
     def diff(self, key: str, write: Callable[[bytes], object]) -> None:
         """See `storage_diff`."""
-        job = pack.Pack(
-            members=(("", ""),),
-            place=f"snapshot {key}",
-            overlay=True,
-            user_namespace=self._user_namespace,
-            one_mount=True,
-        )
-        with self._upper(key) as (upper_fd, _lower):
-            stream(self._packers, asdict(job), (upper_fd,), write, f"packing snapshot {key}")
+        self._read(key, self._packers, write, f"packing snapshot {key}")
+
+    def _read(self, key: str, pool: WorkerPool, write: Callable[[bytes], object], doing: str) -> None:
+        with self._upper(key) as (upper_fd, lower), self._root() as root_fd:
+            job = {"lower": lower, "user_namespace": self._user_namespace, "place": self._layout.root}
+            stream(pool, job, (root_fd, upper_fd), write, doing)
 
     @contextmanager
     def _upper(self, key: str) -> Iterator[tuple[int, list[str]]]:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from typing import Any
 
 from barque.spi.errors import InvalidArgument, NotFound
 from barque.spi.storage import LayerApply, Usage
@@ -20,7 +21,7 @@ from barque.spi.trees.trash import Trash
 from barque.spi.trees.unpack import Unpack
 from barque_storage_overlay.layout import Layout, check_diff_id
 
-__all__ = ["LayerStore"]
+__all__ = ["LayerStore", "opened_blob"]
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_RECORD = 4096
@@ -68,16 +69,21 @@ class LayerStore:
 
     def usage(self, digest: str) -> Usage:
         """What was recorded while unpacking; measured again when the record is damaged. Errors: NotFound."""
-        directory = self._layout.layer(digest)
         try:
-            with open(os.path.join(directory, "layer.json"), "rb") as file:
-                record = json.loads(file.read(_MAX_RECORD))
+            record = self._record(digest)
             return Usage(int(record["bytes"]), int(record["inodes"]))
         except (OSError, ValueError, KeyError, TypeError):
             try:
-                return tree.measure(os.path.join(directory, "fs"))
+                return tree.measure(os.path.join(self._layout.layer(digest), "fs"))
             except FileNotFoundError:
                 raise NotFound(f"no such layer: sha256:{digest}") from None
+
+    def has_one_owner(self, digest: str) -> bool:
+        """Whether the layer was unpacked for one owner, which the configuration of today does not tell."""
+        try:
+            return bool(self._record(digest)["one_owner"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return self._one_owner
 
     def digests(self) -> tuple[str, ...]:
         """The hex digits of all complete layers."""
@@ -102,11 +108,16 @@ class LayerStore:
         except OSError:
             return False
 
+    def _record(self, digest: str) -> dict[str, Any]:
+        with open(os.path.join(self._layout.layer(digest), "layer.json"), "rb") as file:
+            record: dict[str, Any] = json.loads(file.read(_MAX_RECORD))
+        return record
+
     def _unpack(self, request: LayerApply, digest: str) -> Usage:
         with self._layout.scratch() as scratch:
             try:
                 usage = self._fill(request, scratch)
-                _write_record(scratch, request.diff_id, usage)
+                _write_record(scratch, request.diff_id, usage, one_owner=self._one_owner)
                 self._publish(scratch, digest)
             except BaseException:
                 self._trash.take(scratch)
@@ -127,7 +138,7 @@ class LayerStore:
             one_owner=self._one_owner,
         )
         with (
-            _opened_blob(request.blob) as blob_fd,
+            opened_blob(request.blob) as blob_fd,
             _made_directory(files) as root_fd,
             _made_directory(replaced) as out_fd,
         ):
@@ -173,14 +184,16 @@ class _KeyedLocks:
                     del self._locks[name]
 
 
-def _write_record(scratch: str, diff_id: str, usage: Usage) -> None:
-    """layer.json, for `usage` and for people; the syncfs before the rename covers it."""
+def _write_record(scratch: str, diff_id: str, usage: Usage, *, one_owner: bool) -> None:
+    """layer.json, for `usage`, for verifying and for people; the syncfs before the rename covers it."""
+    record = {"diff_id": diff_id, "bytes": usage.bytes, "inodes": usage.inodes, "one_owner": one_owner}
     with open(os.path.join(scratch, "layer.json"), "x", encoding="ascii") as file:
-        json.dump({"diff_id": diff_id, "bytes": usage.bytes, "inodes": usage.inodes}, file)
+        json.dump(record, file)
 
 
 @contextmanager
-def _opened_blob(path: str) -> Iterator[int]:
+def opened_blob(path: str) -> Iterator[int]:
+    """A descriptor of a blob. Errors: NotFound, InvalidArgument (not a regular file)."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
     except FileNotFoundError:

@@ -5,18 +5,25 @@ Only names the caller found in a directory reach the kernel, relative to descrip
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+from barque.spi.errors import Unavailable
+from barque.spi.trees import xattrs
 from barque.spi.trees.descent import OPEN_DIRECTORY
+from barque.spi.trees.failures import disk_error
 from barque.spi.trees.syscalls import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
+from barque.spi.trees.views import read_only_view
 
-__all__ = ["Directory", "Found", "Lower", "capability", "is_opaque", "is_whiteout"]
+__all__ = ["Directory", "Found", "Lower", "capability", "is_opaque", "is_whiteout", "reading"]
 
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_OPEN_LAYER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _CAPABILITY = "security.capability"
 
 
@@ -40,6 +47,14 @@ class Lower:
     def layers(self) -> tuple[int, ...]:
         """Numbers of all layers, whose roots are merged."""
         return tuple(range(len(self._fds)))
+
+    def root_owner(self) -> tuple[int, int, int] | None:
+        """Mode and owner that a snapshot's root is made with: of the topmost layer that says something of its root, None when none does."""
+        for fd in self._fds:
+            status = os.fstat(fd)
+            if (status.st_mode, status.st_uid, status.st_gid) != (0o40755, os.geteuid(), os.getegid()):
+                return status.st_mode, status.st_uid, status.st_gid
+        return None
 
     @contextmanager
     def directory(self, path: bytes, layers: Sequence[int]) -> Iterator[Directory]:
@@ -103,6 +118,26 @@ class Directory:
             return is_opaque(opened, self._opaque)
         finally:
             os.close(opened)
+
+
+@contextmanager
+def reading(job: Mapping[str, Any], root_fd: int, upper_fd: int) -> Iterator[tuple[Lower, int]]:
+    """The layers of a snapshot, and a view of its upper directory; an OSError of the block leaves as the error it means. Of `job`: `lower`,
+    the layers as paths below the driver's root, top first; `user_namespace`, `place`: as for unpacking."""
+    fds: list[int] = []
+    try:
+        # The layers' short names are links of the driver's own making.
+        fds.extend(os.open(path, _OPEN_LAYER, dir_fd=root_fd) for path in job["lower"])
+        view = read_only_view(upper_fd)
+        fds.append(view)
+        yield Lower(fds[:-1], xattrs.opaque_attribute(job["user_namespace"])), view
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise Unavailable("nobody reads what the snapshot changed any more") from None
+        raise disk_error(error, "reading a snapshot", job["place"]) from error
+    finally:
+        for fd in fds:
+            os.close(fd)
 
 
 def is_whiteout(status: os.stat_result) -> bool:

@@ -12,10 +12,12 @@ from barque.spi.trees import unpack
 from barque.spi.trees.pool import WorkerPool
 from barque.spi.trees.trash import Trash
 from barque_storage_overlay.differences import Differences
+from barque_storage_overlay.extras import SnapshotExtras
 from barque_storage_overlay.layers import LayerStore
 from barque_storage_overlay.layout import Layout, check_diff_id
 from barque_storage_overlay.probe import probe
 from barque_storage_overlay.snapshots import SnapshotStore
+from barque_storage_overlay.verifying import Verifier
 
 __all__ = ["OverlayConfig", "OverlayStorage"]
 
@@ -44,7 +46,7 @@ class OverlayStorage:
     """Layers as plain directories, snapshots as overlayfs mounts over them."""
 
     Config = OverlayConfig
-    capabilities = frozenset({StorageCapability.DIFF})
+    capabilities = frozenset(StorageCapability)
 
     def __init__(self, name: str, config: OverlayConfig, root: str) -> None:
         self.name = name
@@ -62,12 +64,15 @@ class OverlayStorage:
             config.max_layer_bytes,
             one_owner=config.one_owner,
         )
-        self._snapshots = SnapshotStore(self._layout, self._trash, self._layers)
+        self._extras = SnapshotExtras(self._layout)
+        self._snapshots = SnapshotStore(self._layout, self._trash, self._layers, self._extras)
         self._differences = Differences(self._layout, config.worker_idle_seconds)
+        limits = (config.max_entries, config.max_layer_bytes)
+        self._verifier = Verifier(self._layout, self._layers, workers, config.worker_idle_seconds, limits)
 
     @hookimpl
     def storage_probe(self) -> Probe:
-        return probe(self._layout, self._trash)
+        return probe(self._layout, self._trash, self._extras)
 
     @hookimpl
     def storage_apply(self, request: LayerApply) -> Usage:
@@ -76,6 +81,7 @@ class OverlayStorage:
     @hookimpl
     def storage_list(self) -> StorageList:
         for leftover in self._layout.leftovers():
+            self._extras.release(leftover)
             self._trash.take(leftover)
         self._trash.empty()
         layers = tuple(f"sha256:{digest}" for digest in self._layers.digests())
@@ -83,7 +89,7 @@ class OverlayStorage:
 
     @hookimpl
     def storage_prepare(self, request: SnapshotPrepare) -> None:
-        self._snapshots.prepare(request.key, request.layers)
+        self._snapshots.prepare(request)
 
     @hookimpl
     def storage_mounts(self, key: str) -> tuple[Mount, ...]:
@@ -100,6 +106,10 @@ class OverlayStorage:
     @hookimpl
     def storage_diff(self, key: str, write: Callable[[bytes], object]) -> None:
         self._differences.diff(key, write)
+
+    @hookimpl
+    def storage_verify(self, request: LayerApply) -> tuple[str, ...]:
+        return self._verifier.verify(request)
 
     @hookimpl
     def storage_remove(self, key: str) -> None:

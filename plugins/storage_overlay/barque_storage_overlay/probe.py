@@ -15,6 +15,7 @@ from barque.spi.errors import BarqueError
 from barque.spi.trees import interpreter
 from barque.spi.trees.syscalls import getdents64
 from barque.spi.trees.trash import Trash
+from barque_storage_overlay.extras import SnapshotExtras
 from barque_storage_overlay.layout import Layout
 
 __all__ = ["probe"]
@@ -25,12 +26,12 @@ _D_TYPE_OFFSET = 18  # struct linux_dirent64: ino, off, reclen, then the type
 _DT_UNKNOWN = 0
 
 
-def probe(layout: Layout, trash: Trash) -> Probe:
+def probe(layout: Layout, trash: Trash, extras: SnapshotExtras) -> Probe:
     """See `storage_probe`."""
     problems: list[Problem] = []
     facts = {"driver": "overlay", "root": layout.root, "kernel": platform.release()}
     try:
-        facts |= _file_system(layout.root)
+        facts |= _file_system(layout.root) | extras.facts()
         with layout.scratch() as scratch:
             try:
                 d_type = _has_d_type(scratch)

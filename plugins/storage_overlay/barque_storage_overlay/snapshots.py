@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Sequence
 
 from barque.spi.common import Mount
 from barque.spi.errors import AlreadyExists, InvalidArgument, NotFound
-from barque.spi.storage import Usage
+from barque.spi.storage import SnapshotPrepare, Usage
 from barque.spi.trees import tree, xattrs
 from barque.spi.trees.failures import disk_error, reported
 from barque.spi.trees.trash import Trash
+from barque_storage_overlay.extras import SnapshotExtras
 from barque_storage_overlay.layers import LayerStore
 from barque_storage_overlay.layout import Layout, check_diff_id, check_key
 from barque_storage_overlay.options import mount_options
@@ -31,20 +33,21 @@ _EMPTY = "empty"
 class SnapshotStore:
     """The snapshots below `layout.snapshots`. One that has its name is complete: it got it by a rename."""
 
-    def __init__(self, layout: Layout, trash: Trash, layers: LayerStore) -> None:
+    def __init__(self, layout: Layout, trash: Trash, layers: LayerStore, extras: SnapshotExtras) -> None:
         self._layout = layout
+        self._extras = extras
         self._trash = trash
         self._layers = layers
         self._extra = mount_options(user_namespace=xattrs.in_user_namespace())
 
-    def prepare(self, key: str, layers: Sequence[str]) -> None:
+    def prepare(self, request: SnapshotPrepare) -> None:
         """See `storage_prepare`."""
-        check_key(key)
+        key, layers = check_key(request.key), request.layers
         if len(layers) > MAX_LAYERS:
             raise InvalidArgument(f"max depth exceeded: {len(layers)} layers, {MAX_LAYERS} at most")
         lower = self._lower(layers)
         try:
-            self._make(key, lower)
+            self._make(request, lower)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 raise AlreadyExists(f"snapshot {key} exists already") from None
@@ -64,6 +67,7 @@ class SnapshotStore:
             f"upperdir={directory}/upper",
             f"workdir={directory}/work",
             *self._extra,
+            *self._extras.options(directory),
         )
         return (Mount("overlay", "overlay", options),)
 
@@ -78,6 +82,7 @@ class SnapshotStore:
         """See `storage_remove`."""
         directory = self._layout.snapshot(check_key(key))
         with reported(f"removing snapshot {key}", self._layout.root):
+            self._extras.release(directory)
             self._trash.take(directory)
 
     def keys(self) -> tuple[str, ...]:
@@ -93,15 +98,32 @@ class SnapshotStore:
         visible = next((count for count, name in enumerate(names, 1) if self._layers.hides_lower(name)), None)
         return ":".join(f"l/{name}" for name in names[:visible]) or _EMPTY
 
-    def _make(self, key: str, lower: str) -> None:
+    def _as_root(self, upper: str, lower: str) -> None:
+        """Give `upper`, which is `/` of the container, the owner and mode of the topmost layer that says something of it: most
+        layers do not, and have the ones that a layer begins with."""
+        plain = (os.geteuid(), os.getegid(), 0o755)
+        for name in lower.split(":"):
+            status = os.stat(f"{self._layout.root}/{name}")
+            owner_and_mode = (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
+            if owner_and_mode != plain and name != _EMPTY:
+                os.chown(upper, status.st_uid, status.st_gid)
+                break
+        else:
+            owner_and_mode = plain
+        os.chmod(upper, owner_and_mode[2])  # whatever the daemon's umask
+
+    def _make(self, request: SnapshotPrepare, lower: str) -> None:
         with self._layout.scratch() as scratch:
             try:
                 upper = os.path.join(scratch, "upper")
                 os.mkdir(upper)
-                os.chmod(upper, 0o755)  # it is `/` of the container, whatever the daemon's umask
+                self._as_root(upper, lower)
                 os.mkdir(os.path.join(scratch, "work"), 0o700)
                 os.symlink(lower, os.path.join(scratch, "lower"))
-                os.rename(scratch, self._layout.snapshot(key))
+                if request.size or request.idmap:
+                    self._extras.make(scratch, request)
+                os.rename(scratch, self._layout.snapshot(request.key))
             except BaseException:
+                self._extras.release(scratch)
                 self._trash.take(scratch)
                 raise

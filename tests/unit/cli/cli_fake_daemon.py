@@ -23,7 +23,9 @@ class Request:
         self.method = method
         self.raw_path = path
         self.path = re.sub(r"^/v1\.\d+", "", unquote(path))
-        self.query = {key: values[-1] for key, values in parse_qs(query, keep_blank_values=True).items()}
+        self.target = target
+        self.queries = parse_qs(query, keep_blank_values=True)
+        self.query = {key: values[-1] for key, values in self.queries.items()}
         self.headers = headers
         self.body = body
 

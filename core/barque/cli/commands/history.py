@@ -7,6 +7,7 @@ import time
 from barque.cli.context import Context
 from barque.cli.flags import Command, Values, flag, text
 from barque.cli.listing import FORMAT_HELP, Listing, print_listing
+from barque.cli.platforms import platform_parameter
 from barque.cli.transport import segment
 from barque.cli.units import human_duration, human_size
 
@@ -28,8 +29,9 @@ _HEADINGS = {
 
 def history(context: Context, values: Values) -> int:
     """Show how an image came about, newest step first."""
+    platform = platform_parameter(values.text("platform"))
     rows = context.client.get(
-        f"/images/{segment(values.arguments[0], '/:@')}/history", {"platform": values.text("platform")}
+        f"/images/{segment(values.arguments[0], '/:@')}/history", {"platform": platform}
     )
     print_listing(_listing(values), rows, values.text("format"), quiet=values.flag("quiet"))
     return 0

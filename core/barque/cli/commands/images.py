@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["IMAGES", "IMAGE_LS"]
+__all__ = ["IMAGES", "IMAGE_LS", "image_listing", "single_row"]
 
 _NONE = "<none>"
 
@@ -28,7 +28,8 @@ def images(context: Context, values: Values) -> int:
     found = context.client.get("/images/json", query)
     wanted = digests or "{{.Digest}}" in template
     rows = [row for image in found for row in _rows(image, tagged=wanted, untagged=digests)]
-    print_listing(_listing(values), rows, template, quiet=values.flag("quiet"))
+    listing = image_listing(long=values.flag("no-trunc"), digests=digests)
+    print_listing(listing, rows, template, quiet=values.flag("quiet"))
     return 0
 
 
@@ -61,8 +62,18 @@ def _row(image: Any, repository: str, tag: str, digest: str) -> dict[str, Any]:
     return {**image, "repository": repository, "tag": tag, "digest": digest}
 
 
-def _listing(values: Values) -> Listing:
-    long = values.flag("no-trunc")
+def single_row(image: Any) -> dict[str, Any]:
+    """One row for an image, by the first of its names."""
+    tags, digests = image.get("RepoTags") or [], image.get("RepoDigests") or []
+    if tags:
+        repository, _, tag = tags[0].rpartition(":")
+        return _row(image, repository, tag, "")
+    repository = digests[0].partition("@")[0] if digests else _NONE
+    return _row(image, repository, _NONE, "")
+
+
+def image_listing(*, long: bool, digests: bool = False) -> Listing:
+    """The columns of images; `long`: nothing is truncated, `digests`: they are shown."""
     columns = {
         "Repository": lambda row: row["repository"],
         "Tag": lambda row: row["tag"],
@@ -76,7 +87,7 @@ def _listing(values: Values) -> Listing:
         "UniqueSize": lambda row: _unique_size(row),
         "Containers": lambda row: "N/A" if row.get("Containers", -1) == -1 else str(row["Containers"]),
     }
-    digest = ("Digest",) if values.flag("digests") else ()
+    digest = ("Digest",) if digests else ()
     return Listing(
         columns=columns,
         headings=_HEADINGS,

@@ -72,6 +72,18 @@ def _getters(context: Context, *, size: bool) -> dict[str, Getter]:
     }
 
 
+def image_inspect(context: Context, values: Values) -> int:
+    """Show images; with --platform only if they are of it."""
+    from barque.cli.platforms import platform_parameter
+
+    query = {"platform": platform_parameter(values.text("platform"))}
+    return show_each(
+        values.arguments,
+        values.text("format"),
+        lambda name: context.client.get_raw(f"/images/{segment(name, '/:@')}/json", query),
+    )
+
+
 def _of_type(kind: str) -> Callable[[Context, Values], int]:
     def inspect_one(context: Context, values: Values) -> int:
         size = kind == "container" and values.flag("size")
@@ -105,8 +117,11 @@ CONTAINER_INSPECT = Command(
 IMAGE_INSPECT = Command(
     summary="Display detailed information on one or more images",
     usage="[OPTIONS] IMAGE [IMAGE...]",
-    run=_of_type("image"),
+    run=image_inspect,
     arguments=(1, None),
-    options=(_FORMAT,),
+    options=(
+        _FORMAT,
+        text("platform", "Inspect only if the image is of this platform, as os/architecture[/variant]"),
+    ),
     examples=("barque image inspect -f '{{json .Config.Env}}' alpine",),
 )

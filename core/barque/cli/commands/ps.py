@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["CONTAINER_LS", "PS"]
+__all__ = ["CONTAINER_LS", "PS", "container_listing"]
 
 
 def ps(context: Context, values: Values) -> int:
@@ -29,12 +29,17 @@ def ps(context: Context, values: Values) -> int:
         "filters": filters_parameter(values.all("filter")),
     }
     rows = context.client.get("/containers/json", query)
-    print_listing(_listing(values), rows, template, quiet=values.flag("quiet"))
+    print_listing(
+        container_listing(long=values.flag("no-trunc"), size=values.flag("size")),
+        rows,
+        template,
+        quiet=values.flag("quiet"),
+    )
     return 0
 
 
-def _listing(values: Values) -> Listing:
-    long = values.flag("no-trunc")
+def container_listing(*, long: bool, size: bool = False) -> Listing:
+    """The columns of containers; `long`: nothing is truncated, `size`: theirs is shown."""
     columns = {
         "ID": lambda row: row["Id"] if long else row["Id"][:12],
         "Image": lambda row: _image(row, long),
@@ -53,11 +58,11 @@ def _listing(values: Values) -> Listing:
         "Networks": lambda row: ",".join(sorted((row.get("NetworkSettings") or {}).get("Networks") or {})),
         "Platform": lambda row: (row.get("ImageManifestDescriptor") or {}).get("platform"),
     }
-    size = ("Size",) if values.flag("size") else ()
+    sizes = ("Size",) if size else ()
     return Listing(
         columns=columns,
         headings=_HEADINGS,
-        default=("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names", *size),
+        default=("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names", *sizes),
         quiet="ID",
         hidden=("Label",),
     )

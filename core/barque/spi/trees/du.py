@@ -53,9 +53,10 @@ def main(argument: str) -> None:
 def run(job: Mapping[str, Any], descriptors: Sequence[int]) -> Mapping[str, Any]:
     """`measure` by JSON; the groups go to the second descriptor."""
     groups = measure(descriptors[0], {str(k): int(v) for k, v in job["depths"].items()})
-    with os.fdopen(os.dup(descriptors[1]), "w", encoding="ascii") as out:
+    # in bytes: another encoding than UTF-8 would have to be imported, and there is nothing here to import from
+    with os.fdopen(os.dup(descriptors[1]), "wb") as out:
         for name, group in groups.items():
-            out.write(json.dumps([name, group.files, group.other, group.inodes]) + "\n")
+            out.write(json.dumps([name, group.files, group.other, group.inodes]).encode() + b"\n")
     return {"groups": len(groups)}
 
 

@@ -17,22 +17,23 @@ from barque.spi.trees import interpreter
 __all__ = ["option", "require", "why_not"]
 
 _MAX_ID = (1 << 32) - 1
-_MAX_RANGES = 300  # of 340 that a user namespace takes, user_namespaces(7)
+_MAX_OPTION = 4000  # drivers keep it as the target of a symbolic link
 _TIMEOUT_SECONDS = 5.0
 _MAX_ANSWER = 1000
 
 
 def option(ranges: Sequence[IdRange]) -> str:
     """The mount option for `ranges`. Errors: InvalidArgument."""
-    if len(ranges) > _MAX_RANGES:
-        raise InvalidArgument(f"idmap: {len(ranges)} ranges, {_MAX_RANGES} at most")
     for row in ranges:
         fits = min(row.container, row.host) >= 0 and max(row.container, row.host) + row.size <= _MAX_ID
         if row.kind not in ("u", "g", "b") or row.size < 1 or not fits:
             raise InvalidArgument(
                 f"idmap: {row} is no range of ids", hint="kind u, g or b; a size of 1 at least"
             )
-    return "X-mount.idmap=" + " ".join(f"{r.kind}:{r.container}:{r.host}:{r.size}" for r in ranges)
+    text = "X-mount.idmap=" + " ".join(f"{r.kind}:{r.container}:{r.host}:{r.size}" for r in ranges)
+    if len(text) > _MAX_OPTION:
+        raise InvalidArgument(f"idmap: {len(ranges)} ranges are too many")
+    return text
 
 
 def why_not(directory: str) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from barque.spi.errors import InvalidArgument
 from barque.spi.trees import xattrs
@@ -17,14 +18,23 @@ from barque.spi.trees.descent import OPEN_DIRECTORY, Descent
 from barque.spi.trees.header import show
 from barque.spi.trees.tarwriter import TarWriter
 
-__all__ = ["Packer"]
+__all__ = ["Left", "Packer", "is_empty"]
 
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
 # No longer the regular file that was listed: a link, a FIFO, a device of a mount without devices.
 _CHANGED = frozenset({errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EACCES})
 _MAX_PATH = 65536
-_FRESH = (0o40755, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is no part of a layer, by the names of the tar. `empty`: an empty file or directory of these names. `known`: directories
+    with their modes and owners, which have no entry unless that differs or something in them has one (the root, called "": unless
+    that differs)."""
+
+    empty: frozenset[bytes] = frozenset()
+    known: Mapping[bytes, tuple[int, int, int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -42,8 +52,16 @@ class Packer:
     opaque directories become the whiteouts of the OCI image-spec, and files that are named like one are left out.
     """
 
-    def __init__(self, writer: TarWriter, *, overlay: bool = False, user_namespace: bool = False) -> None:
+    def __init__(
+        self,
+        writer: TarWriter,
+        *,
+        overlay: bool = False,
+        user_namespace: bool = False,
+        left: Left | None = None,
+    ) -> None:
         self._writer = writer
+        self._left = left or Left()
         self._overlay = overlay
         self._opaque = xattrs.opaque_attribute(user_namespace).decode()
         self._links: dict[tuple[int, ...], bytes] = {}
@@ -153,28 +171,57 @@ class Packer:
         try:
             status = os.fstat(fd)
             names = xattrs.listed(fd)
-            if stored:
-                self._writer.directory(stored, status, xattrs.read(fd, names) if names else None)
-            elif self._overlay and (status.st_mode, status.st_uid, status.st_gid) != _FRESH:
-                self._writer.directory(b".", status, xattrs.read(fd, names))
-            prefix = stored and stored + b"/"
-            if self._overlay and self._opaque in names and os.getxattr(fd, self._opaque) == b"y":
+            attributes = xattrs.read(fd, names) if names else None
+            prefix = stored and stored.rstrip(b"/") + b"/"  # of the root, called `/`, it is that slash
+            opaque = self._overlay and self._opaque in names and os.getxattr(fd, self._opaque) == b"y"
+            level = _Level(prefix, self._listed(fd, prefix))
+            if attributes or not self._is_left(stored, status, empty=not (level.names or opaque)):
+                self._writer.directory(stored or b".", status, attributes)
+            if opaque:
                 self._writer.mark(prefix + b".wh..wh..opq")
-            level = _Level(prefix, self._listed(fd))
         except BaseException:
             os.close(fd)
             raise
         self._descent.enter(fd, status)
         self._levels.append(level)
 
-    def _listed(self, fd: int) -> list[tuple[str, bool]]:
+    def _is_left(self, stored: bytes, status: os.stat_result, *, empty: bool) -> bool:
+        known = self._left.known.get(stored)
+        if known is None:
+            return not stored
+        return known == (status.st_mode, status.st_uid, status.st_gid) and (empty or not stored)
+
+    def _listed(self, fd: int, prefix: bytes) -> list[tuple[str, bool]]:
         """Names in the directory and whether they are regular files, the first one last."""
         with os.scandir(fd) as entries:
             names = [(entry.name, entry.is_file(follow_symlinks=False)) for entry in entries]
         if self._overlay:
             names = [name for name in names if not name[0].startswith(".wh.")]
+        if self._left.empty:
+            names = [name for name in names if not self._is_empty(fd, name[0], prefix + os.fsencode(name[0]))]
         names.sort(reverse=True)
         return names
+
+    def _is_empty(self, fd: int, name: str, stored: bytes) -> bool:
+        """Whether it is one of those that are left out when they are empty, and is."""
+        return stored in self._left.empty and is_empty(fd, name)
+
+
+def is_empty(dir_fd: int, name: str) -> bool:
+    """Whether `name` is an empty regular file or directory. Errors: OSError, but for one that vanished."""
+    try:
+        status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        if not stat.S_ISDIR(status.st_mode):
+            return stat.S_ISREG(status.st_mode) and not status.st_size
+        fd = os.open(name, OPEN_DIRECTORY, dir_fd=dir_fd)
+    except OSError as error:
+        if error.errno not in _VANISHED:
+            raise
+        return False
+    try:
+        return not os.listdir(fd)
+    finally:
+        os.close(fd)
 
 
 def _mode(dir_fd: int, name: str) -> int:

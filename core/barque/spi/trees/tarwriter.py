@@ -32,8 +32,8 @@ class TarWriter:
     def directory(
         self, name: bytes, status: os.stat_result, xattrs: Mapping[bytes, bytes] | None = None
     ) -> None:
-        """A directory; `name` without the slash at its end."""
-        self._header(name + b"/", _DIRECTORY, status, xattrs=xattrs)
+        """A directory; `name` without the slash at its end, but for the root."""
+        self._header(name.rstrip(b"/") + b"/", _DIRECTORY, status, xattrs=xattrs)
 
     def file(
         self, name: bytes, fd: int, status: os.stat_result, xattrs: Mapping[bytes, bytes] | None = None

@@ -1,0 +1,71 @@
+"""`barque search`."""
+
+from __future__ import annotations
+
+from barque.cli.context import Context
+from barque.cli.filters import filters_parameter
+from barque.cli.flags import Command, Values, flag, number, repeated, text
+from barque.cli.listing import FORMAT_HELP, Listing, print_listing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["SEARCH"]
+
+_HEADINGS = {
+    "Name": "NAME",
+    "Description": "DESCRIPTION",
+    "StarCount": "STARS",
+    "IsOfficial": "OFFICIAL",
+    "IsAutomated": "AUTOMATED",
+}
+_DESCRIPTION = 45
+
+
+def search(context: Context, values: Values) -> int:
+    """Search a registry, Docker Hub unless the term begins with another's host; most stars first."""
+    from barque.cli.credentials import registry_auth
+
+    term = values.arguments[0]
+    query = {
+        "term": term,
+        "limit": values.number("limit") or None,
+        "filters": filters_parameter(values.all("filter")),
+    }
+    rows = context.client.get("/images/search", query, registry_auth(term, context.environ))
+    rows.sort(key=lambda row: -int(row.get("star_count") or 0))
+    print_listing(_listing(values.flag("no-trunc")), rows, values.text("format"))
+    return 0
+
+
+def _listing(long: bool) -> Listing:
+    columns = {
+        "Name": lambda row: row.get("name", ""),
+        "Description": lambda row: _description(row, long),
+        "StarCount": lambda row: str(row.get("star_count") or 0),
+        "IsOfficial": lambda row: "[OK]" if row.get("is_official") else "",
+        "IsAutomated": lambda row: "[OK]" if row.get("is_automated") else "",
+    }
+    default = ("Name", "Description", "StarCount", "IsOfficial")
+    return Listing(columns=columns, headings=_HEADINGS, default=default, quiet="Name")
+
+
+def _description(row: Any, long: bool) -> str:
+    line = " ".join(str(row.get("description") or "").replace("\r", " ").replace("\n", " ").split(" "))
+    return line if long or len(line) <= _DESCRIPTION else line[: _DESCRIPTION - 1] + "…"
+
+
+SEARCH = Command(
+    summary="Search a registry for images",
+    usage="[OPTIONS] TERM",
+    run=search,
+    arguments=(1, 1),
+    options=(
+        repeated("filter", "Filter output based on conditions provided", short="f", metavar="filter"),
+        text("format", FORMAT_HELP),
+        number("limit", "Max number of search results"),
+        flag("no-trunc", "Don't truncate output"),
+    ),
+    examples=("barque search --filter is-official=true debian", "barque search registry.example.com/base"),
+)

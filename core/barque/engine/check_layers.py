@@ -1,0 +1,116 @@
+"""Every unpacked layer, compared with its tar; damaged and missing ones unpacked anew."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from contextlib import ExitStack
+
+from barque.engine.containers import ContainerService
+from barque.engine.core import Core
+from barque.engine.imagerows import StoredImage
+from barque.spi.common import Progress, ProgressSink
+from barque.spi.content import Finding
+from barque.spi.errors import BarqueError, InvalidArgument, NotFound, NotImplemented
+from barque.spi.storage import LayerApply
+
+__all__ = ["LayerChecker"]
+
+_SHOWN = 5
+
+
+class LayerChecker:
+    """The layers of `stored` images. `bad_blobs` are what was found before: a layer whose tar is lost cannot be compared."""
+
+    def __init__(
+        self,
+        core: Core,
+        containers: ContainerService,
+        stored: list[StoredImage],
+        bad_blobs: list[Finding],
+        progress: ProgressSink,
+    ) -> None:
+        self._core, self._containers, self._progress = core, containers, progress
+        self._bad = {finding.subject for finding in bad_blobs}
+        self._images: defaultdict[str, list[str]] = defaultdict(list)
+        self._sources: dict[str, LayerApply] = {}
+        for image in stored:
+            types = self._media_types(image)
+            for layer in image.layers:
+                self._images[layer.diff_id].append(image.id)
+                if layer.digest not in self._bad:
+                    blob = str(core.content.path(layer.digest))
+                    self._sources[layer.diff_id] = LayerApply(
+                        layer.diff_id, blob, types.get(layer.digest, "")
+                    )
+
+    def check(self, *, repair: bool) -> list[Finding]:
+        """What is wrong with layers, put right where `repair` says so and no running container is in the way."""
+        found = []
+        present = set(self._core.drivers.storage().list().layers)
+        for number, diff_id in enumerate(sorted(self._images), 1):
+            self._say(diff_id, "Verifying layer", number, len(self._images))
+            problem = self._problem(diff_id, diff_id in present)
+            if problem:
+                found.append(self._finding(diff_id, problem, repair=repair))
+        return found
+
+    def _problem(self, diff_id: str, present: bool) -> str:
+        if not present:
+            return "it is missing"
+        source = self._sources.get(diff_id)
+        if source is None:
+            self._say(diff_id, "Not compared: its blob is missing or damaged")
+            return ""
+        try:
+            differences = self._core.drivers.storage().verify(source)
+        except NotImplemented:
+            self._say(diff_id, "Not compared: the storage driver cannot verify layers")
+            return ""
+        except NotFound:
+            return "it is missing"
+        except InvalidArgument as error:
+            self._say(diff_id, f"Not compared: {error.message}")
+            return ""
+        more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+        return f"{'; '.join(differences[:_SHOWN])}{more}"
+
+    def _finding(self, diff_id: str, problem: str, *, repair: bool) -> Finding:
+        images = tuple(dict.fromkeys(self._images[diff_id]))
+        if not repair:
+            return Finding("layer", diff_id, problem, images)
+        with ExitStack() as held:
+            # a stopped container that is made of the layer does not start while the layer is away
+            for record in self._containers.records():
+                if record.stored.image_id in images:
+                    held.enter_context(record.lock)
+                    if record.running:
+                        action = f"stop container {record.id[:12]}, which runs with it, and repair again"
+                        return Finding("layer", diff_id, problem, images, action=action)
+            return self._repaired(diff_id, problem, images)
+
+    def _repaired(self, diff_id: str, problem: str, images: tuple[str, ...]) -> Finding:
+        source = self._sources.get(diff_id)
+        if source is None:
+            return Finding("layer", diff_id, problem, images, action="pull or load the image again")
+        storage = self._core.drivers.storage()
+        self._say(diff_id, "Extracting")
+        try:
+            storage.remove_layer(diff_id)
+            storage.apply(source)
+        except BarqueError as error:
+            return Finding(
+                "layer", diff_id, problem, images, action=f"it cannot be unpacked again: {error.message}"
+            )
+        return Finding("layer", diff_id, problem, images, True, "unpacked again from its blob")
+
+    def _media_types(self, image: StoredImage) -> dict[str, str]:
+        """By digest, from the manifest; none when that is damaged: the driver looks at the blob's first bytes then."""
+        try:
+            layers = json.loads(self._core.content.read(image.manifest_digest))["layers"]
+            return {str(layer["digest"]): str(layer["mediaType"]) for layer in layers}
+        except (BarqueError, ValueError, KeyError, TypeError, RecursionError):
+            return {}
+
+    def _say(self, diff_id: str, status: str, current: int = 0, total: int = 0) -> None:
+        self._progress(Progress(diff_id[7:19], status, current, total))
