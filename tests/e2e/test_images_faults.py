@@ -548,3 +548,23 @@ def test_plain_http_only_on_loopback(lab, daemon, nothing_new):
     assert result.returncode == 1
     assert heard
     assert all(data[:1] == b"\x16" for data in heard), heard  # TLS records of a handshake, nothing else
+
+
+@pytest.mark.row("S24")
+@pytest.mark.parametrize("basic", [False, True])
+def test_hostile_upload_location_gets_no_credentials(lab, daemon, other, logged_in, clean, basic):
+    """The registry sends the layers of a push to somebody else: without the user's credentials, or not at all."""
+    with registry_in(lab, tokens=Tokens(username="user", password="secret", basic=basic)) as registry:
+        registry.add_image("app", "1", [layer()])
+        assert logged_in(registry, "pull", "-q", f"{registry.address}/app:1").returncode == 0
+        target = f"{registry.address}/new:1"
+        assert daemon.docker("tag", f"{registry.address}/app:1", target).returncode == 0
+        assert logged_in(registry, "push", target).returncode == 0
+        registry.blobs.clear()
+        registry.manifests.clear()
+        location = {"Location": f"{other.url}/v2/new/blobs/uploads/5?x=y"}
+        registry.inject(Fault("status", "/blobs/uploads/", status=202, headers=location))
+        assert logged_in(registry, "push", target).returncode == 1
+        assert secrets_seen(registry)
+        assert secrets_seen(other) == []
+        assert ("new", "1") not in registry.manifests

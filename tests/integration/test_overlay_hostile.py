@@ -20,10 +20,10 @@ pytestmark = [pytest.mark.root, pytest.mark.row("S18"), pytest.mark.row("S21")]
 UP = "../" * 40
 
 
-def header(name, kind=b"0", size=b"00000000000\0", major=b""):
+def header(name, kind=b"0", size=b"00000000000\0", major=b"", uid=b"0000000\0", mtime=b"00000000000\0"):
     """A hand-made header block with a right checksum."""
     block = bytearray(512)
-    numbers = (b"0000644\0", b"0000000\0", b"0000000\0", size, b"0" * 11 + b"\0", b" " * 8)
+    numbers = (b"0000644\0", uid, b"0000000\0", size, mtime, b" " * 8)
     struct.pack_into("100s8s8s8s12s12s8s1s100s8s", block, 0, name, *numbers, kind, b"", b"ustar\x0000")
     struct.pack_into("8s", block, 329, major)
     block[148:156] = b"%06o\0 " % sum(block)
@@ -44,6 +44,23 @@ def record(text):
     while len(b"%d %s\n" % (length, text)) != length:
         length += 1
     return b"%d %s\n" % (length, text)
+
+
+def old_sparse(offset, length, extended=0):
+    """A header of GNU's old sparse format with a map of one segment."""
+    block = bytearray(header(b"s", b"S"))
+    struct.pack_into("8s", block, 257, b"ustar  \0")
+    struct.pack_into("12s12s", block, 386, offset, length)
+    block[482] = extended
+    struct.pack_into("12s", block, 483, b"%011o\0" % 1)
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def old_extension():
+    """A block of that map that says that another one follows."""
+    return bytes(504) + b"\1" + bytes(7)
 
 
 SPARSE_1_0 = record(b"GNU.sparse.major=1") + record(b"GNU.sparse.minor=0")
@@ -187,6 +204,72 @@ REFUSED = {
             pax(SPARSE_1_0, header(b"s", size=b"%011o\0" % 512)) + b"99999999999\n".ljust(512, b"\0")
         ),
     ),
+    "sparse, offset overflow": (
+        "its sparse map is not in order",
+        lambda c: LayerTar().raw(
+            pax(record(b"GNU.sparse.map=9223372036854775807,1") + record(b"GNU.sparse.size=1"))
+        ),
+    ),
+    "sparse, number of forty digits": (
+        "a number in its sparse map is wrong",
+        lambda c: LayerTar().raw(pax(record(b"GNU.sparse.map=" + b"9" * 40 + b",0"))),
+    ),
+    "sparse, old map of negative offset": (
+        "its sparse map is not in order",
+        lambda c: LayerTar().raw(old_sparse(b"\xff" * 12, b"%011o\0" % 0)),
+    ),
+    "sparse, old map without end": (
+        "unexpected end of file",
+        lambda c: LayerTar().raw(
+            old_sparse(b"%011o\0" % 0, b"%011o\0" % 0, extended=1) + old_extension() * 3
+        ),
+    ),
+    "sparse directory": (
+        "only a regular file can be sparse",
+        lambda c: LayerTar().raw(pax(record(b"GNU.sparse.map=0,0"), header(b"d/", b"5"))),
+    ),
+    "sparse name outside": (
+        "a path with",
+        lambda c: LayerTar().raw(
+            pax(
+                record(b"GNU.sparse.map=0,0") + record(b"GNU.sparse.name=../x") + record(b"GNU.sparse.size=0")
+            )
+        ),
+    ),
+    "user of base 256, negative": (
+        "its user or group id is out of range",
+        lambda c: LayerTar().raw(header(b"n", uid=b"\xff" * 8)),
+    ),
+    "user of base 256, minus one": (
+        "its user or group id is out of range",
+        lambda c: LayerTar().raw(header(b"n", uid=b"\x80" + bytes(3) + b"\xff" * 4)),
+    ),
+    "PAX size hides a header": (
+        "unexpected end of file",
+        lambda c: LayerTar().raw(pax(record(b"size=4096"), header(b"a")) + header(b"hidden")),
+    ),
+    "PAX records for the end": (
+        "it ends after an extended header",
+        lambda c: LayerTar().raw(
+            pax(record(b"path=a"))[:1024] + header(b"l", b"K", b"%011o\0" % 1) + b"x".ljust(512, b"\0")
+        ),
+    ),
+    "long names without end": (
+        "more than 1000 entries",
+        lambda c: LayerTar().raw((header(b"n", b"L", b"%011o\0" % 1) + b"a".ljust(512, b"\0")) * 1001),
+    ),
+    "long link outside": (
+        "a path with",
+        lambda c: LayerTar().raw(
+            header(b"n", b"K", b"%011o\0" % 512)
+            + (UP.encode() + b"etc/shadow").ljust(512, b"\0")
+            + header(b"h", b"1")
+        ),
+    ),
+    "PAX link outside": (
+        "a path with",
+        lambda c: LayerTar().raw(pax(record(b"linkpath=" + UP.encode() + b"etc/shadow"), header(b"h", b"1"))),
+    ),
     "wrong checksum": (
         "a number in its header or its checksum is wrong",
         lambda c: LayerTar().raw(header(b"n").replace(b"0000644", b"0000777")),
@@ -224,6 +307,33 @@ CONTAINED = {
     ),
     "link with a setuid mode": lambda c: LayerTar().symlink("s", c + "/bin/tool", mode=0o4777),
     "whiteout over a link": lambda c: LayerTar().symlink("s", c + "/etc").whiteout("s"),
+    "the same name again and again": lambda c: (
+        LayerTar()
+        .symlink("n", c + "/etc/passwd")
+        .file("n", b"owned")
+        .symlink("n", c + "/etc")
+        .directory("n", mode=0o777, uid=7)
+        .symlink("n", c + "/etc/passwd")
+        .hardlink("h", "n")
+        .file("h", b"owned", mode=0o4777)
+    ),
+    "a hard link to what is replaced": lambda c: (
+        LayerTar().symlink("s", c + "/etc/passwd").hardlink("h", "s").symlink("s", c).file("h", b"owned")
+    ),
+    "PAX size over the header's": lambda c: LayerTar().raw(
+        pax(record(b"size=5"), header(b"a", size=b"%011o\0" % 1024))
+        + b"owned".ljust(512, b"\0")
+        + header(b"b")
+    ),
+    "PAX path over a long name's": lambda c: LayerTar().raw(
+        header(b"n", b"L", b"%011o\0" % 6)
+        + b"inside".ljust(512, b"\0")
+        + pax(record(b"path=" + UP.encode() + b"x"), header(b"n"))
+    ),
+    "time of base 256, before all time": lambda c: LayerTar().raw(header(b"n", mtime=b"\xff" + bytes(11))),
+    "setuid for a file of the host": lambda c: (
+        LayerTar().file("f", b"x", mode=0o4755).symlink("f", c + "/bin/tool", mode=0o6777).hardlink("g", "f")
+    ),
     "root with attributes": lambda c: LayerTar().directory("./", mode=0o777, uid=7),
     "block device": lambda c: LayerTar().device("disk", 7, 200, block=True, mode=0o666),
     "host attributes": lambda c: LayerTar().file(
@@ -252,7 +362,7 @@ def test_attack_is_refused(attack, canary, tmp_path):
     request = build(str(canary.root)).store(tmp_path)
     started = time.monotonic()
     with pytest.raises(InvalidArgument, match=reason):
-        unpack_here(request, tmp_path / "layer")
+        unpack_here(request, tmp_path / "layer", max_entries=1000)
     assert time.monotonic() - started < 5
 
 
@@ -265,7 +375,9 @@ def test_attack_stays_in_the_layer(attack, canary, tmp_path):
 def test_all_attacks_on_one_driver(canary, tmp_path):
     """Through the workers, one after the other: none harms what the next one meets."""
     driver = OverlayStorage(
-        "overlay", OverlayStorage.Config(worker_idle_seconds=0.2), str(tmp_path / "storage")
+        "overlay",
+        OverlayStorage.Config(worker_idle_seconds=0.2, max_entries=1000),
+        str(tmp_path / "storage"),
     )
     for reason, build in REFUSED.values():
         with pytest.raises(InvalidArgument, match=reason):

@@ -194,11 +194,7 @@ def nested(registry, depth, architecture="amd64", **platform):
     """`depth` indexes around one image; the digest of the outermost."""
     added = registry.add_image("app", "", [LAYER, architecture.encode()], architecture)
     pointer, media_type = added.manifest, MANIFEST
-    shown = (
-        {"platform": {"os": "linux", "architecture": architecture, **platform}}
-        if platform or depth == 1
-        else {}
-    )
+    shown = {"platform": {"os": "linux", "architecture": architecture, **platform}}
     for level in range(depth):
         entry = {
             "mediaType": media_type,

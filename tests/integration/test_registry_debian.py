@@ -1,4 +1,4 @@
-"""Pulls from Docker's own registry (Debian's docker-registry), with images that skopeo pushed."""
+"""Pulls from and pushes to Docker's own registry (Debian's docker-registry); skopeo brings images, and judges."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import os
 import socket
 import subprocess
 import time
+from dataclasses import replace
 
 import pytest
 
 from barque.spi.common import Platform
 from barque.spi.errors import NotFound
-from barque.spi.image import ImageRequest
+from barque.spi.image import ImagePush, ImageRequest, ImageSearch
 from barque.testing import need
-from barque.testing.image import MemorySink
+from barque.testing.image import ImageConformance, MemoryContent, MemorySink, small_push
+from barque.testing.image_lab import fetched
 from barque.testing.layers import LayerTar
 from barque_image_registry.plugin import RegistryImages
 
@@ -135,6 +137,90 @@ def test_unknown_tag_and_repository_in_dockers_words(address, layout, driver):
             NotFound, match=f"manifest for {address}/{name} not found: manifest unknown: manifest unknown"
         ):
             driver.image_resolve(ImageRequest(f"{address}/{name}", Platform()))
+
+
+@pytest.mark.parametrize("format", ["oci", "v2s2"])
+def test_image_goes_from_registry_to_registry_and_stays_the_same(address, layout, tmp_path, format):
+    """Pulled by Barque, pushed by Barque to another repository in chunks, copied by skopeo: the same digests."""
+    directory, _ = layout
+    _copy(directory, f"{address}/from/{format}:1", format)
+    driver = RegistryImages("registry", RegistryImages.Config(chunk_size=2 << 20), tmp_path)
+    try:
+        image = driver.image_resolve(ImageRequest(f"{address}/from/{format}:1", Platform()))
+        content = MemoryContent([bytes(fetched(driver, image, layer)) for layer in image.layers])
+        target = f"{address}/to/{format}:2"
+        push = ImagePush(target, image.manifest, image.manifest_type, image.config, image.layers, content)
+        pushed = driver.image_push(push)
+        again = driver.image_push(
+            replace(push, reference=f"{address}/again/{format}:2", repositories=(f"{address}/to/{format}",))
+        )
+    finally:
+        driver.close()
+    assert pushed.digest == again.digest == image.repository_digest
+    assert json.loads(_skopeo("inspect", f"docker://{target}"))["Digest"] == image.repository_digest
+    assert _skopeo("inspect", "--raw", f"docker://{address}/again/{format}:2") == image.manifest
+
+
+def test_mounted_from_another_repository(address, driver, tmp_path):
+    lines = []
+    layers = [os.urandom(100_000)]
+    driver.image_push(small_push(f"{address}/library/base:1", layers))
+    repositories = (f"{address}/library/base",)
+    driver.image_push(
+        small_push(f"{address}/team/derived:1", layers, repositories=repositories, progress=lines.append)
+    )
+    assert lines[-1].status == "Mounted from library/base"
+
+
+def test_tags_and_description(address, layout, driver):
+    directory, _ = layout
+    for tag in ("1", "2", "3"):
+        _copy(directory, f"{address}/listed:{tag}", "oci")
+    found = driver.image_list(ImageRequest(f"{address}/listed", Platform()))
+    assert set(found) == {f"{address}/listed:{tag}" for tag in "123"}
+    image = driver.image_resolve(ImageRequest(f"{address}/listed:1", Platform()))
+    described = driver.image_describe(ImageRequest(f"{address}/listed:1", Platform()))
+    assert (described.descriptor.digest, described.descriptor.size) == (
+        image.repository_digest,
+        len(image.manifest),
+    )
+    assert f"{address}/listed" in [
+        result.name for result in driver.image_search(ImageSearch(f"{address}/liste"))
+    ]
+
+
+class TestConformance(ImageConformance):
+    """The kit against a registry that is not ours."""
+
+    @pytest.fixture
+    def driver(self, tmp_path):
+        driver = RegistryImages("registry", RegistryImages.Config(), tmp_path)
+        yield driver
+        driver.close()
+
+    @pytest.fixture
+    def reference(self, address, layout):
+        _copy(layout[0], f"{address}/kit:1", "oci")
+        return f"{address}/kit:1"
+
+    @pytest.fixture
+    def missing_reference(self, address):
+        return f"{address}/kit:missing"
+
+    @pytest.fixture
+    def push_reference(self, address, request):
+        return f"{address}/pushed/{request.node.originalname}:1"
+
+    @pytest.fixture
+    def found_by(self, address, reference):
+        return f"{address}/kit", f"{address}/kit"
+
+
+def _skopeo(command, *arguments):
+    found = subprocess.run(
+        ["skopeo", command, "--tls-verify=false", *arguments], check=True, capture_output=True
+    )
+    return found.stdout
 
 
 def _copy(directory, target, format):

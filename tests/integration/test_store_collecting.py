@@ -192,6 +192,19 @@ def test_the_oldest_unused_images_go_when_there_is_too_much(make_lab):
     lab.engine.container_remove(container.id, force=False)
 
 
+def test_the_policy_works_behind_pulls(make_lab):
+    lab = make_lab('max_size = "50KB"')
+    lab.collector._grace_ns = 0
+    lab.collector.start()
+    first = lab.pull(lab.add("first", layer(1, 20_000)))
+    second = lab.pull(lab.add("second", layer(2, 20_000)))
+    deadline = time.monotonic() + 10
+    while [i.id for i in lab.engine.image_list()] != [second.id]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert ("delete", first.id, first.id) in events(lab)
+
+
 def test_images_that_were_not_used_for_long_go(make_lab):
     lab = make_lab('max_age = "1h"')
     old, young, used = (lab.pull(lab.add(name, layer(name))) for name in ("old", "young", "used"))

@@ -115,7 +115,7 @@ def _from_helper(name: str, server: str) -> Credentials | None:
 def _parsed(entry: Any) -> Credentials | None:
     if not entry:
         return None
-    user, _, password = base64.b64decode(entry.get("auth") or "").decode().partition(":")
+    user, _, password = base64.b64decode(entry.get("auth") or "", validate=True).decode().partition(":")
     found = Credentials(
         user or entry.get("username") or "",
         password.rstrip("\0") or entry.get("password") or "",

@@ -51,5 +51,5 @@ def _table(listing: Listing, columns: tuple[str, ...], rows: list[Any]) -> str:
 
 
 def _documents(listing: Listing, rows: list[Any]) -> list[dict[str, Any]]:
-    shown = [name for name in listing.columns if name not in listing.hidden]
+    shown = sorted(name for name in listing.columns if name not in listing.hidden)
     return [{name: listing.columns[name](row) for name in shown} for row in rows]

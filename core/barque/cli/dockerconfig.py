@@ -28,7 +28,8 @@ class DockerConfig:
     @property
     def auths(self) -> dict[str, Any]:
         """What is stored in the file itself, by registry."""
-        return self._table("auths")
+        self.document["auths"] = table = self._table("auths")
+        return table
 
     def helper(self, server: str) -> str:
         """The name of the credential helper for a registry, or empty."""
@@ -74,7 +75,7 @@ class DockerConfig:
     def _table(self, name: str) -> dict[str, Any]:
         table = self.document.get(name)
         if table is None:
-            table = self.document[name] = {}
+            table = {}
         if not isinstance(table, dict):
             raise self.malformed(TypeError(f"{name} is not an object"))
         return table

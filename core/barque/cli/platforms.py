@@ -22,4 +22,4 @@ def platform_parameter(text: str) -> str:
             f'invalid platform: "{text}"', hint="write os/architecture[/variant], such as linux/arm64"
         )
     names = ("os", "architecture", "variant")
-    return json.dumps(dict(zip(names, parts, strict=False)), separators=(",", ":"))
+    return json.dumps(dict(zip(names, parts, strict=False)), separators=(",", ":"), sort_keys=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["complaint", "familiar", "registry", "repository", "short", "split", "strip_digest"]
+__all__ = ["complaint", "familiar", "registry", "repository", "split", "strip_digest"]
 
 _NAME = re.compile(
     r"(?:(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)(?:\.[A-Za-z0-9-]+)*(?::[0-9]+)?/|\[[0-9a-fA-F:]+\](?::[0-9]+)?/)?"
@@ -63,12 +63,6 @@ def repository(name: str) -> str:
     host = registry(name)
     path = name.removeprefix(f"{host}/")
     return f"docker.io/library/{path}" if host == "docker.io" and "/" not in path else f"{host}/{path}"
-
-
-def short(name: str) -> str:
-    """A repository as Docker shows it: `docker.io/library/busybox` is `busybox`."""
-    full = repository(name)
-    return full.removeprefix("docker.io/").removeprefix("library/") if full.startswith("docker.io/") else full
 
 
 def registry(name: str) -> str:

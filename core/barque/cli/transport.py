@@ -134,8 +134,10 @@ class Connection:
     def line(self) -> bytes:
         """The next line without its CRLF (a chunk's size, a trailer)."""
         while (end := self._rest.find(b"\r\n")) < 0:
-            if len(self._rest) > _HEAD_LIMIT or not self.fill():
+            if len(self._rest) > _HEAD_LIMIT:
                 raise DaemonUnavailable("the daemon's answer is malformed")
+            if not self.fill():
+                raise DaemonUnavailable("unexpected EOF")
         line = bytes(self._rest[:end])
         del self._rest[: end + 2]
         return line

@@ -20,8 +20,12 @@ MANAGEMENT = "Management Commands"
 
 _CONTAINER = {
     "attach": "attach:ATTACH",
+    "commit": "commit:COMMIT",
+    "cp": "cp:CP",
     "create": "run:CREATE",
+    "diff": "diff:DIFF",
     "exec": "exec:EXEC",
+    "export": "export:EXPORT",
     "inspect": "inspect:CONTAINER_INSPECT",
     "kill": "lifecycle:KILL",
     "logs": "logs:LOGS",

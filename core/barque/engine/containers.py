@@ -24,6 +24,7 @@ from barque.spi.frontend import Container, ContainerConfig
 from barque.spi.log import LogCapability, LogSpec
 from barque.spi.network import Endpoint
 from barque.spi.storage import SnapshotPrepare
+from barque.spi.trees.failures import reported
 
 __all__ = ["ContainerService"]
 
@@ -128,7 +129,7 @@ class ContainerService:
             for client in record.pending:
                 self._core.close_pending(client)
             record.pending.clear()
-            self._core.images.touch(record.stored.image_id)
+            self._core.images.released(record.stored.image_id)
             self._core.publish(record.stored, "destroy")
             record.notify(record.exit_status(), "removed", "not-running", "next-exit")
 
@@ -230,8 +231,9 @@ class ContainerService:
 
     def _make(self, stored: StoredContainer, image: StoredImage) -> None:
         state = self._core.layout.container(stored.id)
-        state.mkdir(mode=0o700)
-        (state / "log").mkdir(mode=0o700)
+        with reported(f"making container {stored.name}", str(state.parent)):
+            state.mkdir(mode=0o700)
+            (state / "log").mkdir(mode=0o700)
         failpoints.hit("create.directory")
         storage = self._core.drivers.storage(stored.storage)
         request = SnapshotPrepare(stored.id, image.diff_ids, size=stored.config.storage_size)

@@ -47,7 +47,7 @@ class ContentFacade:
         self._checker = Checker(core, containers)
         self._collector = Collector(core)
         core.images.users = containers.image_users
-        core.puller.behind = self._collector.nudge
+        core.puller.behind = core.images.freed = self._collector.nudge
 
     def image_pull(
         self,

@@ -15,16 +15,17 @@ _PATIENCE = 2.0
 _PAUSE = 0.02
 
 
-def mount_namespace(record: ContainerRecord) -> int:
-    """A descriptor of the mount namespace of a running container's init. Errors: Conflict (it is ending)."""
+def mount_namespace(record: ContainerRecord) -> int | None:
+    """A descriptor of the mount namespace of a running container's init; None when it has ended. Errors: Conflict (it hangs while it ends)."""
     deadline = time.monotonic() + _PATIENCE
-    while True:
+    while record.running:
         fd = _open(record.stored.state.pid, record.stored.starttime)
         if fd is not None:
             return fd
-        if not record.running or time.monotonic() > deadline:
-            raise Conflict(f"container {record.id} is ending just now", hint="try again in a moment")
+        if time.monotonic() > deadline:
+            raise Conflict(f"container {record.id} is ending", hint="try again in a moment")
         time.sleep(_PAUSE)
+    return None
 
 
 def _open(pid: int, starttime: int) -> int | None:

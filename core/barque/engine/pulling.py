@@ -12,6 +12,7 @@ from barque.engine import failpoints
 from barque.engine.drivers import Drivers
 from barque.engine.images import ImageService, StoredLayer
 from barque.engine.lanes import Lanes
+from barque.oci.imageconfig import check_image_config
 from barque.plugins.facades import ImageDriver, StorageDriver
 from barque.spi.common import Descriptor, Platform, Progress, ProgressSink
 from barque.spi.content import Image
@@ -104,7 +105,7 @@ class Puller:
                 failpoints.hit("pull.record")
                 layers = [layer for layer, _ in work.layers]
                 return self._images.record(resolved, layers, request.platform, names, event)
-            except ResourceExhausted:
+            except (ResourceExhausted, InvalidArgument):
                 self._give_back(work, lease)
                 raise
 
@@ -183,7 +184,7 @@ class Puller:
         work.say(descriptor, "Pull complete")
 
     def _give_back(self, work: _Pull, lease: Lease) -> None:
-        """The disk is full: what this pull brought and nobody else needs must not keep it so."""
+        """The disk is full, or the image is broken: no later pull goes on with what this one brought."""
         self._images.garbage_collect(but=lease)
         for layer, _ in work.layers:
             self._content.drop_partial(layer.digest, but=lease)
@@ -241,8 +242,11 @@ def _layers(resolved: ResolvedImage) -> list[tuple[StoredLayer, Descriptor]]:
 
 def _diff_ids(config: bytes) -> tuple[str, ...]:
     try:
-        return tuple(str(d) for d in json.loads(config)["rootfs"]["diff_ids"])
+        document = json.loads(config)
+        diff_ids = tuple(str(d) for d in document["rootfs"]["diff_ids"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InvalidArgument(
             "the image's config has no rootfs.diff_ids", hint="it is no container image"
         ) from error
+    check_image_config(document)
+    return diff_ids

@@ -9,7 +9,7 @@ from typing import Any
 from barque.engine.core import Core
 from barque.engine.imagerows import repository_of
 from barque.engine.images import StoredImage
-from barque.spi.common import Descriptor, Progress, ProgressSink
+from barque.spi.common import Descriptor, ProgressSink
 from barque.spi.content import Pushed
 from barque.spi.errors import InvalidArgument, NotFound
 from barque.spi.image import Credentials, ImagePush
@@ -39,7 +39,6 @@ class Pusher:
             # Until the lease was held, somebody could remove it.
             image = self._named(name)
             repository = repository_of(name)
-            progress(Progress("", f"The push refers to repository [{repository}]"))
             manifest = content.read(image.manifest_digest)
             request = ImagePush(
                 rest,

@@ -32,6 +32,7 @@ from barque.spi.errors import (
 )
 from barque.spi.frontend import ContainerState
 from barque.spi.network import PortBinding
+from barque.spi.trees.failures import reported
 
 __all__ = ["Starter"]
 
@@ -120,7 +121,8 @@ class Starter:
         files = EtcFiles(core.layout.container(stored.id))
         host_network = connection.mode == "host"
         hostname = os.uname().nodename if host_network and not stored.config.hostname else stored.hostname
-        files.write(stored.config, hostname, connection.endpoints.values(), host_network)
+        with reported(f"starting container {stored.name}", str(core.layout.containers)):
+            files.write(stored.config, hostname, connection.endpoints.values(), host_network)
         bundle = core.layout.bundle(stored.id)
         (bundle / "rootfs").mkdir(mode=0o700, parents=True, exist_ok=True)
         for bind in stored.config.binds:

@@ -102,25 +102,32 @@ class ContainerTrees:
     ) -> Iterator[tuple[dict[str, Any], tuple[int, ...]]]:
         """What a worker needs to open a view: the job so far, and its descriptors. Errors: NotFound, Conflict."""
         request: dict[str, Any] = {"write": write, "recursive": recursive}
+        namespace = None
         with ExitStack() as held:
-            with ExitStack() as lock:
-                lock.enter_context(record.lock)
-                if record.removed:
-                    raise NotFound(f"No such container: {record.id}")
-                if record.stored.state.status in _DEAD:
-                    raise Conflict(
-                        f"container {record.id} is {record.stored.state.status}: its files cannot be reached",
-                        hint=f"`docker rm {record.id[:12]}` removes it",
-                    )
-                if not record.running:
-                    held.enter_context(lock.pop_all())
-            if record.running:
+            while not self._holds_stopped(record, held) and namespace is None:
                 namespace = mount_namespace(record)
+            if namespace is not None:
                 held.callback(os.close, namespace)
                 yield {"view": request, "view_descriptors": 1}, (namespace,)
-                return
-            request |= self._snapshot(record.stored, recursive)
-            yield {"view": request, "view_descriptors": 0}, ()
+            else:
+                request |= self._snapshot(record.stored, recursive)
+                yield {"view": request, "view_descriptors": 0}, ()
+
+    @staticmethod
+    def _holds_stopped(record: ContainerRecord, held: ExitStack) -> bool:
+        """Whether the container is stopped; then it cannot start while `held` is. Errors: NotFound, Conflict."""
+        with ExitStack() as lock:
+            lock.enter_context(record.lock)
+            if record.removed:
+                raise NotFound(f"No such container: {record.id}")
+            if record.stored.state.status in _DEAD:
+                raise Conflict(
+                    f"container {record.id} is {record.stored.state.status}: its files cannot be reached",
+                    hint=f"`docker rm {record.id[:12]}` removes it",
+                )
+            if not record.running:
+                held.enter_context(lock.pop_all())
+            return not record.running
 
     def _snapshot(self, stored: StoredContainer, recursive: bool) -> dict[str, Any]:
         """The mounts of a stopped container: its snapshot, the engine's files in /etc, its binds."""

@@ -81,8 +81,9 @@ class Registry:
         others = [d.instance for d in self._loaded.values() if d.kind is loaded.kind and d is not loaded]
         try:
             return self._manager.subset_hook_caller(hook, others)(**arguments)
-        except BarqueError:
-            raise
+        except BarqueError as error:
+            # pluggy's frame has the error: by its traceback the two would hold each other, and whatever the arguments have open.
+            raise error.with_traceback(None)  # noqa: B904 - it is the same error
         except Exception as error:
             raise Internal(
                 f"{loaded.label} failed in {hook}: {type(error).__name__}: {error}",

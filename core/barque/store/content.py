@@ -151,7 +151,10 @@ class ContentStore:
             if self.has(digest):
                 yield None
                 return
-            writer = BlobWriter(self._ingest / _hex(digest), self.path(digest), size, moved)
+            try:
+                writer = BlobWriter(self._ingest / _hex(digest), self.path(digest), size, moved)
+            except OSError as error:
+                raise write_error(_hex(digest), size, error) from error
             try:
                 yield writer
                 writer.publish()
@@ -162,7 +165,10 @@ class ContentStore:
     def ingesting(self) -> Iterator[IngestWriter]:
         """A writer for content whose digest is not known yet. Nothing stays unless its `publish` was called."""
         path = self._ingest / f"{_NEW}{self._token}-{next(self._numbers)}"
-        writer = IngestWriter(path, self.path, self.leases.made)
+        try:
+            writer = IngestWriter(path, self.path, self.leases.made)
+        except OSError as error:
+            raise write_error("", 0, error) from error
         try:
             yield writer
         finally:

@@ -10,6 +10,7 @@ a second durable write; and with an empty one the first collection of garbage wo
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sqlite3
@@ -90,7 +91,7 @@ class Database:
                 self._db.execute("COMMIT")
             except sqlite3.DatabaseError as error:
                 self._rollback()
-                raise _translated(error) from error
+                raise _translated(error, self._path.parent) from error
             except BaseException:
                 self._rollback()
                 raise
@@ -183,17 +184,27 @@ class Transaction:
         return value
 
 
-def _translated(error: sqlite3.DatabaseError) -> BarqueError:
+def _translated(error: sqlite3.DatabaseError, directory: Path) -> BarqueError:
     if "full" in str(error):
         return ResourceExhausted(
-            f"the metadata database cannot grow: {error}",
+            f"the metadata database cannot grow: {os.strerror(errno.ENOSPC)} ({error})",
             hint="free space on the data root's file system (`barque system df`)",
         )
     if isinstance(error, sqlite3.OperationalError):
         return Unavailable(
-            f"the metadata database failed: {error}", hint="look at the data root's disk, then try again"
+            f"the metadata database failed: {_refusal(directory) or error}",
+            hint="look at the data root's disk, then try again",
         )
     return Internal(f"the metadata database failed: {error}", hint="`barque system check` tells more")
+
+
+def _refusal(directory: Path) -> str:
+    """What the file system says to a new file, where SQLite has but one word; empty when it takes it."""
+    try:
+        os.close(os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def _known(table: str) -> str:

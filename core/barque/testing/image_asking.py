@@ -28,13 +28,15 @@ class ImageAsking:
         return reference
 
     @pytest.fixture
-    def found_by(self) -> tuple[str, str]:
+    def found_by(self, driver: ImageHooks) -> tuple[str, str]:
         """A term to search for, and a name among what is found."""
+        capable(driver, ImageCapability.SEARCH)
         pytest.skip("no fixture `found_by` says what can be searched for")
 
     @pytest.fixture
-    def account(self) -> tuple[str, Credentials]:
+    def account(self, driver: ImageHooks) -> tuple[str, Credentials]:
         """A server, and who may log in there."""
+        capable(driver, ImageCapability.LOGIN)
         pytest.skip("no fixture `account` says who may log in")
 
     # Listing

@@ -20,8 +20,9 @@ class ImagePushing:
     """A source that takes images. The fixture `push_reference` is where tests may push to."""
 
     @pytest.fixture
-    def push_reference(self) -> str:
+    def push_reference(self, driver: ImageHooks) -> str:
         """A canonical reference with a tag that tests may push to."""
+        capable(driver, ImageCapability.PUSH)
         pytest.skip("no fixture `push_reference` says where to push to")
 
     @pytest.fixture

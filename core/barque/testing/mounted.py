@@ -53,7 +53,8 @@ class MountedSnapshot:
         self.close()
 
     def tree(self) -> dict[str, dict[str, Any]]:
-        """All that is in the root: path -> type, mode, uid, gid, size, mtime, nlink, rdev, and `link` of a symlink."""
+        """All that is in the root: path -> type, mode, uid, gid, size, mtime, nlink, rdev, and `link` of a symlink.
+        A name that is listed, though there is no such file, has the type `missing` and nothing else."""
         found: dict[str, dict[str, Any]] = self._ask(op="tree")
         return found
 
@@ -72,6 +73,10 @@ class MountedSnapshot:
     def remove(self, path: str) -> None:
         """Remove a file."""
         self._ask(op="remove", path=path)
+
+    def shell(self, script: str) -> None:
+        """Have sh(1) of the host do `script` in the root; an AssertionError with its words when it fails."""
+        self._ask(op="shell", script=script)
 
     def xattrs(self, path: str) -> dict[str, str]:
         """The extended attributes that show in the mounted root, as hex."""
@@ -133,6 +138,12 @@ def _answer(request: dict[str, Any]) -> Any:
             return status.f_blocks * status.f_frsize
         case "remove":
             os.unlink(path)
+        case "shell":
+            done = subprocess.run(
+                ["sh", "-euc", request["script"]], capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                raise OSError(done.stderr)
         case "xattrs":
             names = os.listxattr(path, follow_symlinks=False)
             return {name: os.getxattr(path, name, follow_symlinks=False).hex() for name in names}
@@ -160,7 +171,10 @@ def _tree() -> dict[str, dict[str, Any]]:
 
 
 def _describe(path: str) -> dict[str, Any]:
-    status = os.lstat(path)
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return {"type": "missing"}
     described: dict[str, Any] = {
         "type": _KINDS[stat.S_IFMT(status.st_mode)],
         "mode": stat.S_IMODE(status.st_mode),

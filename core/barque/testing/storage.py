@@ -21,18 +21,28 @@ from barque.spi.storage import LayerApply, StorageHooks
 from barque.testing.kit import Conformance
 from barque.testing.layers import LayerTar
 from barque.testing.storage_crashes import StorageCrashes
+from barque.testing.storage_differences import StorageDifferences
 from barque.testing.storage_lab import Rebuild
 from barque.testing.storage_layers import StorageLayers
 from barque.testing.storage_limits import StorageLimits
 from barque.testing.storage_mounted import StorageMounted
 from barque.testing.storage_refusals import StorageRefusals
 from barque.testing.storage_snapshots import StorageSnapshots
+from barque.testing.storage_verifying import StorageVerifying
 
 __all__ = ["StorageConformance"]
 
 
 class StorageConformance(
-    StorageLayers, StorageRefusals, StorageSnapshots, StorageCrashes, StorageMounted, StorageLimits, Conformance
+    StorageLayers,
+    StorageRefusals,
+    StorageSnapshots,
+    StorageCrashes,
+    StorageMounted,
+    StorageLimits,
+    StorageDifferences,
+    StorageVerifying,
+    Conformance,
 ):
     """What every storage driver must do. See the contract, `barque.spi.storage`."""
 

@@ -73,7 +73,7 @@ class StorageMounted:
             root.remove("gone")
         usage = driver.storage_usage("one")
         assert usage.bytes >= 100_000
-        assert usage.inodes == 3
+        assert usage.inodes in (2, 3)  # to delete a file of the image takes one, or does not
         with MountedSnapshot(driver.storage_mounts("two"), tmp_path / "two") as root:
             assert set(root.tree()) == {"shared", "gone"}
             assert root.read("shared") == b"image"

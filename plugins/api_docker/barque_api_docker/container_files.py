@@ -13,6 +13,7 @@ from barque.spi.errors import InvalidArgument
 from barque.spi.storage import ChangeKind
 from barque_api_docker.call import Call, Stream, json_response
 from barque_api_docker.http import Response
+from barque_api_docker.translate.text import familiar_name
 
 __all__ = ["changes", "commit", "export", "file_mode", "read", "stat", "write"]
 
@@ -90,7 +91,7 @@ def commit(call: Call) -> Response:
     image = call.engine.container_commit(
         container,
         CommitRequest(
-            repository=call.query("repo") or "",
+            repository=familiar_name(call.query("repo") or ""),
             tag=call.query("tag") or "",
             author=call.query("author") or "",
             comment=call.query("comment") or "",

@@ -123,7 +123,7 @@ def remove(call: Call) -> Response:
 
 def tag(call: Call) -> Response:
     """`POST /images/{name}/tag`."""
-    repository, name = call.query("repo") or "", check_tag(call.query("tag") or "latest")
+    repository, name = familiar_name(call.query("repo") or ""), check_tag(call.query("tag") or "latest")
     if not repository:
         raise InvalidArgument("invalid reference format", hint="name the repository in the parameter repo")
     call.engine.image_tag(call.params["name"], repository, name)

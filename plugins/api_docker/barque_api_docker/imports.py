@@ -10,6 +10,7 @@ from barque_api_docker.http import Response
 from barque_api_docker.platforms import asked_platform
 from barque_api_docker.progress import Report
 from barque_api_docker.translate.names import check_repository, check_tag, split_name
+from barque_api_docker.translate.text import familiar_name
 
 __all__ = ["import_image"]
 
@@ -24,7 +25,7 @@ def import_image(call: Call) -> Response | None:
             f"barque does not fetch {str(source)[:100]!r} to import it",
             hint="let the client fetch it: curl URL | docker import - NAME",
         )
-    repository, tag = _name(call.query("repo") or "", call.query("tag") or "")
+    repository, tag = _name(familiar_name(call.query("repo") or ""), call.query("tag") or "")
     changes = call.query_all("changes")
     if len(changes) > _MAX_CHANGES:
         raise InvalidArgument(f"more than {_MAX_CHANGES} changes")

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from barque.spi.common import Platform, Progress
+from barque.spi.common import Platform
 from barque.spi.content import Image
 from barque.spi.errors import BarqueError, NotFound, ResourceExhausted
 from barque_api_docker.call import Call
@@ -28,7 +28,7 @@ def load(call: Call) -> Response | None:
     report = Report(call)
     with _kept(call) as path:
         try:
-            images = call.engine.image_load(path, _silent if quiet else report.progress)
+            images = call.engine.image_load(path, report.notice if quiet else report.progress)
         except BarqueError as error:
             if not report.started:
                 raise
@@ -37,10 +37,6 @@ def load(call: Call) -> Response | None:
             _finish(report, images, platform)
     report.close()
     return None
-
-
-def _silent(_: Progress) -> None:
-    """Progress nobody asked for."""
 
 
 def _finish(report: Report, images: tuple[Image, ...], platform: Platform | None) -> None:

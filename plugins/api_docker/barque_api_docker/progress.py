@@ -48,6 +48,11 @@ class Report:
             self._last[progress.id] = (progress.status, now)
             self._send(_document(progress))
 
+    def notice(self, progress: Progress) -> None:
+        """For a client that wants no progress: what concerns the whole, and no layer, it is told all the same."""
+        if not progress.id:
+            self.progress(progress)
+
     def line(self, document: dict[str, Any]) -> None:
         """Send any line."""
         with self._lock:

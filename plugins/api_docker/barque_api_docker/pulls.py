@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from barque.spi.content import Image
 from barque.spi.errors import BarqueError, InvalidArgument
 from barque_api_docker.call import Call
@@ -14,6 +16,9 @@ from barque_api_docker.translate.names import split_name
 from barque_api_docker.translate.text import SCHEMES, familiar_name
 
 __all__ = ["create"]
+
+# An image source's name before what it is asked for (`http:https://…`); after a registry's host stands a port.
+_SOURCE = re.compile(r"[a-z][a-z0-9-]*:(?![0-9]+(?:/|$))")
 
 
 def create(call: Call) -> Response | None:
@@ -69,14 +74,14 @@ def _tell_state(report: Report, shown: str, new: bool) -> None:
 
 
 def _reference(name: str, tag: str) -> tuple[str, bool]:
-    """The image's reference, and whether it stands for all tags. The docker CLI takes `deb:bash` for an image
-    `docker.io/library/deb` with tag `bash`."""
-    name = name.removesuffix(":")
+    """The image's reference, and whether it stands for all tags. The docker CLI completes names before it asks: for a plain `alpine`
+    it sends `docker.io/library/alpine`, but where names lead is the engine's to say, and `deb:bash` is no tag of `docker.io/library/deb`."""
+    name = familiar_name(name.removesuffix(":"))
     if not name:
         raise InvalidArgument("invalid reference format", hint="name the image in the parameter fromImage")
-    if familiar_name(name) in SCHEMES and tag:
-        return f"{familiar_name(name)}:{tag}", False
+    if name in SCHEMES and tag:
+        return f"{name}:{tag}", False
     if tag:
         return (f"{name}@{tag}" if ":" in tag else f"{name}:{tag}"), False
     _, own, digest = split_name(name)
-    return name, not own and not digest and name.partition(":")[0] not in SCHEMES
+    return name, not own and not digest and _SOURCE.match(name) is None

@@ -104,7 +104,7 @@ class Puller:
         if not isinstance(manifest, Manifest):
             raise InvalidArgument(f"{reference.familiar}: an index where a manifest should be")
         config = self._config(repository, manifest.config, check)
-        _check_config(config, manifest, reference, platform)
+        _check_config(config, manifest, reference, platform, chosen_by_index=chosen is not top)
         return ResolvedImage(
             reference.name, top.digest, chosen.data, manifest.media_type, config, manifest.layers, source
         )
@@ -149,14 +149,18 @@ def checker(cancelled: Callable[[], bool], what: str = "pull") -> Check:
     return check
 
 
-def _check_config(config: bytes, manifest: Manifest, reference: Reference, platform: Platform) -> None:
+def _check_config(
+    config: bytes, manifest: Manifest, reference: Reference, platform: Platform, *, chosen_by_index: bool
+) -> None:
     found = read_object(config, "image config")
     if len(diff_ids(found)) != len(manifest.layers):
         raise InvalidArgument(
             f"{reference.familiar}: the config has another number of layers than the manifest"
         )
-    names = _platform(found)
-    if not suits(*names, platform):
+    names = os, architecture, variant = _platform(found)
+    # Many configs do not tell the variant; the index did.
+    told = variant or (platform.variant if chosen_by_index else "")
+    if not suits(os, architecture, told, platform):
         actual = "/".join(name for name in names if name)
         raise NotFound(
             f"image with reference {reference.familiar} was found but does not provide the specified platform "

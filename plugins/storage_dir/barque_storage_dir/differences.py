@@ -9,8 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
+from barque.spi.storage import MOUNTPOINTS
 from barque.spi.trees import xattrs
 from barque.spi.trees.packing import Packer
 from barque.spi.trees.tarwriter import TarWriter
@@ -21,11 +22,13 @@ __all__ = ["Differences"]
 _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _PIECE = 1 << 20
-_FRESH_ROOT = (0o40755, 0, 0)
+_PLAIN = (0o40755, 0, 0)
+_MOUNT_PARENTS = frozenset(path.rpartition("/")[0] for path in MOUNTPOINTS) - {""}
 
 
 class _Level:
-    """A directory of the snapshot (`fd`) and of the layers (`lower`, top first) on the way down. `left`: names, the next one last."""
+    """A directory of the snapshot (`fd`) and of the layers (`lower`, top first; empty when none has it) on the way down. `left`: names,
+    the next one last. `told`: it has an entry."""
 
     def __init__(self, path: str, fd: int, lower: list[int]) -> None:
         self.path, self.fd, self.lower = path, fd, lower
@@ -58,7 +61,7 @@ class Differences:
         self._enter("", fd, lower)
         status = os.fstat(fd)
         self._levels[0].told = True
-        if (status.st_mode, status.st_uid, status.st_gid) != _FRESH_ROOT:
+        if (status.st_mode, status.st_uid, status.st_gid) != _PLAIN:
             self._writer.directory(b".", status, xattrs.read(fd, xattrs.listed(fd)))
         try:
             while self._levels:
@@ -90,6 +93,10 @@ class Differences:
         try:
             if below is not None and below.is_directory and stat.S_ISDIR(status.st_mode):
                 self._directory(level, name, path, below)
+            elif below is None and path in _MOUNT_PARENTS and _owned(status) == _PLAIN:
+                self._directory(level, name, path, None)
+            elif below is None and path in MOUNTPOINTS and _empty(level.fd, name, status):
+                return  # made by mounting
             elif below is None or not self._same(level, name, status, below):
                 self._tell_parents()
                 self._announce(below is not None)
@@ -98,12 +105,14 @@ class Differences:
             if error.errno not in _VANISHED:
                 raise
 
-    def _directory(self, level: _Level, name: str, path: str, below: Visible) -> None:
+    def _directory(self, level: _Level, name: str, path: str, below: Visible | None) -> None:
         fd = os.open(name, OPEN_DIRECTORY, dir_fd=level.fd)
         with closed_on_error([fd]):
-            lower = open_children(name, below)
+            lower = open_children(name, below) if below else []
         self._enter(f"{path}/", fd, lower)
         status = os.fstat(fd)
+        if below is None:
+            return
         if _owned(status) != _owned(below.status) or self._attributes_differ(status, fd, lower[0]):
             self._tell_parents()
 
@@ -114,7 +123,7 @@ class Differences:
                 level.told = True
                 status = os.fstat(level.fd)
                 attributes = xattrs.read(level.fd, xattrs.listed(level.fd))
-                self._announce(True)
+                self._announce(bool(level.lower))
                 self._writer.directory(os.fsencode(level.path[:-1]), status, attributes)
 
     def _same(self, level: _Level, name: str, status: os.stat_result, below: Visible) -> bool:
@@ -147,7 +156,17 @@ class Differences:
         return status.st_ctime_ns > self._prepared_ns and _attributes(fd) != _attributes(lower_fd)
 
 
-def _owned(status: os.stat_result) -> Sequence[int]:
+def _empty(dir_fd: int, name: str, status: os.stat_result) -> bool:
+    if not stat.S_ISDIR(status.st_mode):
+        return stat.S_ISREG(status.st_mode) and not status.st_size
+    fd = os.open(name, OPEN_DIRECTORY, dir_fd=dir_fd)
+    try:
+        return not os.listdir(fd)
+    finally:
+        os.close(fd)
+
+
+def _owned(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_mode, status.st_uid, status.st_gid
 
 

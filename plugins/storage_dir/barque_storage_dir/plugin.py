@@ -46,7 +46,7 @@ class DirStorage:
     """Layers as plain directories, snapshots as copies of what they show together: for file systems on which overlayfs cannot work."""
 
     Config = DirConfig
-    capabilities = frozenset({StorageCapability.DIFF, StorageCapability.IDMAP})
+    capabilities = frozenset({StorageCapability.DIFF, StorageCapability.VERIFY, StorageCapability.IDMAP})
 
     def __init__(self, name: str, config: DirConfig, root: str) -> None:
         self.name = name
@@ -97,6 +97,10 @@ class DirStorage:
     @hookimpl
     def storage_diff(self, key: str, write: Callable[[bytes], object]) -> None:
         self._snapshots.diff(key, write)
+
+    @hookimpl
+    def storage_verify(self, request: LayerApply) -> tuple[str, ...]:
+        return self._layers.verify(request)
 
     @hookimpl
     def storage_remove(self, key: str) -> None:

@@ -9,28 +9,26 @@ snapshots/<key>/idmap   a symbolic link with the mount option that shifts owners
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
 from barque.spi.common import Mount
 from barque.spi.errors import NotFound
 from barque.spi.storage import Change, ChangeKind, SnapshotPrepare, Usage
-from barque.spi.trees import idmap, merge
+from barque.spi.trees import idmap
 from barque.spi.trees.failures import disk_error, reported
 from barque.spi.trees.layerstore import LayerStore
-from barque.spi.trees.merge import Merge
+from barque.spi.trees.merging import Merger, opened
 from barque.spi.trees.places import Places, check_diff_id
 from barque.spi.trees.pool import WorkerPool
 from barque.spi.trees.streaming import stream
-from barque.spi.trees.syscalls import syncfs
 from barque_storage_dir import compare
 from barque_storage_dir.compare import Compare
 
 __all__ = ["SnapshotStore"]
 
-_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _KINDS = {"M": ChangeKind.MODIFIED, "A": ChangeKind.ADDED, "D": ChangeKind.DELETED}
 
 
@@ -39,27 +37,20 @@ class SnapshotStore:
 
     def __init__(self, places: Places, layers: LayerStore, workers: int, idle_seconds: float) -> None:
         self._places = places
-        self._layers = layers
-        self._copying = WorkerPool(merge.MODULE, workers, idle_seconds, places.empty)
+        self._merger = Merger(places, layers, workers, idle_seconds)
         self._comparing = WorkerPool(compare.MODULE, workers, idle_seconds, places.empty)
         self._idmap_works = False
 
     def prepare(self, request: SnapshotPrepare) -> None:
         """See `storage_prepare`."""
         self._places.snapshot(request.key)
-        for layer in request.layers:
-            self._layers.files(layer)
+        digests = tuple(check_diff_id(layer) for layer in request.layers)
         shift = self._shift(request) if request.idmap else ""
         with (
             reported(f"preparing snapshot {request.key}", self._places.root),
             self._places.scratch() as scratch,
         ):
-            files = os.path.join(scratch, "fs")
-            os.mkdir(files)
-            os.chmod(files, 0o755)  # it is `/` of the container, whatever the daemon's umask
-            digests = tuple(check_diff_id(layer) for layer in request.layers)
-            if digests:
-                self._copy(request.key, digests, scratch)
+            self._merger.merge(request.layers, scratch)
             if shift:
                 os.symlink(shift, os.path.join(scratch, "idmap"))
             self._describe(digests, scratch)
@@ -95,17 +86,6 @@ class SnapshotStore:
             self._idmap_works = True
         return option
 
-    def _copy(self, key: str, digests: tuple[str, ...], scratch: str) -> None:
-        """Have a worker copy the union of the layers to `scratch`/fs, and have it on the disk."""
-        links = os.path.join(scratch, "links")
-        os.mkdir(links, 0o700)
-        paths = (self._places.layers, os.path.join(scratch, "fs"), links)
-        with _opened(paths) as fds:
-            job = asdict(Merge(digests, self._places.root))
-            self._copying.call(job, fds, f"preparing snapshot {key}")
-            syncfs(fds[0])
-        os.rmdir(links)
-
     @staticmethod
     def _describe(digests: Sequence[str], scratch: str) -> None:
         """Digests of layers as names in a directory: a path of symbolic links may have 4095 bytes, this has as many as needed."""
@@ -116,17 +96,24 @@ class SnapshotStore:
 
     def _compare(self, key: str, write: Callable[[bytes], object], *, tar: bool) -> Mapping[str, Any]:
         directory = self._places.existing_snapshot(key)
-        lower = os.path.join(directory, "lower")
-        try:
-            digests = tuple(os.readlink(os.path.join(lower, name)) for name in sorted(os.listdir(lower)))
-            prepared_ns = os.stat(lower).st_ctime_ns
-            with _opened((os.path.join(directory, "fs"), self._places.layers)) as fds:
-                job = asdict(Compare(digests, prepared_ns, f"snapshot {key}", tar))
-                return stream(self._comparing, job, fds, write, f"comparing snapshot {key}")
-        except FileNotFoundError:
-            raise NotFound(f"no such snapshot: {key}") from None
-        except OSError as error:
-            raise disk_error(error, f"comparing snapshot {key}", self._places.root) from error
+        with ExitStack() as closing:
+            try:
+                digests, prepared_ns = _layers(directory)
+                paths = (os.path.join(directory, "fs"), self._places.layers)
+                fds = closing.enter_context(opened(paths))
+            except FileNotFoundError:
+                raise NotFound(f"no such snapshot: {key}") from None
+            except OSError as error:
+                raise disk_error(error, f"comparing snapshot {key}", self._places.root) from error
+            job = asdict(Compare(digests, prepared_ns, f"snapshot {key}", tar))
+            return stream(self._comparing, job, fds, write, f"comparing snapshot {key}")
+
+
+def _layers(directory: str) -> tuple[tuple[str, ...], int]:
+    """The layers of the snapshot in `directory`, and when it was complete."""
+    lower = os.path.join(directory, "lower")
+    digests = tuple(os.readlink(os.path.join(lower, name)) for name in sorted(os.listdir(lower)))
+    return digests, os.stat(lower).st_ctime_ns
 
 
 def _link(directory: str, name: str) -> tuple[str, ...]:
@@ -134,14 +121,3 @@ def _link(directory: str, name: str) -> tuple[str, ...]:
         return (os.readlink(os.path.join(directory, name)),)
     except FileNotFoundError:
         return ()
-
-
-@contextmanager
-def _opened(paths: Sequence[str]) -> Iterator[list[int]]:
-    fds: list[int] = []
-    try:
-        fds.extend(os.open(path, _OPEN_DIRECTORY) for path in paths)
-        yield fds
-    finally:
-        for fd in fds:
-            os.close(fd)

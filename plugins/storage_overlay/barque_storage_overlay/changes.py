@@ -20,7 +20,16 @@ from barque.spi.trees import xattrs
 from barque.spi.trees.descent import OPEN_DIRECTORY, Descent
 from barque.spi.trees.packing import is_empty
 from barque.spi.trees.worker import serve
-from barque_storage_overlay.lower import Directory, Found, Lower, capability, is_opaque, is_whiteout, reading
+from barque_storage_overlay.lower import (
+    PLAIN_DIRECTORY,
+    Directory,
+    Found,
+    Lower,
+    capability,
+    is_opaque,
+    is_whiteout,
+    reading,
+)
 
 __all__ = ["MODULE", "Comparison", "main", "run"]
 
@@ -28,6 +37,7 @@ MODULE = "barque_storage_overlay.changes"
 
 _GATHERED = 65536
 _MOUNTPOINTS = frozenset(map(os.fsencode, MOUNTPOINTS))
+_PARENTS = frozenset(path.rpartition(b"/")[0] for path in _MOUNTPOINTS if b"/" in path)
 _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
@@ -118,7 +128,7 @@ class Comparison:
             if old:
                 self._change(level, b"D", name)
             return
-        if old is None and _join(level.path, name) in _MOUNTPOINTS and is_empty(fd, name):
+        if old is None and _made_by_mounting(fd, name, status, _join(level.path, name)):
             return
         told = old is None or _differs(fd, name, status, old)
         if told:
@@ -145,6 +155,20 @@ class Comparison:
 
 def _join(parent: bytes, name: str) -> bytes:
     return parent + b"/" + os.fsencode(name) if parent else os.fsencode(name)
+
+
+def _made_by_mounting(fd: int, name: str, status: os.stat_result, path: bytes) -> bool:
+    """Whether what the layers lack is but a place for one of the engine's mounts, or a directory with nothing else in it."""
+    if path in _MOUNTPOINTS:
+        return is_empty(fd, name)
+    if path not in _PARENTS or (status.st_mode, status.st_uid, status.st_gid) != PLAIN_DIRECTORY:
+        return False
+    opened = os.open(name, OPEN_DIRECTORY, dir_fd=fd)
+    try:
+        names = os.listdir(opened)
+        return all(_join(path, child) in _MOUNTPOINTS and is_empty(opened, child) for child in names)
+    finally:
+        os.close(opened)
 
 
 def _differs(fd: int, name: str, new: os.stat_result, old: Found) -> bool:

@@ -20,10 +20,21 @@ from barque.spi.trees.failures import disk_error
 from barque.spi.trees.syscalls import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 from barque.spi.trees.views import read_only_view
 
-__all__ = ["Directory", "Found", "Lower", "capability", "is_opaque", "is_whiteout", "reading"]
+__all__ = [
+    "PLAIN_DIRECTORY",
+    "Directory",
+    "Found",
+    "Lower",
+    "capability",
+    "is_opaque",
+    "is_whiteout",
+    "reading",
+]
 
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _OPEN_LAYER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+PLAIN_DIRECTORY = (0o40755, 0, 0)
+"""Mode and owner of a directory that nobody said anything of."""
 _CAPABILITY = "security.capability"
 
 
@@ -48,13 +59,13 @@ class Lower:
         """Numbers of all layers, whose roots are merged."""
         return tuple(range(len(self._fds)))
 
-    def root_owner(self) -> tuple[int, int, int] | None:
-        """Mode and owner that a snapshot's root is made with: of the topmost layer that says something of its root, None when none does."""
+    def root_owner(self) -> tuple[int, int, int]:
+        """Mode and owner that a snapshot's root is made with: those of the topmost layer that says something of its root."""
         for fd in self._fds:
             status = os.fstat(fd)
-            if (status.st_mode, status.st_uid, status.st_gid) != (0o40755, os.geteuid(), os.getegid()):
+            if (status.st_mode, status.st_uid, status.st_gid) != PLAIN_DIRECTORY:
                 return status.st_mode, status.st_uid, status.st_gid
-        return None
+        return PLAIN_DIRECTORY
 
     @contextmanager
     def directory(self, path: bytes, layers: Sequence[int]) -> Iterator[Directory]:

@@ -11,12 +11,11 @@ from barque.spi.storage import MOUNTPOINTS
 from barque.spi.trees.packing import Left, Packer
 from barque.spi.trees.tarwriter import TarWriter
 from barque.spi.trees.worker import serve
-from barque_storage_overlay.lower import Lower, reading
+from barque_storage_overlay.lower import PLAIN_DIRECTORY, Lower, reading
 
 __all__ = ["MODULE", "left_out", "main", "run"]
 
 MODULE = "barque_storage_overlay.packing"
-_PLAIN = (0o40755, 0, 0)
 
 
 def main(argument: str) -> None:
@@ -40,7 +39,7 @@ def left_out(lower: Lower) -> Left:
     """What was made in the upper directory by preparing and mounting it. Of directories of two components only those in
     `MOUNTPOINTS` are looked at."""
     empty: set[bytes] = set()
-    parents = {b"": lower.root_owner() or _PLAIN}
+    parents = {b"": lower.root_owner()}
     with lower.directory(b"", lower.layers) as top:
         for path in MOUNTPOINTS:
             parent, _, name = path.rpartition("/")
@@ -51,7 +50,7 @@ def left_out(lower: Lower) -> Left:
                 with lower.directory(os.fsencode(parent), found.layers) as below:
                     found = below.find(name)
             elif parent:
-                parents[os.fsencode(parent)] = _PLAIN
+                parents[os.fsencode(parent)] = PLAIN_DIRECTORY
             if found is None:
                 empty.add(os.fsencode(path))
     return Left(frozenset(empty), parents)

@@ -27,7 +27,9 @@ _ENFORCED = 1 << 5  # FS_QUOTA_PDQ_ENFD
 _DQBLK = struct.Struct("=8QI4x")  # struct if_dqblk
 _BLOCK_LIMITS = 1  # QIF_BLIMITS
 _KIBIBYTE = 1024
-_STATE = struct.Struct("=bxH252x")  # the head of struct fs_quota_statv, and more room than all of it (160 bytes)
+_STATE = struct.Struct(
+    "=bxH252x"
+)  # the head of struct fs_quota_statv, and more room than all of it (160 bytes)
 _STATE_VERSION = 1
 _GET_ATTRIBUTES, _SET_ATTRIBUTES = 0x801C581F, 0x401C5820
 _FSXATTR = struct.Struct("=5I8x")

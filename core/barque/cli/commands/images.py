@@ -64,12 +64,8 @@ def _row(image: Any, repository: str, tag: str, digest: str) -> dict[str, Any]:
 
 def single_row(image: Any) -> dict[str, Any]:
     """One row for an image, by the first of its names."""
-    tags, digests = image.get("RepoTags") or [], image.get("RepoDigests") or []
-    if tags:
-        repository, _, tag = tags[0].rpartition(":")
-        return _row(image, repository, tag, "")
-    repository = digests[0].partition("@")[0] if digests else _NONE
-    return _row(image, repository, _NONE, "")
+    repository, _, tag = (image.get("RepoTags") or [f"{_NONE}:{_NONE}"])[0].rpartition(":")
+    return _row(image, repository, tag, "")
 
 
 def image_listing(*, long: bool, digests: bool = False) -> Listing:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LOGIN", "LOGOUT"]
 
+_UNAUTHORIZED = 401
+
 
 def login(context: Context, values: Values) -> int:
     """Have credentials checked by the registry, and keep them."""
@@ -63,7 +65,13 @@ def _again(context: Context, store: CredentialStore, server: str) -> bool:
     try:
         _finish(context, store, server, known)
     except DaemonError as error:
-        sys.stderr.write(f"Login did not succeed, error: {error.message}\n")
+        expired = error.status == _UNAUTHORIZED
+        reason = (
+            "Stored credentials invalid or expired"
+            if expired
+            else f"Login did not succeed, error: {error.message}"
+        )
+        sys.stderr.write(f"{reason}\n")
         return False
     return True
 

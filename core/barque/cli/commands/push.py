@@ -17,7 +17,7 @@ def push(context: Context, values: Values) -> int:
     from barque.cli.credentials import auth_header, registry_auth
     from barque.cli.messages import follow, sink
     from barque.cli.platforms import platform_parameter
-    from barque.cli.references import complaint, short, split
+    from barque.cli.references import complaint, repository, split
 
     reference, every, quiet = values.arguments[0], values.flag("all-tags"), values.flag("quiet")
     parts = split(reference)
@@ -31,7 +31,7 @@ def push(context: Context, values: Values) -> int:
         if not quiet:
             sys.stdout.write(f"Using default tag: {tag}\n")
     query = {"tag": tag, "platform": platform_parameter(values.text("platform"))}
-    path = short(name) + (f"@{digest}" if digest else "")
+    path = repository(name) + (f"@{digest}" if digest else "")
     # The header is never left out: older daemons want one.
     headers = registry_auth(name, context.environ) or auth_header({})
     with sink(sys.stdout, quiet=quiet) as show:

@@ -18,13 +18,12 @@ _HEADINGS = {
     "Description": "DESCRIPTION",
     "StarCount": "STARS",
     "IsOfficial": "OFFICIAL",
-    "IsAutomated": "AUTOMATED",
 }
 _DESCRIPTION = 45
 
 
 def search(context: Context, values: Values) -> int:
-    """Search a registry, Docker Hub unless the term begins with another's host; most stars first."""
+    """Search a registry: Docker Hub unless the term begins with another's host."""
     from barque.cli.credentials import registry_auth
 
     term = values.arguments[0]
@@ -34,18 +33,20 @@ def search(context: Context, values: Values) -> int:
         "filters": filters_parameter(values.all("filter")),
     }
     rows = context.client.get("/images/search", query, registry_auth(term, context.environ))
-    rows.sort(key=lambda row: -int(row.get("star_count") or 0))
-    print_listing(_listing(values.flag("no-trunc")), rows, values.text("format"))
+    template = values.text("format")
+    listing = _listing(values.flag("no-trunc"), as_json=template in ("json", "{{json .}}"))
+    print_listing(listing, rows, template)
     return 0
 
 
-def _listing(long: bool) -> Listing:
+def _listing(long: bool, *, as_json: bool) -> Listing:
+    """Docker says `true` in JSON where it says `[OK]` elsewhere."""
+    yes, no = ("true", "false") if as_json else ("[OK]", "")
     columns = {
         "Name": lambda row: row.get("name", ""),
         "Description": lambda row: _description(row, long),
         "StarCount": lambda row: str(row.get("star_count") or 0),
-        "IsOfficial": lambda row: "[OK]" if row.get("is_official") else "",
-        "IsAutomated": lambda row: "[OK]" if row.get("is_automated") else "",
+        "IsOfficial": lambda row: yes if row.get("is_official") else no,
     }
     default = ("Name", "Description", "StarCount", "IsOfficial")
     return Listing(columns=columns, headings=_HEADINGS, default=default, quiet="Name")

@@ -6,11 +6,10 @@ change times. Equal arguments give equal bytes. The OCI image-spec ("layer") ask
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from functools import lru_cache
 
-from barque.spi.trees.header import BLOCK
+from barque.spi.trees.header import BLOCK, byte_sum
 
 __all__ = ["END", "TYPES", "entry_header", "padding"]
 
@@ -105,12 +104,11 @@ def _ustar(
         b"%07o\0%07o\0" % device if any(device) else _NO_DEVICE,
         _REST,
     )
-    return b"%b%06o\0 %b" % (start, _sum(start) + _sum(rest[:250]) + _sum(rest[250:]) + 8 * 0x20, rest)
-
-
-def _sum(data: bytes) -> int:
-    """The sum of at most 256 bytes: Adler-32 begun at 0 keeps it in its lower half, modulo 65521, at the speed of C."""
-    return zlib.adler32(data, 0) & 0xFFFF
+    return b"%b%06o\0 %b" % (
+        start,
+        byte_sum(start) + byte_sum(rest[:250]) + byte_sum(rest[250:]) + 8 * 0x20,
+        rest,
+    )
 
 
 def _extended(records: list[tuple[bytes, bytes]]) -> bytes:

@@ -8,7 +8,7 @@ from collections import deque
 
 from barque.spi.trees.entries import TYPES
 from barque.spi.trees.header import Entry, malformed
-from barque.spi.trees.naming import Mark, components, is_mark, mark_of
+from barque.spi.trees.naming import PREFIX, Mark, components, is_mark, mark_of
 from barque.spi.trees.reader import TarReader
 from barque.spi.trees.whiteouts import OVERLAY
 
@@ -79,7 +79,7 @@ class Expectation:
         if mark is Mark.OPAQUE:
             parent.opaque = True
         elif mark is Mark.WHITEOUT:
-            self._hide(parent, base[len(b".wh.") :])
+            self._hide(parent, base[len(PREFIX) :])
         elif entry.type == _DIRECTORY:
             node = (parent.children or {}).get(base)
             if node is None or node.children is None:

@@ -16,14 +16,13 @@ from barque.spi.errors import BarqueError, FailedPrecondition, Internal, Permiss
 from barque.spi.trees import xattrs
 from barque.spi.trees.directories import Directories, is_whiteout
 from barque.spi.trees.header import Entry, malformed, show
+from barque.spi.trees.naming import MAX_DEPTH, PREFIX, Mark, components, is_mark, mark_of
 from barque.spi.trees.reader import TarReader
 from barque.spi.trees.whiteouts import OVERLAY, Whiteouts
 
 __all__ = ["Extractor", "Limits"]
 
-_WHITEOUT = b".wh."
-_WHITEOUT_META = b".wh..wh."
-_OPAQUE = b".wh..wh..opq"
+_NO_NAMES = frozenset((b"", b".", b".."))
 _REGULAR, _LINK, _SYMLINK, _CHAR, _BLOCK, _DIRECTORY, _FIFO, _CONTIGUOUS = b"01234567"
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _HOSTILE = frozenset(
@@ -42,7 +41,7 @@ class Limits:
 
     max_entries: int
     max_bytes: int
-    max_depth: int = 512
+    max_depth: int = MAX_DEPTH
 
 
 class Extractor:
@@ -75,6 +74,7 @@ class Extractor:
         self._user = os.geteuid()
         self._group = os.getegid()
         self._block = os.fstatvfs(root_fd).f_frsize
+        self._parent: bytes | None = None  # of the last entry: checked, and mostly that of the next one too
         self._whiteouts = Whiteouts(whiteouts, user_namespace)
         self._dirs = Directories(root_fd, self._whiteouts)
 
@@ -97,14 +97,20 @@ class Extractor:
         entry.mtime_ns = min(max(entry.mtime_ns, 0), _MAX_MTIME_NS)
         if self._one_owner:
             entry.uid, entry.gid = self._user, self._group
-        parts = self._parts(entry.name)
-        if not parts:
-            self._root_entry(entry)
-            return
-        base = parts.pop()
-        parent = b"/".join(parts)
-        if _WHITEOUT in entry.name and self._whiteout(entry.name, parts, parent, base):
-            return
+        name = entry.name
+        parent, _, base = name.rpartition(b"/")
+        if parent != self._parent or base in _NO_NAMES or PREFIX in base:
+            parts = components(name, self._limits.max_depth)
+            if not parts:
+                self._root_entry(entry)
+                return
+            mark = mark_of(name, parts)
+            base = parts.pop()
+            parent = b"/".join(parts)
+            if mark is not None:
+                self._mark(mark, parent, base)
+                return
+            self._parent = parent
         parent_fd = self._dirs.fd_of(parent)
         if entry.type == _DIRECTORY:
             self._directory(entry, parent, parent_fd, base)
@@ -114,17 +120,6 @@ class Extractor:
         except FileExistsError:
             self._replace(parent_fd, base)
             self._create(entry, reader, self._dirs.fd_of(parent), base)
-
-    def _parts(self, name: bytes) -> list[bytes]:
-        """The components of `name`, relative to the layer's root as an absolute name is too."""
-        parts = name.split(b"/")
-        if b"" in parts or b"." in parts:
-            parts = [part for part in parts if part not in (b"", b".")]
-        if b".." in parts:
-            raise malformed(name, 'a path with ".." could leave the layer')
-        if len(parts) > self._limits.max_depth:
-            raise malformed(name, f"more than {self._limits.max_depth} directories deep")
-        return parts
 
     def _root_entry(self, entry: Entry) -> None:
         if entry.type != _DIRECTORY:
@@ -161,7 +156,8 @@ class Extractor:
                 self._write_sparse(fd, entry, reader)
             elif entry.size:
                 self.bytes += entry.size + -entry.size % self._block
-                for piece in reader.payload():
+                whole = reader.whole_payload()
+                for piece in (whole,) if whole is not None else reader.payload():
                     _write_all(fd, piece)
             if entry.uid != self._user or entry.gid != self._group:
                 os.fchown(fd, entry.uid, entry.gid)
@@ -187,12 +183,12 @@ class Extractor:
 
     def _hard_link(self, entry: Entry, parent_fd: int, base: bytes) -> None:
         """linkat(2) without AT_SYMLINK_FOLLOW: the link's target is the name in this layer, be it a symlink."""
-        target = self._parts(entry.linkname)
+        target = components(entry.linkname, self._limits.max_depth)
         if not target:
             raise malformed(entry.name, "a hard link to nothing")
         target_base = target.pop()
         try:
-            if target_base.startswith(_WHITEOUT):
+            if is_mark(target_base):
                 raise FileNotFoundError  # a mark that this layer keeps, and no file of it
             source_fd = self._dirs.existing_fd(b"/".join(target))
             os.link(target_base, base, src_dir_fd=source_fd, dst_dir_fd=parent_fd, follow_symlinks=False)
@@ -223,22 +219,12 @@ class Extractor:
                 self._dirs.make(path, parent_fd, base, opaque)
         self._dirs.describe(entry, path, parent_fd, base)
 
-    def _whiteout(self, name: bytes, parts: list[bytes], parent: bytes, base: bytes) -> bool:
-        """Handle an entry of the AUFS whiteout convention (OCI image-spec, "Whiteouts"); False when it is none."""
-        if any(part.startswith(_WHITEOUT_META) for part in parts):
-            return True  # AUFS's own bookkeeping, not part of the image
-        if any(part.startswith(_WHITEOUT) for part in parts):
-            raise malformed(name, "a whiteout is not a directory")
-        if base == _OPAQUE:
+    def _mark(self, mark: Mark, parent: bytes, base: bytes) -> None:
+        """Handle an entry of the whiteout convention. AUFS's own bookkeeping is not part of the image."""
+        if mark is Mark.OPAQUE:
             self._dirs.make_opaque(self._dirs.fd_of(parent))
-            return True
-        if not base.startswith(_WHITEOUT) or base.startswith(_WHITEOUT_META):
-            return base.startswith(_WHITEOUT)
-        hidden = base[len(_WHITEOUT) :]
-        if hidden in (b"", b".", b".."):
-            raise malformed(name, "a whiteout of no name")
-        self._hide(self._dirs.fd_of(parent), hidden)
-        return True
+        elif mark is Mark.WHITEOUT:
+            self._hide(self._dirs.fd_of(parent), base[len(PREFIX) :])
 
     def _hide(self, parent_fd: int, base: bytes) -> None:
         """Hide what lower layers call `base`; what this layer has under the name stays and is opaque."""

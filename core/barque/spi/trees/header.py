@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
+from zlib import adler32
 
 from barque.spi.errors import InvalidArgument
 
@@ -15,6 +16,7 @@ __all__ = [
     "BLOCK",
     "ZERO_BLOCK",
     "Entry",
+    "byte_sum",
     "finish_header",
     "malformed",
     "parse_header",
@@ -111,7 +113,7 @@ def parse_header(block: bytes) -> Entry:
     name = name.partition(b"\0")[0]
     entry = Entry()
     try:
-        _check_sum(block, parse_number(stored_sum))
+        _check_sum(block, stored_sum)
         entry.mode = parse_number(mode) & 0o7777
         entry.uid = parse_number(uid)
         entry.gid = parse_number(gid)
@@ -154,9 +156,16 @@ def _long_prefix(prefix: bytes, tail: bytes) -> bytes:
     return prefix.partition(b"\0")[0] + b"/"
 
 
-def _check_sum(block: bytes, stored: int) -> None:
-    """The checksum is the sum of the header's bytes, its own field taken as spaces; old tars summed signed chars."""
-    rest = block[:148] + b"        " + block[156:]
-    total = sum(rest)
-    if total != stored and total - 256 * sum(byte > 127 for byte in rest) != stored:
-        raise ValueError(stored)
+def byte_sum(data: bytes) -> int:
+    """The sum of at most 256 bytes: Adler-32 begun at 0 keeps it in its lower half, modulo 65521, at the speed of C."""
+    return adler32(data, 0) & 0xFFFF
+
+
+def _check_sum(block: bytes, field: bytes) -> None:
+    """The checksum is the sum of the header's bytes (see `byte_sum`), its own field taken as spaces; old tars summed signed chars."""
+    stored = parse_number(field)
+    total = (adler32(block[:256], 0) & 0xFFFF) + (adler32(block[256:], 0) & 0xFFFF) - sum(field) + 8 * 0x20
+    if total != stored:
+        rest = block[:148] + block[156:]
+        if total - 256 * sum(byte > 127 for byte in rest) != stored:
+            raise ValueError(stored)

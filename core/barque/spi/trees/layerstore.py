@@ -1,10 +1,11 @@
 """Layers on the disk, each unpacked in a worker process, applied by one rename and removed by one rename.
 
-layers/<hex>/fs   the unpacked layer      layers/<hex>/layer.json   its usage
+layers/<hex>/fs   the unpacked layer      layers/<hex>/layer.json   its usage, and how it was unpacked
 """
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
 import stat
@@ -12,13 +13,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from barque.spi.errors import InvalidArgument, NotFound
 from barque.spi.storage import LayerApply, Usage
-from barque.spi.trees import tree, unpack, xattrs
+from barque.spi.trees import tree, unpack, verify, xattrs
 from barque.spi.trees.failures import reported
 from barque.spi.trees.places import Places, check_diff_id
 from barque.spi.trees.pool import WorkerPool
+from barque.spi.trees.streaming import stream
 from barque.spi.trees.unpack import Unpack
 
 __all__ = ["LayerStore", "Unpacking"]
@@ -49,6 +52,7 @@ class LayerStore:
         self._unpacking = unpacking
         workers = unpacking.workers or os.cpu_count() or 1
         self._pool = WorkerPool(unpack.MODULE, workers, unpacking.idle_seconds, places.empty)
+        self._verifying = WorkerPool(verify.MODULE, workers, unpacking.idle_seconds, places.empty)
         self._user_namespace = xattrs.in_user_namespace()
         self._locks = _KeyedLocks()
 
@@ -63,7 +67,7 @@ class LayerStore:
                 self._places.scratch() as scratch,
             ):
                 usage = self._fill(request, scratch)
-                _write_record(scratch, request.diff_id, usage)
+                self._write_record(scratch, request.diff_id, usage)
                 self._places.publish_layer(scratch, digest)
                 return usage
 
@@ -78,14 +82,24 @@ class LayerStore:
         """What was recorded while unpacking; measured again when the record is damaged. Errors: InvalidArgument, NotFound."""
         files = self.files(diff_id)
         try:
-            with open(os.path.join(os.path.dirname(files), "layer.json"), "rb") as file:
-                record = json.loads(file.read(_MAX_RECORD))
+            record = _record(files)
             return Usage(int(record["bytes"]), int(record["inodes"]))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             try:
                 return tree.measure(files)
             except FileNotFoundError:
                 raise NotFound(f"no such layer: {diff_id}") from None
+
+    def verify(self, request: LayerApply) -> tuple[str, ...]:
+        """See `storage_verify`."""
+        files = self.files(request.diff_id)
+        fields = self._fields(request)
+        fields["one_owner"] = _record(files).get("one_owner", self._unpacking.one_owner)
+        lines: builtins.list[bytes] = []
+        doing = f"verifying {request.diff_id}"
+        with _opened_blob(request.blob) as blob_fd, _opened_directory(files) as root_fd:
+            stream(self._verifying, fields, (blob_fd, root_fd), lines.append, doing)
+        return tuple(b"".join(lines).decode().splitlines())
 
     def list(self) -> tuple[str, ...]:
         """The diff ids of all complete layers."""
@@ -100,6 +114,22 @@ class LayerStore:
 
     def _fill(self, request: LayerApply, scratch: str) -> Usage:
         """Have a worker unpack into `scratch`/fs."""
+        replaced = os.path.join(scratch, "replaced")
+        with (
+            _opened_blob(request.blob) as blob_fd,
+            _made_directory(os.path.join(scratch, "fs")) as root_fd,
+            _made_directory(replaced) as out_fd,
+        ):
+            fds = (blob_fd, root_fd, out_fd)
+            done = self._pool.call(self._fields(request), fds, f"unpacking {request.diff_id}")
+        try:
+            os.rmdir(replaced)
+        except OSError:
+            self._places.trash.take(replaced)
+        return Usage(done["bytes"], done["inodes"])
+
+    def _fields(self, request: LayerApply) -> dict[str, Any]:
+        """Of a job of `unpack` or `verify`."""
         job = Unpack(
             diff_id=request.diff_id,
             media_type=request.media_type,
@@ -110,18 +140,13 @@ class LayerStore:
             one_owner=self._unpacking.one_owner,
             whiteouts=self._unpacking.whiteouts,
         )
-        replaced = os.path.join(scratch, "replaced")
-        with (
-            _opened_blob(request.blob) as blob_fd,
-            _made_directory(os.path.join(scratch, "fs")) as root_fd,
-            _made_directory(replaced) as out_fd,
-        ):
-            done = self._pool.call(asdict(job), (blob_fd, root_fd, out_fd), f"unpacking {request.diff_id}")
-        try:
-            os.rmdir(replaced)
-        except OSError:
-            self._places.trash.take(replaced)
-        return Usage(done["bytes"], done["inodes"])
+        return asdict(job)
+
+    def _write_record(self, scratch: str, diff_id: str, usage: Usage) -> None:
+        """layer.json; the syncfs before the rename covers it."""
+        record = {"diff_id": diff_id, **asdict(usage), "one_owner": self._unpacking.one_owner}
+        with open(os.path.join(scratch, "layer.json"), "x", encoding="ascii") as file:
+            json.dump(record, file)
 
 
 class _KeyedLocks:
@@ -149,10 +174,14 @@ class _KeyedLocks:
                     del self._locks[name]
 
 
-def _write_record(scratch: str, diff_id: str, usage: Usage) -> None:
-    """layer.json, for `usage` and for people; the syncfs before the rename covers it."""
-    with open(os.path.join(scratch, "layer.json"), "x", encoding="ascii") as file:
-        json.dump({"diff_id": diff_id, "bytes": usage.bytes, "inodes": usage.inodes}, file)
+def _record(files: str) -> dict[str, Any]:
+    """layer.json of the layer with this directory of files; empty when it is missing or damaged."""
+    try:
+        with open(os.path.join(os.path.dirname(files), "layer.json"), "rb") as file:
+            record = json.loads(file.read(_MAX_RECORD))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 @contextmanager
@@ -170,16 +199,22 @@ def _opened_blob(path: str) -> Iterator[int]:
 
 
 @contextmanager
+def _opened_directory(path: str) -> Iterator[int]:
+    fd = os.open(path, _OPEN_DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
 def _made_directory(path: str) -> Iterator[int]:
     """A new directory with nothing inherited: no set-group-id, no default ACL."""
     os.mkdir(path)
-    fd = os.open(path, _OPEN_DIRECTORY)
-    try:
+    with _opened_directory(path) as fd:
         os.fchown(fd, os.geteuid(), os.getegid())
         os.fchmod(fd, 0o755)
         for attribute in ("system.posix_acl_default", "system.posix_acl_access"):
             with suppress(OSError):
                 os.removexattr(fd, attribute)
         yield fd
-    finally:
-        os.close(fd)

@@ -6,11 +6,11 @@ from enum import Enum, auto
 
 from barque.spi.trees.header import malformed
 
-__all__ = ["MAX_DEPTH", "OPAQUE", "Mark", "components", "is_mark", "mark_of"]
+__all__ = ["MAX_DEPTH", "OPAQUE", "PREFIX", "Mark", "components", "is_mark", "mark_of"]
 
 MAX_DEPTH = 512
 OPAQUE = b".wh..wh..opq"
-_WHITEOUT = b".wh."
+PREFIX = b".wh."
 _META = b".wh..wh."
 
 
@@ -36,24 +36,24 @@ def components(name: bytes, max_depth: int = MAX_DEPTH) -> list[bytes]:
 
 def is_mark(base: bytes) -> bool:
     """Whether a file of this name would be taken for a mark."""
-    return base.startswith(_WHITEOUT)
+    return base.startswith(PREFIX)
 
 
 def mark_of(name: bytes, parts: list[bytes]) -> Mark | None:
     """Which mark the entry `name` is, None for a file. Errors: InvalidArgument."""
-    if _WHITEOUT not in name:
+    if PREFIX not in name:
         return None
     base = parts[-1]
     if any(part.startswith(_META) for part in parts[:-1]):
         return Mark.IGNORED
-    if any(part.startswith(_WHITEOUT) for part in parts[:-1]):
+    if any(part.startswith(PREFIX) for part in parts[:-1]):
         raise malformed(name, "a whiteout is not a directory")
     if base == OPAQUE:
         return Mark.OPAQUE
     if base.startswith(_META):
         return Mark.IGNORED
-    if not base.startswith(_WHITEOUT):
+    if not base.startswith(PREFIX):
         return None
-    if base[len(_WHITEOUT) :] in (b"", b".", b".."):
+    if base[len(PREFIX) :] in (b"", b".", b".."):
         raise malformed(name, "a whiteout of no name")
     return Mark.WHITEOUT

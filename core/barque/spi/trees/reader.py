@@ -18,6 +18,7 @@ __all__ = ["TarReader"]
 _MAX_EXTENDED = 1024 * 1024
 _MAX_NAME = 4095  # PATH_MAX without its NUL
 
+_COPIED = 65536  # from here on a view is cheaper than a copy
 _PAX, _PAX_GLOBAL, _LONG_NAME, _LONG_LINK, _OLD_SPARSE = b"xgLKS"
 _EXTENDED = frozenset(b"xgLK")
 _REGULAR = 0x30
@@ -70,6 +71,16 @@ class TarReader:
             self._unread -= len(piece)
             yield piece
 
+    def whole_payload(self) -> bytes | memoryview | None:
+        """All of the current entry's data when it has come already; None: ask `payload`. Most files of an image are small."""
+        start = self._position
+        end = start + self._unread
+        if end > len(self._buffer):
+            return None
+        self._position = end
+        self._unread = 0
+        return self._buffer[start:end] if end - start < _COPIED else memoryview(self._buffer)[start:end]
+
     def _piece(self, wanted: int) -> bytes | memoryview:
         """At least one and at most `wanted` bytes, without a copy where that is large."""
         start = self._position
@@ -78,7 +89,7 @@ class TarReader:
             start = 0
         end = min(start + wanted, len(self._buffer))
         self._position = end
-        if end - start < 65536:
+        if end - start < _COPIED:
             return self._buffer[start:end]
         return memoryview(self._buffer)[start:end]
 
@@ -116,6 +127,12 @@ class TarReader:
         if self._unread:
             self._skip(self._unread)
             self._unread = 0
+        start = self._position + self._padding
+        block = self._buffer[start : start + BLOCK]
+        if len(block) == BLOCK and block != ZERO_BLOCK:
+            self._position = start + BLOCK
+            self._padding = 0
+            return block
         if self._at_end(self._padding):
             return None
         if self._padding:

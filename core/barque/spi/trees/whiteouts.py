@@ -11,13 +11,12 @@ import os
 import stat
 
 from barque.spi.trees import xattrs
+from barque.spi.trees.naming import OPAQUE, PREFIX
 
 __all__ = ["NAMES", "OPAQUE", "OVERLAY", "PREFIX", "Whiteouts"]
 
 OVERLAY = "overlay"
 NAMES = "names"
-PREFIX = b".wh."
-OPAQUE = b".wh..wh..opq"
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 

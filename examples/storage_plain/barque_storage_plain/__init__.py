@@ -1,0 +1,1 @@
+"""A storage driver for Barque as a third party writes one."""
