@@ -60,7 +60,7 @@ def old_sparse(offset, length, extended=0):
 
 def old_extension():
     """A block of that map that says that another one follows."""
-    return bytes(504) + b"\1" + bytes(7)
+    return b"%011o\0" % 0 * 42 + b"\1" + bytes(7)
 
 
 SPARSE_1_0 = record(b"GNU.sparse.major=1") + record(b"GNU.sparse.minor=0")
@@ -219,9 +219,9 @@ REFUSED = {
         lambda c: LayerTar().raw(old_sparse(b"\xff" * 12, b"%011o\0" % 0)),
     ),
     "sparse, old map without end": (
-        "unexpected end of file",
+        "its sparse map is too long",
         lambda c: LayerTar().raw(
-            old_sparse(b"%011o\0" % 0, b"%011o\0" % 0, extended=1) + old_extension() * 3
+            old_sparse(b"%011o\0" % 0, b"%011o\0" % 0, extended=1) + old_extension() * 4000
         ),
     ),
     "sparse directory": (
@@ -330,7 +330,7 @@ CONTAINED = {
         + b"inside".ljust(512, b"\0")
         + pax(record(b"path=" + UP.encode() + b"x"), header(b"n"))
     ),
-    "time of base 256, before all time": lambda c: LayerTar().raw(header(b"n", mtime=b"\xff" + bytes(11))),
+    "time of base 256, before all time": lambda c: LayerTar().raw(header(b"n", mtime=b"\xff" * 12)),
     "setuid for a file of the host": lambda c: (
         LayerTar().file("f", b"x", mode=0o4755).symlink("f", c + "/bin/tool", mode=0o6777).hardlink("g", "f")
     ),

@@ -1,9 +1,9 @@
 """The driver passes Barque's conformance kit. Needs root: `sudo python -m pytest`."""
 
 import pytest
+from barque_storage_plain.plugin import PlainStorage
 
 from barque.testing.storage import StorageConformance
-from barque_storage_plain.plugin import PlainStorage
 
 
 class TestPlainStorage(StorageConformance):
