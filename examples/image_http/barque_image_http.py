@@ -12,7 +12,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -52,6 +52,10 @@ class HttpImages:
 
     Config = HttpConfig
     capabilities: frozenset[str] = frozenset()
+    # For `barque plugin verify`, which knows no URL of a file that is missing. The tests of this distribution do.
+    conformance_excuses: Mapping[str, str] = {
+        "test_missing_image_is_not_found": "the kit's missing image has no URL"
+    }
 
     def __init__(self, name: str, config: HttpConfig, root: str | os.PathLike[str]) -> None:
         self.name, self._config, self._root = name, config, Path(root)

@@ -13,7 +13,6 @@ from barque.testing.registry import FaultyRegistry
 _TABLES = {
     "runtime": "native",
     "network": "bridge",
-    "storage": "overlay",
     "image": "registry",
     "log": "json-file",
     "frontend": "docker",
@@ -36,10 +35,10 @@ def in_lab(lab, work):
         os.close(namespace)
 
 
-def write_profile(path, **settings):
+def write_profile(path, storage="overlay", **settings):
     """A profile as the default one, with `settings` of drivers: `registry={"attempts": 2}`."""
     lines = []
-    for kind, default in _TABLES.items():
+    for kind, default in {**_TABLES, "storage": storage}.items():
         lines.append(f'[{kind}]\ndefault = "{default}"')
         drivers = [
             default,

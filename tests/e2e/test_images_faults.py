@@ -221,6 +221,18 @@ def _member(tar):
         return archive.extractfile(archive.getmembers()[0]).read()
 
 
+@pytest.mark.row("R29")
+def test_registry_that_knows_no_ranges_sends_all_again(daemon, registry, clean):
+    added = registry.add_image("app", "1", [layer()])
+    registry.inject(Fault("truncate", f"/blobs/{added.layers[0]}", after=1000))
+    assert pull(daemon, registry).returncode == 1
+    registry.heal()
+    registry.inject(Fault("whole", "/blobs/"))
+    result = pull(daemon, registry)
+    assert result.returncode == 0, result.stderr
+    assert "range" in registry.asked(added.layers[0])[-1].headers
+
+
 @pytest.mark.row("R11")
 def test_sigterm_in_a_pull_ends_the_daemon(lab, workspace, registry):
     added = registry.add_image("app", "1", [layer(), layer(1)])

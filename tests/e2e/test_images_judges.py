@@ -232,11 +232,11 @@ def second(lab, workspace):
     process.wait()
 
 
-@pytest.fixture(scope="module")
-def daemon(lab, workspace, registry, layout):
+@pytest.fixture(scope="module", params=["overlay", "dir"])
+def daemon(request, lab, workspace, registry, layout):
     skopeo(lab, f"oci:{layout.directory}:image", f"docker://{registry}/judge:1", "--dest-tls-verify=false")
     base = Path(tempfile.mkdtemp(dir=workspace))
-    daemon = Daemon(base, lab, write_profile(base / "p.toml"))
+    daemon = Daemon(base, lab, write_profile(base / "p.toml", request.param))
     try:
         daemon.start()
         yield daemon

@@ -14,12 +14,14 @@ import pytest
 
 from barque.testing.daemon import Daemon
 from barque.testing.layers import LayerTar
-from barque.testing.registry import FaultyRegistry, Fault
+from barque.testing.registry import Fault, FaultyRegistry
 
 pytestmark = pytest.mark.root
 
 MACHINE = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
-HERE = SimpleNamespace(enter=())  # the host's own network: the profile has no bridge, and the registry listens there
+HERE = SimpleNamespace(
+    enter=()
+)  # the host's own network: the profile has no bridge, and the registry listens there
 
 
 @pytest.fixture
@@ -89,7 +91,7 @@ def test_sigterm_during_a_download(daemon, registry):
 @pytest.mark.row("R11")
 def test_sigterm_while_a_layer_is_unpacked(daemon, registry):
     layer = LayerTar()
-    for number in range(30_000):
+    for number in range(15_000):
         layer.file(f"file-{number}", b"x")
     reference = add(registry, "many", layer)
     tmp = daemon.base / "root/storage/overlay/tmp"

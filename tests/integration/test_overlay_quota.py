@@ -5,17 +5,24 @@ from __future__ import annotations
 import ctypes
 import struct
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from barque.spi.errors import FailedPrecondition, InvalidArgument
 from barque.spi.storage import SnapshotPrepare
 from barque.testing import need
+from barque.testing.daemon import Daemon, Lab
 from barque.testing.mounted import MountedSnapshot
-from barque.testing.storage import StorageConformance
+from barque.testing.storage_limits import StorageLimits
 from barque_storage_overlay.plugin import OverlayStorage
 from barque_storage_overlay.quota import ProjectQuota
+
+sys.path.append(str(Path(__file__).parents[1] / "e2e"))
+
+from registry_image import IMAGE, busybox_archive
 
 pytestmark = pytest.mark.root
 SIZE = 4 << 20
@@ -44,12 +51,62 @@ def driver_on(disk):
     return OverlayStorage("overlay", OverlayStorage.Config(worker_idle_seconds=0.1), str(disk / "storage"))
 
 
-class TestOverlayStorageWithQuotas(StorageConformance):
+class TestOverlayLimits(StorageLimits):
+    """The part of the kit, where it can be had."""
+
     @pytest.fixture
     def driver(self, disk):
-        driver = driver_on(disk)
-        assert driver._extras.facts()["project_quota"] == "yes"
-        return driver
+        assert ProjectQuota(str(disk)).why_not() == ""
+        return driver_on(disk)
+
+    @pytest.fixture
+    def rebuild(self, driver):
+        return type(driver), (driver.name, driver.config, driver.root)
+
+
+def test_a_container_is_held_to_its_size_and_another_is_not(disk, tmp_path):
+    lab = Lab()
+    daemon = Daemon(disk / "d", lab, profile="minimal")
+    daemon.base.mkdir()
+    try:
+        daemon.start(60.0)
+        load(daemon, busybox_archive())
+        write = "dd if=/dev/zero of=/data bs=1M count=12"
+        free, _log = run(daemon, write, {})
+        assert free == 0
+        code, log = run(daemon, write, {"size": "8M"})
+        assert code == 1
+        assert b"Disk quota exceeded" in log
+        daemon.stop()
+        daemon.start(60.0)
+        assert run(daemon, write, {"size": "8M"})[0] == 1
+        daemon.json("POST", "/containers/prune")
+        deadline = time.monotonic() + 10
+        while projects_with_limit(disk):
+            assert time.monotonic() < deadline
+    finally:
+        daemon.close()
+        lab.close()
+
+
+def load(daemon, archive):
+    from barque.testing.daemon import _UnixConnection
+
+    connection = _UnixConnection(str(daemon.socket), 60.0)
+    connection.request("POST", "/images/load", archive, {"Content-Type": "application/x-tar"})
+    answer = connection.getresponse()
+    assert answer.status == 200, answer.read()
+    answer.read()
+    connection.close()
+
+
+def run(daemon, script, options):
+    """Exit code and output of a container, which is kept."""
+    body = {"Image": IMAGE, "Cmd": ["sh", "-c", script], "Tty": True, "HostConfig": {"StorageOpt": options}}
+    id = daemon.json("POST", "/containers/create", body)["Id"]
+    daemon.json("POST", f"/containers/{id}/start")
+    code = daemon.json("POST", f"/containers/{id}/wait")["StatusCode"]
+    return code, daemon.request("GET", f"/containers/{id}/logs?stdout=1&stderr=1")[1]
 
 
 def test_df_in_the_container_tells_the_limit(disk, tmp_path):

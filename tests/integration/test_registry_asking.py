@@ -97,6 +97,25 @@ def test_names_that_are_none_are_left_out(registry, driver):
         driver.image_list(request(registry, "app"))
 
 
+@pytest.mark.row("S22")
+@pytest.mark.parametrize("path", ["/tags/list", "/v1/search"])
+def test_list_of_100_megabytes_is_not_read(registry, driver, path):
+    registry.inject(Fault("status", path, status=200, body='{"tags": ["' + "x" * (100 << 20) + '"]}'))
+    before = _resident_kib()
+    with pytest.raises(InvalidArgument, match="larger than"):
+        if path == "/tags/list":
+            driver.image_list(request(registry, "app"))
+        else:
+            driver.image_search(ImageSearch(f"{registry.address}/app"))
+    # The registry itself, in this process, has the body twice.
+    assert _resident_kib() - before < 250 << 10
+
+
+def _resident_kib():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+
+
 def test_tags_of_no_repository(registry, driver):
     with pytest.raises(NotFound, match=r"repository .*/app not found"):
         driver.image_list(request(registry, "app"))

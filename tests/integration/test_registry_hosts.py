@@ -174,10 +174,14 @@ def shown(authority):
 @pytest.mark.row("S25")
 def test_client_certificate_and_private_authority_of_one_registry(closed, drivers, authority):
     own = {"ca_file": str(authority / "ca.crt"), **shown(authority)}
-    driver = drivers(registries={closed.address: own})
+    driver = drivers(registries={closed.address: own}, chunk_size=1 << 20)
     image = resolve(driver, f"{closed.address}/app:1")
     assert fetched(driver, image, image.layers[0]) == LAYER
-    driver.image_push(small_push(f"{closed.address}/pushed:1"))
+    closed.inject(Fault("cut", "/blobs/uploads/", method="PATCH", after=500_000, times=1))
+    big = os.urandom(5 << 20)
+    pushed = small_push(f"{closed.address}/pushed:1", [big])
+    driver.image_push(pushed)
+    assert closed.blobs[pushed.layers[0].digest] == big
     assert ("pushed", "1") in closed.manifests
 
 
@@ -188,6 +192,17 @@ def test_without_a_client_certificate(closed, drivers, authority):
         resolve(driver, f"{closed.address}/app:1")
     assert "client_cert" in caught.value.hint
     assert closed.seen == []
+
+
+@pytest.mark.row("S25")
+def test_push_to_a_stranger_says_nothing(authority, drivers, tmp_path):
+    certificate, key = str(authority / "server.crt"), str(authority / "server.key")
+    with FaultyRegistry(certificate=certificate, key=key) as registry:
+        with pytest.raises(Unavailable, match="tls: ") as caught:
+            drivers().image_push(small_push(f"{registry.address}/pushed:1", credentials=USER))
+        assert "ca_file" in caught.value.hint
+        assert registry.seen == []
+        assert registry.connections == 1
 
 
 @pytest.mark.row("S25")

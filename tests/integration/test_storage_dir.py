@@ -307,3 +307,44 @@ def test_owners_cannot_be_shifted_on_every_file_system(tmp_path):
         assert driver.storage_list().snapshots == ()
     finally:
         subprocess.run(["umount", "-l", tmp_path / "merged"], check=True)
+
+
+PROGRAM = """
+import pathlib, sys
+from barque.spi.errors import FailedPrecondition
+from barque.spi.storage import SnapshotPrepare
+from barque.testing.layers import LayerTar
+from barque.testing.mounted import MountedSnapshot
+from barque_storage_dir.plugin import DirStorage
+
+directory = pathlib.Path(sys.argv[1])
+driver = DirStorage("dir", DirStorage.Config(), str(directory / "storage"))
+assert driver.storage_probe().usable, driver.storage_probe()
+low = LayerTar().file("d/gone").file("d/kept").file("opaque/gone").store(directory)
+high = LayerTar().whiteout("d/gone").opaque("opaque").file("opaque/new").device("null", 1, 3).store(directory)
+for layer in (low, high):
+    driver.storage_apply(layer)
+driver.storage_prepare(SnapshotPrepare("c1", (low.diff_id, high.diff_id)))
+with MountedSnapshot(driver.storage_mounts("c1"), directory / "mnt") as root:
+    assert set(root.tree()) == {"d", "d/kept", "opaque", "opaque/new"}, root.tree()
+    root.write("d/kept", b"changed")
+assert [change.path for change in driver.storage_changes("c1")] == ["/d", "/d/kept"]
+driver.storage_diff("c1", lambda _: None)
+print("passed")
+"""
+
+
+def test_the_driver_works_for_an_ordinary_user_in_his_namespace(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [need.tool("unshare"), "--user", "--map-root-user", "--mount", sys.executable, "-W", "ignore"]
+    done = subprocess.run(
+        [*command, "-c", PROGRAM, tmp_path],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if "unshare failed" in done.stderr:
+        need.unavailable("needs user namespaces")
+    assert done.stdout.strip() == "passed", done.stderr

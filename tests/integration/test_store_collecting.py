@@ -255,7 +255,7 @@ def test_nothing_in_use_is_ever_removed(lab):
                 lab.collector.run() if n % 2 else lab.engine.image_prune(lambda _: True)
                 rounds[0] += 1
                 time.sleep(0.02)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told at the end of the test
             problems.append(error)
         finally:
             stop.set()
@@ -271,7 +271,7 @@ def test_nothing_in_use_is_ever_removed(lab):
                 if "No such image" not in error.message:  # pruned between pull and create: as with Docker
                     problems.append(error)
                 continue
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - told at the end of the test
                 problems.append(error)
                 continue
             try:
@@ -280,7 +280,7 @@ def test_nothing_in_use_is_ever_removed(lab):
                 assert {image.id, image.manifest_digest} <= lab.blobs()
                 assert all(lab.layer_file(d, "etc").is_dir() for d in image.diff_ids)
                 rounds[1] += 1
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - told at the end of the test
                 problems.append(error)
             lab.engine.container_remove(container.id, force=False)
 

@@ -12,7 +12,7 @@ from store_lab import StoreLab, flip, layer
 
 from barque.spi.errors import BarqueError, InvalidArgument, ResourceExhausted, Unavailable
 from barque.testing import need
-from barque.testing.registry import FaultyRegistry, Fault
+from barque.testing.registry import Fault, FaultyRegistry
 
 pytestmark = pytest.mark.root
 

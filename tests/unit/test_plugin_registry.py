@@ -1,8 +1,10 @@
 """Loading drivers: each way to be wrong gives one clear error."""
 
+import gc
 import importlib.metadata
 import sys
 import types
+import weakref
 from dataclasses import dataclass
 
 import pytest
@@ -118,6 +120,33 @@ def test_a_foreign_exception_is_wrapped_with_the_plugins_name(install):
     registry, loaded = load()
     with pytest.raises(Internal, match=r"network driver 'mine' .*failed in network_close: KeyError: 'oops'"):
         NetworkDriver(registry, loaded).close()
+
+
+def test_an_error_does_not_hold_what_the_hook_was_given(install):
+    """An archive that failed to load must be closed, and its space free, without waiting for the garbage collector."""
+
+    class Spec:
+        pass
+
+    def refuse(self, spec):
+        try:
+            raise OSError("full")
+        except OSError as error:
+            raise Conflict("no") from error
+
+    def attempt(driver):
+        spec = Spec()
+        with pytest.raises(Conflict, match="no"):
+            driver.remove(spec)
+        return weakref.ref(spec)
+
+    install("mine", make_driver(network_remove=refuse))
+    driver = NetworkDriver(*load())
+    gc.disable()
+    try:
+        assert attempt(driver)() is None
+    finally:
+        gc.enable()
 
 
 def test_a_wrong_result_type_is_an_error(install):

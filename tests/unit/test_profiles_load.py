@@ -5,6 +5,7 @@ import os
 import pytest
 
 from barque.profiles.loading import found_profiles, load_profile, locate, parse_profile
+from barque.profiles.quantities import parse_age, parse_size
 from barque.spi.errors import InvalidArgument, NotFound
 
 
@@ -61,3 +62,35 @@ def test_root_does_not_take_profiles_from_a_directory_others_can_write(tmp_path,
     tmp_path.chmod(0o777)
     monkeypatch.chdir(tmp_path)
     assert locate("default").path.parent.name == "builtin"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("20GB", 20 * 10**9), ("1.5GiB", 3 << 29), ("512k", 512_000), (7, 7), ("0", 0), ("10 MB", 10**7), ("2TiB", 2 << 40)],
+)  # fmt: skip
+def test_sizes(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("720h", 2_592_000), ("1h30m", 5400), ("2d", 172_800), ("", 0), ("90s", 90)]
+)
+def test_ages(text, seconds):
+    assert parse_age(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ('max_size = "much"', "images.max_size.*no size"),
+        ("max_size = -1", "images.max_size.*less than nothing"),
+        ('max_size = "5 parsecs"', "images.max_size"),
+        ('max_age = "old"', "images.max_age.*no length of time"),
+        ('max_age = "1h-30m"', "images.max_age"),
+        ('partial_max_age = "5"', "images.partial_max_age"),
+        ("parallel_downloads = 0", "images.parallel_downloads"),
+    ],
+)
+def test_a_wrong_value_in_the_table_images_names_the_field(line, field):
+    with pytest.raises(InvalidArgument, match=field):
+        parse_profile("x", f"[images]\n{line}\n", "x.toml")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 
 from barque.engine.core import Core
 from barque.engine.importing import Importer
@@ -57,18 +58,18 @@ class _Load:
         return ImageRequest(reference, platform, progress=self._told)
 
     def one(self, reference: str) -> Image:
-        """An image that is here already only gets its names: what was pulled is not replaced by what the archive makes of it."""
+        """An image that is here already only gets its names: what was pulled is not replaced by what the archive makes of it.
+        What is returned has the archive's names alone."""
         resolved, platform = self._resolve(reference)
         names = _names(resolved)
         image_id = f"sha256:{hashlib.sha256(resolved.config).hexdigest()}"
         self._tell_moved(names, image_id)
-        known = self._core.images.name(image_id, names, "load")
-        if known is not None:
-            return known
-        brought, _new = self._core.puller.bring(
-            self._driver, self.request(reference, platform), lambda _: names, "load"
-        )
-        return brought
+        image = self._core.images.name(image_id, names, "load")
+        if image is None:
+            image, _new = self._core.puller.bring(
+                self._driver, self.request(reference, platform), lambda _: names, "load"
+            )
+        return replace(image, names=tuple(map(self._core.images.naming.familiar, names)))
 
     def _resolve(self, reference: str) -> tuple[ResolvedImage, Platform]:
         """For this host's platform; of what has none for it, the first: `docker load` takes an image for any platform.

@@ -11,7 +11,6 @@ import signal
 import socket
 import stat
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -152,9 +151,7 @@ def _check_storage(storage: StorageDriver) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = _stop_signal()
     hosts = options.host or [f"unix://{options.run_dir}/barque.sock"]
     # Before the namespaces are entered: to root in there, directories of the host's root are somebody else's.
     profile = load_profile(options.profile)
@@ -172,10 +169,24 @@ def _serve(options: argparse.Namespace) -> int:
             "ready: profile %s, %s", engine.info().profile, ", ".join(listener.url for listener in listeners)
         )
         engine.settle()
-        stop.wait()
+        os.read(stop, 1)
         _log.info("stopping; containers go on")
         engine.stop()
     return 0
+
+
+def _stop_signal() -> int:
+    """A descriptor that can be read once SIGTERM or SIGINT came.
+
+    Not an Event that the handler sets: a signal that arrives between Python's last look at its flags and the moment the
+    main thread sleeps would wake nobody, and a busy machine makes that moment long.
+    """
+    read, write = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(write, False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    return read
 
 
 def _privileged(profile: Profile, run: Path) -> Keeper | None:

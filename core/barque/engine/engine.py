@@ -88,6 +88,7 @@ class BarqueEngine(ContentFacade):
     def stop(self) -> None:
         """The end is near: long operations (pulls) are to end. Idempotent."""
         self._core.puller.stop()
+        self._pusher.stop()
 
     def close(self) -> None:
         """Stop; containers go on. With none left, also take away what is the engine's own on this host. Idempotent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,11 @@ class Pusher:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """The daemon ends: pushes end as if they were cancelled."""
+        self._stopping.set()
 
     def push(
         self,
@@ -50,7 +56,7 @@ class Pusher:
                 credentials,
                 self._repositories(image),
                 progress,
-                cancelled,
+                lambda: self._stopping.is_set() or cancelled(),
             )
             pushed = self._core.drivers.image(scheme).push(request)
             self._remember(image, f"{repository}@{pushed.digest}")

@@ -22,12 +22,13 @@ _READ = 1 << 20
 _PIECE = 1 << 20
 _START = 6
 _MAX_ZSTD_WINDOW = 1 << 27
+_ZSTD_SLICE = 1024
 _MAX_XZ_MEMORY = 256 << 20
 _SKIPPABLE = tuple(bytes([low]) + b"\x2a\x4d\x18" for low in range(0x50, 0x60))
 
 
 def pieces(fd: int) -> Iterator[bytes]:
-    """The uncompressed content of the pipe `fd`, at most 1 MiB at a time. Errors: InvalidArgument (damaged data)."""
+    """The uncompressed content of the pipe `fd`, mostly 1 MiB at a time, never more than 32. Errors: InvalidArgument (damaged data)."""
     source = _Source(fd)
     start = source.start
     if start.startswith(b"\x1f\x8b"):
@@ -55,12 +56,6 @@ class _Source:
         """The next bytes; empty at the end."""
         data, self._pending = self._pending, b""
         return data or os.read(self._fd, _READ)
-
-    def read(self, size: int) -> bytes:
-        """The next bytes, `size` at most."""
-        data = self._pending or os.read(self._fd, size)
-        self._pending = data[size:]
-        return data[:size]
 
 
 class _Decompressor(Protocol):
@@ -128,13 +123,19 @@ def _members(
 
 
 def _zstd(source: _Source) -> Iterator[bytes]:
-    decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_ZSTD_WINDOW)
-    with decompressor.stream_reader(source, read_across_frames=True, closefd=False) as reader:  # type: ignore[arg-type]
-        while True:
+    """All frames, skippable ones too. Fed in small slices: one becomes at most 32 MiB, and mostly some KiB."""
+    rest = memoryview(source.next())
+    while rest:
+        frame = zstandard.ZstdDecompressor(max_window_size=_MAX_ZSTD_WINDOW).decompressobj()
+        while not frame.eof:
+            rest = rest or memoryview(source.next())
+            if not rest:
+                raise InvalidArgument("the archive is cut off: unexpected end of its zstd data")
             try:
-                data = reader.read(_PIECE)
+                data = frame.decompress(rest[:_ZSTD_SLICE])
             except zstandard.ZstdError as error:
                 raise InvalidArgument(f"the archive is damaged: zstd: {error}") from None
-            if not data:
-                return
-            yield data
+            rest = rest[_ZSTD_SLICE:]
+            if data:
+                yield data
+        rest = memoryview(frame.unused_data + bytes(rest) or source.next())

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import clear_frames
 from typing import Any
 
 import pluggy
@@ -83,7 +84,8 @@ class Registry:
             return self._manager.subset_hook_caller(hook, others)(**arguments)
         except BarqueError as error:
             # pluggy's frame has the error: by its traceback the two would hold each other, and whatever the arguments have open.
-            raise error.with_traceback(None)  # noqa: B904 - it is the same error
+            clear_frames(error.__traceback__)
+            raise
         except Exception as error:
             raise Internal(
                 f"{loaded.label} failed in {hook}: {type(error).__name__}: {error}",

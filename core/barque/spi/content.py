@@ -227,7 +227,7 @@ class ContentOperations(Protocol):
         self, ref: str, path: str, source: Iterable[bytes], *, no_overwrite: bool, copy_owner: bool
     ) -> None:
         """Unpack a tar (plain or compressed) into the directory `path` of the container. `no_overwrite`: no directory replaces a file nor the
-        other way round. `copy_owner`: keep the tar's numeric owners, else root's."""
+        other way round. The tar's numeric owners are kept; `copy_owner`: all belongs to the container's user, if it has one (as dockerd)."""
 
     def disk_usage(self) -> DiskUsage: ...
 

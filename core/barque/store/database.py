@@ -128,14 +128,14 @@ class Database:
 
     def all(self, table: str) -> Iterable[tuple[str, str]]:
         """All (id, document) of a table. Errors: FailedPrecondition (corrupt)."""
+        return [(id, document) for id, document in self._read(f"SELECT id, document FROM {_known(table)}")]
+
+    def _read(self, query: str, *arguments: str) -> list[tuple[str, ...]]:
         with self._lock:
             try:
-                rows: list[tuple[str, str]] = self._db.execute(
-                    f"SELECT id, document FROM {_known(table)}"
-                ).fetchall()
+                return self._db.execute(query, arguments).fetchall()
             except sqlite3.DatabaseError as error:
                 raise self._corrupt(error) from error
-        return rows
 
     def problems(self) -> tuple[str, ...]:
         """What SQLite's integrity check finds, empty for nothing. Reads the whole database; others wait."""
@@ -152,10 +152,9 @@ class Database:
             return change.fact(name, make)
 
     def known_fact(self, name: str) -> str | None:
-        """A value that was set by `fact`, or None."""
-        with self._lock:
-            row = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
-        return None if row is None else str(row[0])
+        """A value that was set by `fact`, or None. Errors: FailedPrecondition (corrupt)."""
+        rows = self._read("SELECT value FROM facts WHERE name = ?", name)
+        return str(rows[0][0]) if rows else None
 
     def close(self) -> None:
         """Checkpoint and close. Idempotent."""

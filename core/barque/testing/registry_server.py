@@ -116,6 +116,8 @@ class RegistryServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # An answer to a request whose body is not read must be out before the reset that closing sends.
+    disable_nagle_algorithm = True
     server: RegistryServer
 
     def log_message(self, format: str, *args: object) -> None:

@@ -129,7 +129,12 @@ def _image(subject: Subject) -> tuple[type, dict[str, Any]]:
     def reference(self: Any) -> str:  # noqa: ARG001
         return subject.reference
 
-    return ImageConformance, {"driver": _driver_fixture(subject), "reference": pytest.fixture(reference)}
+    def driver(self: Any, tmp_path: Path) -> Any:  # noqa: ARG001
+        root = tmp_path / "driver"
+        root.mkdir(mode=0o700)
+        return subject.make(root)
+
+    return ImageConformance, {"driver": pytest.fixture(driver), "reference": pytest.fixture(reference)}
 
 
 def _log(subject: Subject) -> tuple[type, dict[str, Any]]:

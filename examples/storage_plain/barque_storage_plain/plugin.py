@@ -62,9 +62,10 @@ class PlainStorage:
     @hookimpl
     def storage_prepare(self, request: SnapshotPrepare) -> None:
         self._places.snapshot(request.key)  # is it a key?
+        tree = self._merged(request.layers) if request.layers else ""
         with self._places.scratch() as scratch:
-            if request.layers:
-                self._copy(self._merged(request.layers), os.path.join(scratch, "fs"))
+            if tree:
+                self._copy(tree, os.path.join(scratch, "fs"))
             else:
                 self._merger.merge((), scratch)
             os.mkdir(os.path.join(scratch, "made"))  # what changes from now on is the container's

@@ -29,13 +29,16 @@ def import_image(call: Call) -> Response | None:
     changes = call.query_all("changes")
     if len(changes) > _MAX_CHANGES:
         raise InvalidArgument(f"more than {_MAX_CHANGES} changes")
+    platform = asked_platform(call)
+    if platform is not None and platform.os != "linux":
+        raise InvalidArgument("operating system is not supported")
     request = ImportRequest(
         source=call.upload(),
         repository=repository,
         tag=tag,
         message=call.query("message") or "",
         changes=changes,
-        platform=asked_platform(call),
+        platform=platform,
     )
     image = call.engine.image_import(request, _silent)
     report = Report(call)

@@ -46,13 +46,15 @@ class Puller:
     def resolve(self, request: ImageRequest) -> ResolvedImage:
         """See `ImageHooks.image_resolve`."""
         reference = parse(request.reference)
-        request.progress(Progress(reference.pointer, f"Pulling from {reference.path}"))
         check = checker(request.cancelled)
 
         def at(source: PullSource) -> ResolvedImage:
             return self._resolve_at(source, reference, request.platform, check)
 
-        return self._anywhere(reference, request, check, at)
+        found = self._anywhere(reference, request, check, at)
+        # As dockerd, not before there is something to pull: until the first line an error of a pull is an HTTP status.
+        request.progress(Progress(reference.pointer, f"Pulling from {reference.path}"))
+        return found
 
     def describe(self, request: ImageRequest) -> Distribution:
         """See `ImageHooks.image_describe`."""

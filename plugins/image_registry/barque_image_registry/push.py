@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from barque.spi import Descriptor, Progress
-from barque.spi.errors import BarqueError, InvalidArgument, Unavailable
+from barque.spi.errors import InvalidArgument, Unavailable
 from barque.spi.image import ImagePush
 from barque_image_registry.client import RegistryClient, Repository, Request
 from barque_image_registry.config import RegistryConfig
@@ -56,25 +56,19 @@ class Pusher:
             work.say(layer, "Preparing")
         for layer in layers[self._parallel :]:
             work.say(layer, "Waiting")
-        with ThreadPoolExecutor(self._parallel, thread_name_prefix="push") as pool:
-            jobs = [pool.submit(self._push_layer, work, repository, layer) for layer in layers]
-            errors = [error for error in map(work.outcome, jobs) if error]
+        errors = work.side_by_side(self._parallel, layers, partial(self._push_layer, work, repository))
         if errors:
             raise next((error for error in errors if not isinstance(error, _Stopped)), errors[0])
 
     def _push_layer(self, work: _Push, repository: Repository, layer: _Layer) -> None:
-        try:
-            if layer.foreign:
-                return work.say(layer, "Skipped foreign layer")
-            blob = Blob(layer.digest, layer.size, partial(work.request.content.chunks, layer.digest))
-            moved = partial(work.say, layer, "Pushing", total=layer.size)
-            outcome = self._upload(
-                work, repository, blob, lambda position: moved(current=position), work.mounts
-            )
-            work.say(layer, _told(outcome))
-        except BaseException:
-            work.failed.set()
-            raise
+        if layer.foreign:
+            return work.say(layer, "Skipped foreign layer")
+        blob = Blob(layer.digest, layer.size, partial(work.request.content.chunks, layer.digest))
+
+        def moved(position: int) -> None:
+            work.say(layer, "Pushing", position, layer.size)
+
+        return work.say(layer, _told(self._upload(work, repository, blob, moved, work.mounts)))
 
     def _upload(
         self,
@@ -155,14 +149,28 @@ class _Push:
         }
         return list(found.values())
 
-    @staticmethod
-    def outcome(job: Future[None]) -> BarqueError | None:
-        """Wait for a layer; its error, if any."""
-        try:
-            job.result()
-        except BarqueError as error:
-            return error
-        return None
+    def side_by_side(
+        self, width: int, layers: list[_Layer], push: Callable[[_Layer], None]
+    ) -> list[BaseException]:
+        """Push `width` layers at a time; the first error stops the others. Daemon threads: the process may end while one hangs."""
+        left, errors = deque(layers), list[BaseException]()
+
+        def work_off() -> None:
+            while left and not errors:
+                try:
+                    push(left.popleft())
+                except IndexError:
+                    return
+                except BaseException as error:  # noqa: BLE001 - raised by the caller
+                    errors.append(error)
+                    self.failed.set()
+
+        threads = [threading.Thread(target=work_off, name="push", daemon=True) for _ in layers[:width]]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return errors
 
 
 def _mounts(reference: Reference, repositories: tuple[str, ...]) -> tuple[str, ...]:

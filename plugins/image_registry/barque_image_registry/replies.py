@@ -13,6 +13,7 @@ from barque.spi.errors import (
     PermissionDenied,
     Unavailable,
 )
+from barque_image_registry.connection import BrokenTransfer
 from barque_image_registry.retry import Busy, retry_after
 from barque_image_registry.transport import Reply
 
@@ -99,7 +100,12 @@ _LOG_IN = "log in with an account that may push to this repository"
 def _first_error(reply: Reply) -> tuple[str, str]:
     """Code and Docker's text of the first error in the body (distribution spec: error codes); empty when there is none."""
     try:
-        document = json.loads(reply.read_at_most(_LARGEST_ERROR) or b"")
+        data = reply.read_at_most(_LARGEST_ERROR)
+    except BrokenTransfer:
+        # A server that hangs up on a body it refuses may take its words along; the status was there.
+        return "", ""
+    try:
+        document = json.loads(data or b"")
         first = document["errors"][0]
         code, message = str(first["code"]), str(first.get("message") or "")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):

@@ -45,7 +45,7 @@ class UploadSource:
     def pieces(self, start: int, count: int) -> Iterator[memoryview]:
         """The `count` bytes from `start` on. SourceFailed."""
         if start != self._position:
-            self._reader, self._rest = self.blob.read(start), memoryview(b"")
+            self._open(start)
         # Unknown until the whole is handed over: a request that fails on the way leaves it so.
         self._position = -1
         position = start
@@ -56,6 +56,12 @@ class UploadSource:
             self._throttle.take(len(piece), self._check)
             self._tell(position)
         self._position = position
+
+    def _open(self, start: int) -> None:
+        try:
+            self._reader, self._rest = self.blob.read(start), memoryview(b"")
+        except (BarqueError, OSError) as error:
+            raise SourceFailed(error) from error
 
     def _next(self, most: int) -> memoryview:
         if not self._rest:

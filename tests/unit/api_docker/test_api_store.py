@@ -205,6 +205,7 @@ def test_what_is_not_imported(api, engine):
     for query, words in [
         ("repo=UPPER", "invalid reference format: repository name (UPPER) must be lowercase"),
         ("repo=a..b", "invalid reference format"),
+        ("repo=x&platform=foo/bar", "operating system is not supported"),
         ("repo=x&tag=a%20b", 'invalid tag: "a b"'),
         (f"repo=x@sha256:{'1' * 64}", "cannot import digest reference"),
     ]:
@@ -416,8 +417,8 @@ def test_history_tells_the_size_of_each_layer(api, engine):
     ]
     engine.images[IMAGE_ID] = image
     assert api.json("GET", "/images/bb:1/history") == [
-        {"Comment": "", "Created": 0, "CreatedBy": "COPY", "Id": IMAGE_ID, "Size": 7, "Tags": ["bb:1"]},
-        {"Comment": "", "Created": 0, "CreatedBy": "ENV", "Id": "<missing>", "Size": 0, "Tags": None},
+        {"Comment": "", "Created": -62135596800, "CreatedBy": "COPY", "Id": IMAGE_ID, "Size": 7, "Tags": ["bb:1"]},
+        {"Comment": "", "Created": -62135596800, "CreatedBy": "ENV", "Id": "<missing>", "Size": 0, "Tags": None},
         {
             "Comment": "base", "Created": 1767323045, "CreatedBy": "ADD", "Id": "<missing>", "Size": 1000,
             "Tags": None,

@@ -7,8 +7,8 @@ from email.utils import format_datetime
 import pytest
 
 from barque.spi.errors import NotFound, Unavailable
-from barque_image_registry.retry import Busy, RetryPolicy, retry_after
 from barque_image_registry.connection import BrokenTransfer, CertificateRefused, Unreachable
+from barque_image_registry.retry import Busy, RetryPolicy, retry_after
 
 
 class Action:

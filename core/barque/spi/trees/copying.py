@@ -113,8 +113,7 @@ def describe(source: int, target: int, status: os.stat_result) -> None:
     """Give the file or directory `target` the owner, mode, attributes and times of `source`, whose status is `status`."""
     os.fchown(target, status.st_uid, status.st_gid)
     os.fchmod(target, stat.S_IMODE(status.st_mode))  # after the owner, which clears setuid
-    names = os.listxattr(source)
+    names = xattrs.listed(source)
     if names:
-        kept = {os.fsencode(name): os.getxattr(source, name) for name in names}
-        xattrs.set_all(target, b"", kept)
+        xattrs.set_all(target, b"", xattrs.read(source, names))
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -75,20 +75,26 @@ class Expectation:
         base = parts.pop()
         if mark is Mark.IGNORED:
             return
-        parent = self._directory(parts, entry.name, make=True)
         if mark is Mark.OPAQUE:
-            parent.opaque = True
+            self._directory(parts, entry.name, make=True).opaque = True
         elif mark is Mark.WHITEOUT:
-            self._hide(parent, base[len(PREFIX) :])
+            self._hide(self._directory(parts, entry.name, make=True), base[len(PREFIX) :])
         elif entry.type == _DIRECTORY:
-            node = (parent.children or {}).get(base)
-            if node is None or node.children is None:
-                node = self._make(parent, base, _DIRECTORY)
-            node.describe(entry)
+            self._make_directory(parts, base, entry)
         elif entry.type not in _DEVICES or not self._user_namespace:
-            self._file(parent, base, entry, reader)
+            self._file(parts, base, entry, reader)
 
-    def _file(self, parent: Node, base: bytes, entry: Entry, reader: TarReader) -> None:
+    def _make_directory(self, parts: list[bytes], base: bytes, entry: Entry) -> None:
+        parent = self._directory(parts, entry.name, make=True)
+        node = (parent.children or {}).get(base)
+        if node is None or node.children is None:
+            hidden = base in (parent.hidden or ())
+            node = self._make(self._cleared(parts, base, entry.name), base, _DIRECTORY)
+            node.opaque = self._overlay and hidden
+        node.describe(entry)
+
+    def _file(self, parts: list[bytes], base: bytes, entry: Entry, reader: TarReader) -> None:
+        parent = self._cleared(parts, base, entry.name)
         if entry.type == _LINK:
             self._link(parent, base, entry)
             return
@@ -102,6 +108,15 @@ class Expectation:
             for piece in reader.payload():
                 content.update(piece)
             node.digest = content.digest()
+
+    def _cleared(self, parts: list[bytes], base: bytes, name: bytes) -> Node:
+        """The directory for a file, where nothing has its name any more. What had it may have been a link on the way there."""
+        parent = self._directory(parts, name, make=True)
+        if (parent.children or {}).pop(base, None) is not None:
+            parent = self._directory(parts, name, make=True)
+        if self._overlay and parent.hidden:
+            parent.hidden.discard(base)
+        return parent
 
     def _link(self, parent: Node, base: bytes, entry: Entry) -> None:
         target = components(entry.linkname)

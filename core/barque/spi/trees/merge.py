@@ -123,8 +123,10 @@ class _Merging:
     def _leave(self) -> None:
         directory = self._stack.pop()
         try:
-            if self._stack:  # the root of a snapshot is the driver's
+            if self._stack:
                 describe(directory.fds[0], directory.target, os.fstat(directory.fds[0]))
+            else:
+                _describe_root(directory.fds, directory.target)
         finally:
             _close(directory)
 
@@ -141,6 +143,17 @@ class _Merging:
             known = str(len(self._links))
             os.link(name, known, src_dir_fd=parent.target, dst_dir_fd=self._links_fd, follow_symlinks=False)
             self._links[identity] = known
+
+
+def _describe_root(fds: list[int], target: int) -> None:
+    """Owner and mode of the topmost layer that says something of its root: most layers do not, and have the ones that a layer
+    begins with. Its time is the copy's own."""
+    for fd in fds:
+        status = os.fstat(fd)
+        if (status.st_uid, status.st_gid, status.st_mode & 0o7777) != (os.geteuid(), os.getegid(), 0o755):
+            os.fchown(target, status.st_uid, status.st_gid)
+            os.fchmod(target, status.st_mode & 0o7777)
+            return
 
 
 def _close(directory: _Directory) -> None:

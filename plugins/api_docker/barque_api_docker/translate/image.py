@@ -26,6 +26,7 @@ _EMPTY_LISTS: Version = (1, 43)
 _NO_VIRTUAL_SIZE: Version = (1, 44)
 _NO_CONTAINER: Version = (1, 45)
 _IMAGE_CONFIG: Version = (1, 50)
+_ZERO_TIME = -62135596800
 
 
 def repo_tags(image: Image) -> list[str]:
@@ -57,7 +58,7 @@ def image_summary(image: Image, version: Version, containers: int, shared: int) 
         tags, digests = ["<none>:<none>"], ["<none>@<none>"]
     document = {
         "Containers": containers,
-        "Created": created_ns(image) // 1_000_000_000,
+        "Created": _seconds(_created(image)),
         "Id": image.id,
         "Labels": _config(image).get("Labels"),
         "ParentId": "",
@@ -109,7 +110,7 @@ def history_document(image: Image) -> list[dict[str, Any]]:
     return [
         {
             "Comment": step.get("comment", ""),
-            "Created": max(0, calendar_ns(str(step.get("created", ""))) or 0) // 1_000_000_000,
+            "Created": _seconds(str(step.get("created", ""))),
             "CreatedBy": step.get("created_by", ""),
             "Id": "<missing>" if index else image.id,
             "Size": size,
@@ -117,6 +118,12 @@ def history_document(image: Image) -> list[dict[str, Any]]:
         }
         for index, (step, size) in enumerate(reversed(steps))
     ]
+
+
+def _seconds(text: str) -> int:
+    """A time as seconds since the epoch; Go's zero time, which clients know as none, when there is none."""
+    moment = calendar_ns(text)
+    return _ZERO_TIME if moment is None else moment // 1_000_000_000
 
 
 def _virtual_size(image: Image, version: Version) -> dict[str, int]:
