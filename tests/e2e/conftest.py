@@ -72,6 +72,22 @@ def daemon(lab, workspace, registry):
 
 
 @pytest.fixture
+def container(daemon):
+    """container(*options, program=…) starts one, a sleeping one mostly; its id. It is removed at the end."""
+    made = []
+
+    def start(*options, program=("sleep", "100000")):
+        done = daemon.docker("run", "-d", "--network", "none", *options, IMAGE, *program)
+        assert done.returncode == 0, done.stderr
+        made.append(done.stdout.strip())
+        return made[-1]
+
+    yield start
+    for one in made:
+        daemon.docker("rm", "-f", one)
+
+
+@pytest.fixture
 def own_daemon(lab, workspace, registry):
     """A daemon of the test's own, to be killed."""
     base = Path(tempfile.mkdtemp(dir=workspace))

@@ -1,6 +1,7 @@
 """docker diff and docker commit: what dockerd 20.10 answered to the same commands."""
 
 import json
+import subprocess
 import threading
 import time
 
@@ -59,6 +60,14 @@ def test_diff_says_what_docker_says(daemon, run):
     assert {
         "C /etc", "C /etc/passwd", "D /etc/group", "A /new", "A /new/deep", "A /new/deep/f", "C /www", "D /www/index.html",
     } <= said(daemon, "differs")  # fmt: skip
+
+
+def test_a_container_that_wrote_nothing_differs_in_nothing(daemon, run):
+    """The image lacks /dev, /proc, /etc/hosts and more, which were made to mount over them; a user's own place is told."""
+    run("quiet", "true")
+    assert said(daemon, "quiet") == set()
+    run("mounted", "-v", "/tmp:/data/vol", "true")
+    assert said(daemon, "mounted") == {"A /data", "A /data/vol"}
 
 
 def test_a_container_of_the_committed_image_sees_what_was_left(daemon, run, made):
@@ -223,3 +232,18 @@ def test_other_requests_are_answered_during_a_large_commit(daemon, run, made):
     thread.join()
     assert asked > 10
     assert slowest < 1.0  # the budget is 50 ms on an idle machine; here only that nothing blocks
+
+
+def test_a_container_that_is_removed_meanwhile_is_not_committed_in_part(daemon, run):
+    run("goes", "dd if=/dev/urandom of=/big bs=1M count=150 2>/dev/null")
+    before = daemon.docker("images", "-aq").stdout
+    process = subprocess.Popen(
+        daemon.docker_command("commit", "goes", "goes:1"), stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(0.25)
+    assert daemon.docker("rm", "-f", "goes").returncode == 0
+    _, errors = process.communicate(timeout=60)
+    if process.returncode:  # else the commit was the faster one
+        assert "No such container" in errors
+        assert daemon.docker("images", "-aq").stdout == before
+    daemon.docker("rmi", "-f", "goes:1")

@@ -58,6 +58,8 @@ def disk_daemon(lab, workspace, registry, *options):
         yield daemon
     finally:
         try:
+            if daemon.process is not None and not daemon.answers():
+                daemon.start()  # it died in the test: a container it left would keep the disk mounted
             if daemon.answers():
                 for container in daemon.json("GET", "/containers/json?all=1"):
                     daemon.request("DELETE", f"/containers/{container['Id']}?force=1")

@@ -11,7 +11,6 @@ import sys
 import tarfile
 
 import pytest
-from registry_image import IMAGE
 
 from barque.testing.canary import Canary
 
@@ -26,21 +25,6 @@ def canary(tmp_path):
     planted = Canary.plant(tmp_path / "canary")
     yield planted
     (planted.root / "sealed").chmod(0o700)
-
-
-@pytest.fixture
-def container(daemon):
-    made = []
-
-    def start(*options, program=("sleep", "100000")):
-        done = daemon.docker("run", "-d", "--network", "none", *options, IMAGE, *program)
-        assert done.returncode == 0, done.stderr
-        made.append(done.stdout.strip())
-        return made[-1]
-
-    yield start
-    for one in made:
-        daemon.docker("rm", "-f", one)
 
 
 class Archive:

@@ -2,15 +2,13 @@
 
 import io
 import subprocess
-import sys
 import tarfile
 
 import pytest
+from our_cli import OURS
 from registry_image import IMAGE
 
 pytestmark = pytest.mark.root
-
-OURS = (sys.executable, "-c", "import sys; from barque.cli.main import main; sys.exit(main())")
 
 
 @pytest.fixture

@@ -303,9 +303,9 @@ def test_docker_py(daemon, private, registry, stored):
         assert next(line["aux"]["Tag"] for line in lines if "aux" in line) == "1"
         assert client.images.get_registry_data(f"{name}:1", auth_config=auth).id.startswith("sha256:")
         assert [one.id for one in client.images.pull(name, all_tags=True, auth_config=auth)] == [image.id]
-        with pytest.raises(docker.errors.ImageNotFound):
+        with pytest.raises(docker.errors.NotFound):
             client.images.pull(f"{REGISTRY}/not/there", tag="1")
-        archive = b"".join(image.save(named=f"{name}:1"))
+        archive = b"".join(client.images.get(f"{name}:1").save(named=f"{name}:1"))
         client.images.remove(f"{name}:1")
         (loaded,) = client.images.load(archive)
         assert loaded.id == image.id

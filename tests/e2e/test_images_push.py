@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import shutil
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -100,6 +102,25 @@ def test_layers_are_sent_and_the_refusal_is_told(daemon, lab):
         docker(daemon, "rmi", target)
 
 
+def test_daemon_that_is_told_to_end_does_not_wait_for_a_push(own_daemon, lab):
+    with registry_in(lab, contents=Contents(separate=True)) as registry:
+        target = f"{registry.address}/stuck/busybox:1"
+        docker(own_daemon, "tag", IMAGE, target)
+        registry.inject(Fault("choke", "/blobs/uploads/", method="PUT", after=1000))
+        push = subprocess.Popen(
+            own_daemon.docker_command("push", target), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            while not registry.asked("/blobs/uploads/", "PUT"):
+                time.sleep(0.05)
+            began = time.monotonic()
+            own_daemon.stop()
+            assert time.monotonic() - began < 8
+        finally:
+            push.kill()
+            push.wait()
+
+
 def test_push_publishes_an_event(daemon):
     target = f"{REGISTRY}/pushed/event:1"
     since = int(time.time())
@@ -107,8 +128,9 @@ def test_push_publishes_an_event(daemon):
     docker(daemon, "push", "-q", target)
     period = ("--since", str(since), "--until", str(int(time.time()) + 1))
     shown = docker(daemon, "events", *period, "--filter", "event=push", "--format", "{{json .}}")
-    (event,) = [json.loads(line) for line in shown.splitlines()]
-    assert (event["Type"], event["Actor"]["ID"]) == ("image", target)
+    events = [json.loads(line) for line in shown.splitlines()]
+    (event,) = [event for event in events if event["Actor"]["ID"] == target]
+    assert event["Type"] == "image"
     assert event["Actor"]["Attributes"]["name"] == f"{REGISTRY}/pushed/event"
     docker(daemon, "rmi", target)
 
@@ -135,6 +157,35 @@ def test_names_without_a_host_lead_to_the_default_registry(elsewhere, other):
     assert ("team/copy", "5") in other.manifests
     docker(elsewhere, "pull", f"{other.address}/team/copy:5")
     docker(elsewhere, "rmi", "team/copy:5")
+
+
+def test_docker_hub_has_its_full_name_where_it_is_not_the_default(elsewhere):
+    docker(elsewhere, "pull", "-q", "team/app:1")
+    docker(elsewhere, "tag", "team/app:1", "registry-1.docker.io/library/hub:1")
+    # The docker CLI shortens what it shows by itself.
+    names = [name for image in elsewhere.json("GET", "/images/json") for name in image["RepoTags"]]
+    assert sorted(names) == ["docker.io/library/hub:1", "team/app:1"]
+    docker(elsewhere, "rmi", "registry-1.docker.io/library/hub:1")
+
+
+@pytest.mark.row("S24")
+def test_account_of_docker_hub_is_not_sent_to_the_default_registry(elsewhere, other, tmp_path):
+    """A client takes a name without a host for one of Docker Hub's, and sends the account it has there."""
+    auth = base64.b64encode(b"me:secret").decode()
+    accounts = {"https://index.docker.io/v1/": {"auth": auth}}
+    (tmp_path / "config.json").write_text(json.dumps({"auths": accounts}))
+    other.tokens = Tokens(basic=True, username="me", password="secret")
+    other.seen.clear()
+    try:
+        shown = docker(elsewhere, "--config", str(tmp_path), "pull", "team/app:2", ok=False)
+        assert "no basic auth credentials" in shown
+        assert other.seen
+        assert all("authorization" not in seen.headers for seen in other.seen)
+        accounts[other.address] = {"auth": auth}
+        (tmp_path / "config.json").write_text(json.dumps({"auths": accounts}))
+        docker(elsewhere, "--config", str(tmp_path), "pull", f"{other.address}/team/app:2")
+    finally:
+        other.tokens = None
 
 
 def test_all_tags_of_a_repository(elsewhere):

@@ -91,7 +91,7 @@ def test_sigterm_during_a_download(daemon, registry):
 @pytest.mark.row("R11")
 def test_sigterm_while_a_layer_is_unpacked(daemon, registry):
     layer = LayerTar()
-    for number in range(15_000):
+    for number in range(8_000):
         layer.file(f"file-{number}", b"x")
     reference = add(registry, "many", layer)
     tmp = daemon.base / "root/storage/overlay/tmp"

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from barque.spi.storage import LayerApply, Usage
-from barque.spi.trees.unpack import Unpack, unpack
+from barque.spi.trees.jobs import Unpack
+from barque.spi.trees.unpack import unpack
 
 
 @contextmanager

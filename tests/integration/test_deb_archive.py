@@ -384,6 +384,37 @@ def test_hostile_package_is_refused(make, repository, tar):
         resolve(make(), "hostile")
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 20 MB."""
+    mount = tmp_path / "small"
+    mount.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", mount], check=True)
+    yield mount
+    subprocess.run(["umount", mount], check=True)
+
+
+@pytest.mark.root
+@pytest.mark.row("R18")
+@pytest.mark.parametrize("content", [os.urandom(30 << 20), bytes(64 << 20)], ids=["package", "unpacked"])
+def test_full_disk_is_named_and_given_back(make, repository, small_disk, content):
+    repository.add(Deb("large", files={"usr/share/large": content}, compression="gz"))
+    repository.publish()
+    driver = make(root=small_disk / "root")
+    resolve(driver, "docs")
+    before = _used(small_disk)
+    with pytest.raises(ResourceExhausted, match="No space left on device") as caught:
+        resolve(driver, "large,bash")
+    assert caught.value.hint
+    assert _used(small_disk) - before < 1_000_000
+    assert resolve(driver, "bash").layers
+
+
+def _used(path):
+    status = os.statvfs(path)
+    return (status.f_blocks - status.f_bfree) * status.f_frsize
+
+
 def test_two_packages_with_one_file(make, repository):
     repository.add(Deb("left", files={"usr/bin/x": b"left"}), Deb("right", files={"bin/x": b"right"}))
     repository.add(Deb("winner", files={"usr/bin/x": b"winner"}, fields={"Replaces": "left (<< 9)"}))

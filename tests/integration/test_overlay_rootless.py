@@ -13,7 +13,7 @@ from barque.testing import need
 pytestmark = pytest.mark.root
 
 PROGRAM = """
-import pathlib, sys
+import io, pathlib, sys, tarfile
 from barque.spi.errors import FailedPrecondition
 from barque.spi.storage import SnapshotPrepare
 from barque.testing.layers import LayerTar
@@ -32,6 +32,17 @@ mounts = driver.storage_mounts("c1")
 assert "userxattr" in mounts[0].options, mounts
 with MountedSnapshot(mounts, directory / "mnt") as root:
     assert set(root.tree()) == {"d", "d/kept", "opaque", "opaque/new"}, root.tree()
+    root.shell("rm d/kept; rm -r opaque; mkdir opaque; echo > opaque/newer; echo 1 > new")
+told = [f"{change.kind} {change.path}" for change in driver.storage_changes("c1")]
+assert told == [
+    "modified /d", "deleted /d/kept", "added /new", "modified /opaque", "deleted /opaque/new", "added /opaque/newer"
+], told
+pieces = []
+driver.storage_diff("c1", pieces.append)
+names = tarfile.open(fileobj=io.BytesIO(b"".join(pieces))).getnames()
+assert names == ["d", "d/.wh.kept", "new", "opaque", "opaque/.wh..wh..opq", "opaque/newer"], names
+assert b"overlay" not in b"".join(pieces)
+assert driver.storage_verify(low) == driver.storage_verify(high) == ()
 driver.storage_apply(LayerTar().device("null", 1, 3).file("beside").store(directory))  # Docker leaves device nodes out, too
 try:
     driver.storage_apply(LayerTar().file("f", uid=1234).store(directory))

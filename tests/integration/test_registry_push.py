@@ -182,6 +182,18 @@ def test_upload_as_the_registry_wants_it(registry, drivers, contents, rules):
     assert stored(registry, pushed)
 
 
+@pytest.mark.parametrize("chunk", [2, 64])
+def test_chunks_get_smaller_until_a_proxy_lets_them_through(registry, drivers, contents, chunk):
+    contents.rules.largest_body = MEGABYTE
+    pushed = image(registry, [os.urandom(7 * MEGABYTE)])
+    drivers(chunk_size=chunk * MEGABYTE).image_push(pushed)
+    assert stored(registry, pushed)
+    contents.rules.largest_body = 1000
+    with pytest.raises(InvalidArgument, match="takes no body") as caught:
+        drivers().image_push(image(registry, [os.urandom(3 * MEGABYTE)], name="team/too-large:1"))
+    assert "proxy" in caught.value.hint
+
+
 def test_least_chunk_of_the_registry_is_obeyed(registry, driver, contents):
     contents.rules.least_chunk = 2 * MEGABYTE
     pushed = image(registry, [BIG])

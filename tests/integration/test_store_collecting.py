@@ -110,7 +110,7 @@ def test_rmi_untags_and_deletes_as_docker(lab):
     image = lab.pull(ref)
     repository = ref.rpartition(":")[0]
     lab.engine.image_tag(ref, "other/name", "2")
-    with pytest.raises(Conflict, match="must be forced.*multiple repositories"):
+    with pytest.raises(Conflict, match=r"must be forced.*multiple repositories"):
         lab.engine.image_remove(image.id[7:19], False)
     removed = lab.engine.image_remove("other/name:2", False)
     assert (removed.untagged, removed.deleted) == (("other/name:2",), ())
@@ -232,12 +232,11 @@ def test_old_partial_downloads_go(make_lab):
     lab = make_lab('partial_max_age = "1h"')
     data = layer(1).content()
     digest = lab.registry.add_blob(data)
-    with pytest.raises(Unavailable), lab.core.content.writing(digest, len(data), lambda _: None) as writer:
-        writer.write(data[:1000])
-        raise Unavailable("interrupted")
+    partial = lab.root / "content/ingest" / digest[7:]
+    partial.write_bytes(data[:1000])
     lab.collector.run()
     assert [p.digest for p in lab.core.content.partials()] == [digest]
-    os.utime(lab.root / "content/ingest" / digest[7:], (time.time() - 7200,) * 2)
+    os.utime(partial, (time.time() - 7200,) * 2)
     assert lab.collector.run().bytes == 1000
     assert lab.core.content.partials() == ()
 

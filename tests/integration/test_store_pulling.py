@@ -254,6 +254,11 @@ def fill(disk):
     return path
 
 
+def tag_for_ever(lab, name):
+    for number in range(3000):
+        lab.engine.image_tag(name, "x" * 200, f"{number:0100}")
+
+
 @pytest.mark.row("R20")
 def test_on_a_full_disk_commits_fail_without_half_objects_and_work_again(small, disk):
     image = small.pull(small.add("app", layer(1)))
@@ -262,8 +267,7 @@ def test_on_a_full_disk_commits_fail_without_half_objects_and_work_again(small, 
     ballast = fill(disk)
     # the log of the database has some room of its own: use that up, too
     with pytest.raises(ResourceExhausted):
-        for number in range(3000):
-            small.engine.image_tag(image.names[0], "x" * 200, f"{number:0100}")
+        tag_for_ever(small, image.names[0])
     names = small.engine.image_get(image.id).names
     with pytest.raises(ResourceExhausted):
         small.create(image.names[0], "half")

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from barque.spi.errors import InvalidArgument
-from barque.spi.trees.unpack import Unpack, unpack
-from barque.spi.trees.verify import Verify, verify
+from barque.spi.trees.jobs import Unpack
+from barque.spi.trees.unpack import unpack
+from barque.spi.trees.verify import verify
 from barque.spi.trees.whiteouts import NAMES, OVERLAY
 from barque.testing.layers import LayerTar
 
@@ -72,14 +73,14 @@ def unpacked_and_verified(data, form, directory):
         finally:
             os.umask(before)
         os.lseek(fds[0], 0, os.SEEK_SET)
-        return verify(Verify(diff_id, "", "here", **limits), fds[0], fds[1])
+        return verify(Unpack(diff_id, "", "here", **limits), fds[0], fds[1])
     finally:
         for fd in fds:
             os.close(fd)
 
 
 @pytest.mark.parametrize("form", [OVERLAY, NAMES])
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(entries=st.lists(ENTRY, max_size=14))
 def test_what_unpacks_verifies(form, entries):
     with tempfile.TemporaryDirectory() as directory:

@@ -167,10 +167,15 @@ def test_a_big_blob_is_hashed_behind_the_writer(store):
 @pytest.mark.row("R29")
 def test_a_big_blob_is_resumed_and_takes_no_more_room_than_it_has(store, tmp_path):
     partial = tmp_path / "ingest" / BIG_DIGEST[7:]
-    with pytest.raises(Unavailable), store.writing(BIG_DIGEST, len(BIG), lambda _: None) as writer:
-        writer.write(BIG[:5_000_000])
-        assert partial.stat().st_blocks * 512 >= len(BIG), "allocated before the first byte"
-        raise Unavailable("lost")
+
+    def interrupted():
+        with store.writing(BIG_DIGEST, len(BIG), lambda _: None) as writer:
+            writer.write(BIG[:5_000_000])
+            assert partial.stat().st_blocks * 512 >= len(BIG), "allocated before the first byte"
+            raise Unavailable("lost")
+
+    with pytest.raises(Unavailable):
+        interrupted()
     assert partial.stat().st_size == 5_000_000
     assert partial.stat().st_blocks * 512 < 5_100_000
     assert [(p.digest, p.bytes) for p in store.partials()] == [(BIG_DIGEST, 5_000_000)]
@@ -234,9 +239,13 @@ def test_what_comes_in_during_an_operation_is_leased_to_it(store):
 
 @pytest.mark.row("R35")
 def test_a_partial_that_somebody_writes_is_not_dropped(store):
-    with pytest.raises(Unavailable), store.writing(DIGEST, len(DATA), lambda _: None) as writer:
-        writer.write(DATA[:10])
-        assert not store.drop_partial(DIGEST)
-        raise Unavailable("lost")
+    def interrupted():
+        with store.writing(DIGEST, len(DATA), lambda _: None) as writer:
+            writer.write(DATA[:10])
+            assert not store.drop_partial(DIGEST)
+            raise Unavailable("lost")
+
+    with pytest.raises(Unavailable):
+        interrupted()
     assert store.drop_partial(DIGEST)
     assert store.partials() == ()

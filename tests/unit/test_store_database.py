@@ -38,6 +38,12 @@ class Failing:
         return self._real.in_transaction
 
 
+def write_two(database):
+    with database.transaction() as change:
+        change.delete("images", "b")
+        change.put("images", "a", "new")
+
+
 @pytest.mark.row("R20")
 @pytest.mark.parametrize(
     ("error", "expected"),
@@ -52,9 +58,8 @@ def test_a_failed_commit_changes_nothing_and_the_next_works(database, error, exp
     database.put("images", "a", "old")
     real = database._db
     database._db = Failing(real, word, error)
-    with pytest.raises(expected), database.transaction() as change:
-        change.delete("images", "b")
-        change.put("images", "a", "new")
+    with pytest.raises(expected):
+        write_two(database)
     database._db = real
     assert list(database.all("images")) == [("a", "old")]
     database.put("images", "a", "newer")
@@ -62,9 +67,13 @@ def test_a_failed_commit_changes_nothing_and_the_next_works(database, error, exp
 
 
 def test_an_exception_in_the_block_rolls_back(database):
-    with pytest.raises(KeyError), database.transaction() as change:
-        change.put("images", "a", "x")
-        raise KeyError("mine")
+    def interrupted():
+        with database.transaction() as change:
+            change.put("images", "a", "x")
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError):
+        interrupted()
     assert list(database.all("images")) == []
 
 

@@ -35,6 +35,7 @@ EVERYTHING = Selection(
     (
         "tests/conformance/test_runtime*.py",
         f"{NATIVE}*.py",
+        "tests/integration/test_overlay_quota.py",
         "tests/unit/runtime_native/test_*.py",
         "tests/vm",
     ),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 from barque.cli.flags import Values
 from barque.cli.listing import Listing, print_listing
+from barque.cli.quoting import printable
 from barque.cli.units import human_size
 
 TYPE_CHECKING = False
@@ -23,6 +25,7 @@ _HEADINGS = {
     "Reclaimable": "RECLAIMABLE",
 }
 _SHORT = 12
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 
 
 def print_items(usage: Any, values: Values) -> int:
@@ -51,7 +54,7 @@ def _listing(long: bool) -> Listing:
     columns: dict[str, Any] = {
         "Kind": lambda row: row["Kind"],
         "Owner": owner,
-        "What": lambda row: row["What"],
+        "What": lambda row: printable(row["What"] if long else _DIGEST.sub(r"\1", row["What"])),
         "Size": lambda row: human_size(row["Bytes"], 4),
         "Shared": lambda row: str(row["Shared"]),
         "Reclaimable": lambda row: "yes" if row["Reclaimable"] else "no",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from barque.cli.client import documents
 from barque.cli.errors import CliError
+from barque.cli.quoting import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def follow(response: Response, show: Sink) -> list[Any]:
     for message in documents(response):
         if message.get("error") or message.get("errorDetail"):
             detail = message.get("errorDetail") or {}
-            raise CliError(str(detail.get("message") or message.get("error")))
+            raise CliError(printable(str(detail.get("message") or message.get("error"))))
         if message.get("aux") is not None:
             results.append(message["aux"])
         else:
@@ -55,5 +56,5 @@ def _plain(output: TextIO, message: dict[str, Any]) -> None:
         output.write(message["stream"])
     elif not (message.get("progress") or message.get("progressDetail")):
         prefix = f"{message['id']}: " if message.get("id") else ""
-        output.write(f"{prefix}{message.get('status', '')}\n")
+        output.write(f"{printable(prefix + str(message.get('status', '')))}\n")
     output.flush()

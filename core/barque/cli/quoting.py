@@ -1,8 +1,8 @@
-"""Strings in double quotes, as Go writes them: everything that could upset a terminal is escaped."""
+"""Strings that cannot upset a terminal: in double quotes, as Go writes them, or with their control characters escaped."""
 
 from __future__ import annotations
 
-__all__ = ["go_quote"]
+__all__ = ["go_quote", "printable"]
 
 _ESCAPES = {
     "\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v", "\\": "\\\\", '"': '\\"',
@@ -12,6 +12,15 @@ _ESCAPES = {
 def go_quote(text: str) -> str:
     """`text` as strconv.Quote shows it."""
     return f'"{"".join(_letter(letter) for letter in text)}"'
+
+
+def printable(text: str) -> str:
+    """`text` from elsewhere (a registry, an archive) with its control characters escaped, except for line ends and tabs."""
+    return "".join(_letter(letter) if _controls(letter) else letter for letter in text)
+
+
+def _controls(letter: str) -> bool:
+    return (letter < " " and letter not in "\n\t") or "\x7f" <= letter <= "\x9f"
 
 
 def _letter(letter: str) -> str:

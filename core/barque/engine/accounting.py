@@ -11,11 +11,13 @@ import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
 from barque.spi.content import DiskItem, DiskUsage
+from barque.spi.errors import BarqueError, NotFound
 from barque.spi.trees import du
 from barque.spi.trees.pool import WorkerPool
 
@@ -39,10 +41,24 @@ class Accountant:
         ledger = _Ledger(self._owners(), self._running())
         for name, group in sorted(groups.items()):
             ledger.enter(name, group)
+        self._ask_driver(ledger)
         items = tuple(sorted(ledger.items(), key=lambda item: (item.kind, item.owner, item.what)))
         stored = self._core.images.stored(retired=True)
         layers = {layer.diff_id: layer.size for image in stored for layer in image.layers}
         return DiskUsage(items, sum(item.bytes for item in items), sum(layers.values()))
+
+    def _ask_driver(self, ledger: _Ledger) -> None:
+        """A storage driver that names its directories in its own way is asked for what was not found by name."""
+        storage = self._core.drivers.storage()
+        for hex in ledger.missing_layers():
+            with suppress(NotFound):
+                ledger.claim_layer(storage.name, hex, storage.usage(f"sha256:{hex}").bytes)
+        for record in self._containers.records():
+            if record.id in ledger.found or not record.stored.storage:
+                continue
+            with suppress(BarqueError):
+                size = self._core.drivers.storage(record.stored.storage).usage(record.id).bytes
+                ledger.claim_snapshot(record.stored.storage, record.id, size)
 
     def _measure(self) -> dict[str, du.Group]:
         layout = self._core.layout
@@ -94,6 +110,7 @@ class _Ledger:
         self._owners, self._running = owners, running
         self._items: list[DiskItem] = []
         self._rest: Counter[tuple[str, str, str, bool]] = Counter()
+        self.found: set[str] = set()
 
     def items(self) -> list[DiskItem]:
         """All that was entered."""
@@ -136,16 +153,41 @@ class _Ledger:
         name = below[-1] if below else ""
         size = group.files + group.other
         if name in self._owners.layers or (len(name) == 64 and below[0] == "layers"):
-            self._shared("layer", f"sha256:{name}", size, self._owners.layers.get(name, ()))
+            self._layer(name, size)
         elif name in self._running or (len(below) > 1 and below[0] == "snapshots"):
+            self._snapshot(name, group.files)
             gone = name not in self._running
-            idle = not self._running.get(name, False)
-            self._add("container", name, "writable layer", group.files, reclaimable=idle)
             self._add("other", name, "writable layer: directories", group.other, reclaimable=gone)
         elif below[:1] in (["trash"], ["tmp"]):
             self._add("other", "", f"storage {driver}: {below[0]}", size, reclaimable=True)
         else:
-            self._add("other", "", f"storage {driver}: directories and links", size)
+            self._add("other", "", _rest_of(driver), size)
+
+    def missing_layers(self) -> list[str]:
+        """Hex digits of layers that images need and that no directory is named after."""
+        return [hex for hex in self._owners.layers if hex not in self.found]
+
+    def claim_layer(self, driver: str, hex: str, size: int) -> None:
+        """`size` bytes of what is left of a driver's directory are a layer's."""
+        self._layer(hex, self._taken(driver, size))
+
+    def claim_snapshot(self, driver: str, id: str, size: int) -> None:
+        """The same for a container's snapshot."""
+        self._snapshot(id, self._taken(driver, size))
+
+    def _taken(self, driver: str, size: int) -> int:
+        key = ("other", "", _rest_of(driver), False)
+        taken = min(size, self._rest[key])
+        self._rest[key] -= taken
+        return taken
+
+    def _layer(self, hex: str, size: int) -> None:
+        self.found.add(hex)
+        self._shared("layer", f"sha256:{hex}", size, self._owners.layers.get(hex, ()))
+
+    def _snapshot(self, id: str, size: int) -> None:
+        self.found.add(id)
+        self._add("container", id, "writable layer", size, reclaimable=not self._running.get(id, False))
 
     def _shared(self, kind: str, what: str, size: int, images: Sequence[str]) -> None:
         owner = images[0] if images else ""
@@ -154,3 +196,7 @@ class _Ledger:
 
     def _add(self, kind: str, owner: str, what: str, size: int, *, reclaimable: bool = False) -> None:
         self._rest[kind, owner, what, reclaimable] += size
+
+
+def _rest_of(driver: str) -> str:
+    return f"storage {driver}: directories and links"

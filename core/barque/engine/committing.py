@@ -19,7 +19,7 @@ from barque.oci.changes import apply_changes
 from barque.oci.committed import image_config, merged, run_config
 from barque.spi.common import Descriptor
 from barque.spi.content import CommitRequest, Image
-from barque.spi.errors import Conflict, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from barque.spi.errors import BarqueError, Conflict, InvalidArgument, NotFound
 from barque.spi.image import ResolvedImage
 from barque.spi.storage import Change, LayerApply
 
@@ -49,7 +49,7 @@ class Committer:
         return self._core.drivers.storage(record.stored.storage).changes(record.id)
 
     def commit(self, record: ContainerRecord, request: CommitRequest) -> Image:
-        """See `ContentOperations.container_commit`. All or nothing: what a full disk leaves is given back."""
+        """See `ContentOperations.container_commit`. All or nothing: what a failure leaves is given back."""
         images = self._core.images
         names = self._names(request)
         parent = images.of_container(record.stored.image_id)
@@ -62,7 +62,7 @@ class Committer:
                 resolved, layers = self._assemble(record, request, parent, config, manifest, layer, names)
                 failpoints.hit("commit.record")
                 image, _new = images.record(resolved, layers, parent.platform, names, "")
-            except (ResourceExhausted, Unavailable):
+            except BarqueError:
                 images.garbage_collect(but=lease)
                 raise
         for name in names:

@@ -80,11 +80,13 @@ def _names(core: Core, document: str) -> tuple[tuple[str, ...], tuple[str, ...]]
         old = json.loads(document)
     except (ValueError, RecursionError):
         return (), ()
+    if not isinstance(old, dict):
+        return (), ()
     taken = {r for image in core.images.stored() for r in (*image.names, *image.digests)}
-    names, digests = (
-        tuple(r for r in old.get(key, ()) if isinstance(r, str) and r not in taken)
-        if isinstance(old, dict) and isinstance(old.get(key), list)
-        else ()
-        for key in ("names", "digests")
-    )
-    return names, digests
+    return _free(old.get("names"), taken), _free(old.get("digests"), taken)
+
+
+def _free(references: object, taken: set[str]) -> tuple[str, ...]:
+    if not isinstance(references, list):
+        return ()
+    return tuple(r for r in references if isinstance(r, str) and r not in taken)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
 from barque.engine.core import Core
 from barque.engine.images import StoredLayer
 from barque.engine.pulling import host_platform
-from barque.oci.changes import apply_changes
 from barque.spi.common import Descriptor, Platform, Progress, ProgressSink
 from barque.spi.content import Image, ImportRequest
 from barque.spi.errors import InvalidArgument, ResourceExhausted
@@ -57,6 +56,8 @@ class Importer:
 
     def run(self, request: ImportRequest, progress: ProgressSink) -> Image:
         """See `ContentOperations.image_import`. All or nothing: what a full disk or a broken tar leaves is given back."""
+        from barque.oci.changes import apply_changes  # few daemons ever import: the rest do without
+
         names = self._names(request)
         run_config = apply_changes({}, request.changes)
         images = self._core.images
@@ -101,20 +102,19 @@ class Importer:
 
     def _recompressed(self, pieces: Iterable[bytes]) -> _Layer:
         """Kept in a file without a name first: a worker wants a file, and the whole of it."""
+        import tempfile  # few daemons ever import: the rest do without
+
         place = str(self._core.layout.content)
         with reported("keeping the imported tar", place):
-            fd = os.open(place, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            try:
+            with tempfile.TemporaryFile(dir=place, buffering=0) as file:
                 for piece in pieces:
-                    _write(fd, piece)
-                os.lseek(fd, 0, os.SEEK_SET)
+                    _write(file.fileno(), piece)
+                file.seek(0)
                 with self._core.content.ingesting() as writer:
                     doing = "decompressing the imported tar"
-                    found = stream(self._pool(), {"output": "gzip"}, (fd,), writer.write, doing)
+                    found = stream(self._pool(), {"output": "gzip"}, (file.fileno(),), writer.write, doing)
                     descriptor = Descriptor(_KEPT["gzip"], writer.digest, writer.size)
                     writer.publish()
-            finally:
-                os.close(fd)
         return _Layer(descriptor, str(found["digest"]))
 
     def _names(self, request: ImportRequest) -> tuple[str, ...]:
@@ -189,7 +189,8 @@ def _image(
 
 
 def _config(request: ImportRequest, run_config: dict[str, Any], diff_id: str) -> dict[str, Any]:
-    created = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    created = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds:09}Z"
     comment = request.message or "Imported from -"
     platform = _platform(request)
     config: dict[str, Any] = {

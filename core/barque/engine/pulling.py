@@ -50,9 +50,12 @@ class Puller:
         scheme, rest = self._images.naming.for_source(reference)
         request = ImageRequest(rest, platform or host_platform(), credentials, progress, cancelled)
         naming = self._images.naming
-        return self.bring(
-            self._drivers.image(scheme), request, lambda resolved: naming.given(reference, resolved.name)
-        )
+
+        def names_for(resolved: ResolvedImage) -> tuple[str, ...]:
+            further = (naming.parse(name).name for name in resolved.names)
+            return tuple(dict.fromkeys((*naming.given(reference, resolved.name), *further)))
+
+        return self.bring(self._drivers.image(scheme), request, names_for)
 
     def bring(
         self,

@@ -78,7 +78,7 @@ class ContainerTrees:
     ) -> None:
         """See `ContentOperations.container_write`. As dockerd, `copy_owner` gives everything to the container's user, if it has one;
         else the tar's numbers are kept."""
-        from barque.engine.tree_feeding import feed
+        from barque.spi.trees.streaming import feed
 
         _check_path(path)
         with self._view(record, write=True) as (job, fds):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Any
 
 from barque.oci.dockerfile import split_instruction
@@ -82,7 +81,13 @@ def _duration_ns(text: str) -> int:
     parts = _PART.findall(unsigned)
     if not parts or "".join(number + unit for number, unit in parts) != unsigned:
         raise InvalidArgument(f'time: invalid duration "{text[:40]}"')
-    total = sum(int(Decimal(number) * _UNITS[unit]) for number, unit in parts)
+    total = sum(_scaled(number, _UNITS[unit]) for number, unit in parts)
     if total >= 1 << 63:
         raise InvalidArgument(f'time: invalid duration "{text[:40]}"')
     return -total if text.startswith("-") else total
+
+
+def _scaled(number: str, unit: int) -> int:
+    """`1.5` of a unit, without a float."""
+    whole, _, fraction = number.partition(".")
+    return int(whole or "0") * unit + int(fraction or "0") * unit // 10 ** len(fraction)

@@ -12,7 +12,7 @@ Hooks run in the daemon, on any thread. A driver is a class with a frozen stdlib
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -52,12 +52,14 @@ class ImageCapability(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What `docker login` would send for one registry. Never logged: repr hides the secrets."""
+    """What `docker login` would send for one registry. Never logged: repr hides the secrets. `server`: the registry the client says they are
+    for, empty when it does not; they must go to no other (a client may take a name without a host for one of Docker Hub's)."""
 
     username: str = ""
     password: str = ""
     identity_token: str = ""
     registry_token: str = ""
+    server: str = field(default="", compare=False)
 
     def __repr__(self) -> str:
         return f"Credentials(username={self.username!r})"

@@ -11,7 +11,9 @@ __all__ = ["sync_directory", "write_atomic"]
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Replace `path` by `data`, durable on return; a crash leaves the old content or the new one. Errors: OSError (the old one is left)."""
-    temporary = path.with_name(f".{path.name}.{threading.get_native_id()}.tmp")  # two threads may write one file
+    temporary = path.with_name(
+        f".{path.name}.{threading.get_native_id()}.tmp"
+    )  # two threads may write one file
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
         try:

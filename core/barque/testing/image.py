@@ -25,12 +25,13 @@ from barque.testing.image_fetching import ImageFetching
 from barque.testing.image_lab import MemoryContent, MemorySink, small_push
 from barque.testing.image_pushing import ImagePushing
 from barque.testing.image_resolving import ImageResolving
+from barque.testing.image_saving import ImageSaving
 from barque.testing.kit import Conformance
 
 __all__ = ["ImageConformance", "MemoryContent", "MemorySink", "small_push"]
 
 
-class ImageConformance(ImageResolving, ImageFetching, ImagePushing, ImageAsking, Conformance):
+class ImageConformance(ImageResolving, ImageFetching, ImagePushing, ImageSaving, ImageAsking, Conformance):
     """What every image source must do. See the contract, `barque.spi.image`."""
 
     @pytest.fixture

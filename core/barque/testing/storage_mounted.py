@@ -24,6 +24,16 @@ class StorageMounted:
             assert [root.read(f"etc/{name}") for name in "abc"] == [b"low", b"high", b"high"]
 
     @pytest.mark.root
+    def test_mounted_image_of_120_layers(self, driver: StorageHooks, tmp_path: Path) -> None:
+        layers = [
+            LayerTar().file(f"own{number}").file("top", b"%d" % number).store(tmp_path)
+            for number in range(120)
+        ]
+        with self._mounted(driver, tmp_path, *layers) as root:
+            assert len(root.tree()) == 121
+            assert root.read("top") == b"119"
+
+    @pytest.mark.root
     def test_mounted_whiteouts_hide_lower_layers(self, driver: StorageHooks, tmp_path: Path) -> None:
         low = (
             LayerTar().file("gone").file("kept").file("dir/gone").file("opaque/gone").file("opaque/deep/gone")

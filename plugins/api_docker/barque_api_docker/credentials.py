@@ -29,9 +29,9 @@ def given_credentials(call: Call) -> Credentials | None:
 
 
 def read_credentials(document: Mapping[str, Any]) -> Credentials | None:
-    """An AuthConfig; None when nothing is in it. A member of the wrong type counts as absent."""
+    """An AuthConfig; None when nothing is in it. A member that is no printable text counts as absent: tokens become headers."""
     values = {
-        name: value if isinstance(value := document.get(key), str) else ""
+        name: value if isinstance(value := document.get(key), str) and value.isprintable() else ""
         for name, key in (
             ("username", "username"),
             ("password", "password"),
@@ -41,7 +41,10 @@ def read_credentials(document: Mapping[str, Any]) -> Credentials | None:
     }
     if not values["username"] and isinstance(document.get("auth"), str):
         values["username"], _, values["password"] = _decoded(document["auth"]).partition(":")
-    return Credentials(**values) if any(values.values()) else None
+    if not any(values.values()):
+        return None
+    server = document.get("serveraddress")
+    return Credentials(**values, server=server if isinstance(server, str) else "")
 
 
 def _decoded(text: str) -> str:

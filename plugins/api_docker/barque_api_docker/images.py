@@ -117,7 +117,7 @@ def history(call: Call) -> Response:
 def remove(call: Call) -> Response:
     """`DELETE /images/{name}`. (`noprune`: there are no untagged parents to keep.)"""
     removed = call.engine.image_remove(call.params["name"], call.query_flag("force"))
-    untagged = [{"Untagged": familiar_name(name)} for name in removed.untagged]
+    untagged = [{"Untagged": name} for name in removed.untagged]
     return json_response([*untagged, *({"Deleted": digest} for digest in removed.deleted)])
 
 

@@ -14,7 +14,6 @@ from barque_api_docker.http import Response
 from barque_api_docker.sizes import written_bytes
 from barque_api_docker.translate.image import created_ns, image_labels
 from barque_api_docker.translate.moments import moment_ns
-from barque_api_docker.translate.text import familiar_name
 
 __all__ = ["build_cache", "containers", "images", "networks", "volumes"]
 
@@ -44,7 +43,7 @@ def images(call: Call) -> Response:
 def _pruned(pruned: Pruned) -> dict[str, Any]:
     steps: list[dict[str, str]] = []
     for removed in pruned.removed:
-        steps += ({"Untagged": familiar_name(name)} for name in removed.untagged)
+        steps += ({"Untagged": name} for name in removed.untagged)
         steps += ({"Deleted": digest} for digest in removed.deleted)
     return {"ImagesDeleted": steps or None, "SpaceReclaimed": pruned.bytes}
 

@@ -7,7 +7,7 @@ lists is added, and so are its RepoTags.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from barque.spi import Descriptor, Platform
 from barque.spi.errors import InvalidArgument, NotFound
@@ -15,7 +15,7 @@ from barque.spi.image import BlobSink, ResolvedImage
 from barque_image_archive.dockerformat import Entry, manifest_entries
 from barque_image_archive.documents import missing
 from barque_image_archive.files import Files
-from barque_image_archive.names import canonical
+from barque_image_archive.names import canonical, split_tag
 from barque_image_archive.ociformat import Leaf, Tagged, index_images
 from barque_image_archive.platforms import rank
 
@@ -35,15 +35,17 @@ class Listed:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Contents:
-    """What is in `files`. `place` is what messages call it; `blobs` tells the files of the layers of resolved images."""
+    """What is in `files`. `place` is what messages call it; `unpacked`: it was compressed, and opening it again is
+    work; `blobs` tells the files of the layers of resolved images."""
 
     files: Files
     place: str
     images: tuple[Listed, ...]
+    unpacked: bool = False
     blobs: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, files: Files, place: str) -> Contents:
+    def read(cls, files: Files, place: str, *, unpacked: bool = False) -> Contents:
         """Errors: InvalidArgument (no image archive, or a broken one)."""
         try:
             images = _images(files)
@@ -54,7 +56,7 @@ class Contents:
                 f"{place} has no image: neither index.json nor manifest.json names one",
                 hint="`docker import` makes an image of a tar of files",
             )
-        return cls(files, place, images)
+        return cls(files, place, images, unpacked)
 
     def select(self, selector: str) -> Listed:
         """By position (`@0`), label or name; the only one when `selector` is empty. Errors: NotFound, InvalidArgument."""
@@ -105,11 +107,16 @@ class Contents:
         return self.images[int(digits)] if len(digits) < 6 and int(digits) < len(self.images) else None
 
     def _named(self, selector: str) -> Listed | None:
+        """What is asked for by a name gets this one only."""
         labelled = next((image for image in self.images if selector in image.labels), None)
-        if labelled is not None:
-            return labelled
-        name = canonical(selector)
-        return next((image for image in self.images if name in image.names), None)
+        try:
+            name = canonical(selector) if split_tag(selector)[1] or labelled is None else ""
+        except InvalidArgument:
+            if labelled is None:
+                raise
+            name = ""  # what an index says may be no image name
+        named = next((image for image in self.images if name in image.names), None)
+        return replace(named, names=(name,)) if named else labelled
 
     def _only(self) -> Listed:
         if len(self.images) > 1:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from weakref import WeakValueDictionary
@@ -68,15 +69,15 @@ class Archives:
             return contents
 
     def keep(self, contents: Contents) -> None:
-        """Hold an archive for a few seconds: its images are about to be resolved."""
-        timer = threading.Timer(_KEPT_SECONDS, lambda _held: None, (contents,))
-        timer.daemon = True
-        timer.start()
+        """Hold an archive that had to be unpacked for a few seconds: its images are about to be resolved."""
+        if contents.unpacked:
+            threading.Thread(target=_hold, args=(contents,), name="archive", daemon=True).start()
 
     def _read(self, fd: int, cancelled: Callable[[], bool]) -> Contents:
-        plain = self._unpacked(fd, cancelled) if os.pread(fd, 6, 0).startswith(_COMPRESSED) else os.dup(fd)
+        compressed = os.pread(fd, 6, 0).startswith(_COMPRESSED)
+        plain = self._unpacked(fd, cancelled) if compressed else os.dup(fd)
         try:
-            return Contents.read(TarFiles(plain), "the archive")
+            return Contents.read(TarFiles(plain), "the archive", unpacked=compressed)
         except InvalidArgument as error:
             raise InvalidArgument(
                 f"this is no image archive: {error.message}",
@@ -99,14 +100,21 @@ class Archives:
                 )
             _write(plain, piece)
 
+        import tempfile  # loaded by those who load compressed archives alone
+
         with reported("unpacking an archive", self._scratch):
-            plain = os.open(self._scratch, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            with tempfile.TemporaryFile(dir=self._scratch) as file:
+                plain = os.dup(file.fileno())
             try:
                 stream(self._pool, {"output": "plain"}, (fd,), write, "decompressing an archive")
             except BaseException:
                 os.close(plain)
                 raise
         return plain
+
+
+def _hold(_contents: Contents) -> None:
+    time.sleep(_KEPT_SECONDS)
 
 
 @contextmanager

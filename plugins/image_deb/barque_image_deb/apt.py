@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from barque.spi.errors import FailedPrecondition, Internal, InvalidArgument, NotFound, Unavailable
+from barque.spi.errors import (
+    BarqueError,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
 from barque_image_deb.aptconf import configuration, environment, host_options
 from barque_image_deb.process import Finished, run
 from barque_image_deb.sources import Source, render
@@ -30,6 +38,7 @@ _SUMMARIES = (
     "E: Unable to fetch some archives",
     "E: Failed to fetch some archives",
 )
+_FULL = ("No space left on device", "enough free space")
 _UNSIGNED = ("is not signed", "NO_PUBKEY", "EXPKEYSIG", "verification of the signatures", "gpgv")
 
 
@@ -93,7 +102,11 @@ class Apt:
         result = self._run("update")
         if result.code:
             stamp.unlink(missing_ok=True)
-            raise _update_error(result)
+            error = _update_error(result)
+            if isinstance(error, ResourceExhausted):
+                lists = self._state / "lists"
+                _remove_files([*lists.iterdir(), *(lists / "partial").iterdir()], set())
+            raise error
         stamp.write_text(self._fingerprint())
         return True
 
@@ -132,13 +145,15 @@ class Apt:
         return tuple(sorted(found, key=lambda archive: archive.file))
 
     def download(self, packages: tuple[str, ...], watch: Callable[[], None]) -> None:
-        """Fetch the archives of `packages` and their dependencies into `archives`, calling `watch` now and then. Resumes."""
+        """Fetch the archives of `packages` and their dependencies into `archives`, calling `watch` now and then. Resumes. On a disk
+        that is full nothing stays of what came. Errors: ResourceExhausted, Unavailable."""
+        before = set(self.archives.iterdir())
         result = self._run("install", "--download-only", "-qq", "-y", *packages, watch=watch)
         if result.code:
-            raise Unavailable(
-                f"downloading packages: {_last_error(result)}",
-                hint="check the mirror and the network, then pull again",
-            )
+            error = _failed(result, "downloading packages")
+            if isinstance(error, ResourceExhausted):
+                _remove_files([*self.archives.iterdir(), *(self.archives / "partial").iterdir()], before)
+            raise error
 
     def _fresh(self, stamp: Path, max_age: float) -> bool:
         try:
@@ -164,7 +179,25 @@ class Apt:
         return run((self._program, *arguments), environment(self._state / "apt.conf"), self._cancelled, watch)
 
 
-def _update_error(result: Finished) -> Unavailable | FailedPrecondition | NotFound:
+def _remove_files(paths: list[Path], but: set[Path]) -> None:
+    for path in paths:
+        if path not in but and path.is_file():
+            path.unlink()
+
+
+def _failed(result: Finished, doing: str) -> ResourceExhausted | Unavailable:
+    """Why apt could not fetch: the disk, or the mirror."""
+    if any(sign in result.errors for sign in _FULL):
+        return ResourceExhausted(
+            f"{doing}: No space left on device ({_last_error(result)})",
+            hint="free space on the data root's file system (`barque system df`)",
+        )
+    return Unavailable(
+        f"{doing}: {_last_error(result)}", hint="check the mirror and the network, then pull again"
+    )
+
+
+def _update_error(result: Finished) -> BarqueError:
     text = result.errors
     if any(sign in text for sign in _UNSIGNED):
         return FailedPrecondition(
@@ -175,10 +208,7 @@ def _update_error(result: Finished) -> Unavailable | FailedPrecondition | NotFou
         return NotFound(
             f"no such suite: {_last_error(result)}", hint="check the suite after @, or set `mirror`"
         )
-    return Unavailable(
-        f"updating package lists: {_last_error(result)}",
-        hint="check the mirror and the network, then pull again",
-    )
+    return _failed(result, "updating package lists")
 
 
 def _resolve_error(result: Finished, packages: tuple[str, ...]) -> NotFound | InvalidArgument | Internal:

@@ -98,8 +98,9 @@ def _read_control(path: Path) -> Control:
     if len(raw) > _LARGEST_CONTROL:
         raise InvalidArgument(f"{path.name}: control part larger than {_LARGEST_CONTROL} bytes")
     members: dict[str, bytes] = {}
-    names = {"encoding": "utf-8", "errors": "surrogateescape"}
-    with tarfile.open(fileobj=io.BytesIO(raw), mode="r:", **names) as archive:
+    with tarfile.open(
+        fileobj=io.BytesIO(raw), mode="r:", encoding="utf-8", errors="surrogateescape"
+    ) as archive:
         for info in archive:
             reader = archive.extractfile(info) if info.isfile() else None
             if reader is not None:

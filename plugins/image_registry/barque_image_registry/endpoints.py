@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from barque.spi.errors import FailedPrecondition
+from barque.spi.errors import FailedPrecondition, InvalidArgument
 from barque.spi.image import Credentials
 from barque_image_registry.client import RegistryClient, Repository
-from barque_image_registry.config import RegistryConfig
+from barque_image_registry.config import RegistryConfig, endpoint_of
 from barque_image_registry.origin import Origin, parse_url
 from barque_image_registry.reference import Reference
 from barque_image_registry.replies import Subject
@@ -57,12 +58,12 @@ class Endpoints:
         ]
 
     def credentials(self, origin: Origin, given: Credentials | None) -> Credentials | None:
-        """What the client sent, or else what the profile has for this registry. Errors: FailedPrecondition (unreadable file)."""
-        if given is not None and given != Credentials():
+        """What the client sent for this registry, or else what the profile has for it. Errors: FailedPrecondition (unreadable file)."""
+        if given is not None and given != Credentials() and _are_for(given.server, origin):
             return given
         options = self._config.host(origin)
         if not options.password_file:
-            return given
+            return None
         try:
             with Path(options.password_file).open(encoding="utf-8") as file:
                 password = file.read(_LARGEST_PASSWORD).strip()
@@ -73,3 +74,18 @@ class Endpoints:
                 hint="correct it in the profile",
             ) from error
         return Credentials(options.username, password)
+
+
+def _are_for(server: str, origin: Origin) -> bool:
+    """Whether credentials for `server` (a host, or a URL such as Docker Hub's; empty: any) may go to `origin`."""
+    if not server:
+        return True
+    try:
+        url = parse_url(server if "://" in server else f"https://{server}")
+    except InvalidArgument:
+        return False
+    has_port = re.search(
+        r":[0-9]+$", server.partition("://")[2].partition("/")[0] or server.partition("/")[0]
+    )
+    same_host = endpoint_of(url.origin.host) == endpoint_of(origin.host)
+    return same_host and (has_port is None or url.origin.port == origin.port)

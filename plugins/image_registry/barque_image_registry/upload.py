@@ -29,7 +29,7 @@ _HAS = frozenset({200, 404})
 _MOUNTED = frozenset({201, 202})
 _BEGUN = frozenset({202})
 _STATUS = frozenset({200, 202, 204, 400, 404, 405, 416})
-_APPENDED = frozenset({202, 404, 416})
+_APPENDED = frozenset({202, 404, 413, 416})
 _FINISHED = frozenset({201, 204, 404, 416})
 # Answers to a whole blob in one request that other requests may get round.
 _TOO_MUCH = frozenset({405, 411, 413, 415, 501})
@@ -177,8 +177,7 @@ class _Upload:
         with self._ask("PUT", self._final(), accept, self._body(self._blob.size), _BINARY) as reply:
             if reply.status in _TOO_MUCH:
                 self._in_chunks, self._session = True, None
-                self._chunk = max(_LEAST_CHUNK, min(self._chunk, self._blob.size) // 4)
-                raise Busy(f"{reply.url.origin.host}: takes no blob of {self._blob.size} bytes", 0)
+                raise self._smaller(reply, self._blob.size)
             self._done(reply)
 
     def _append(self) -> None:
@@ -188,6 +187,8 @@ class _Upload:
         headers = {**_BINARY, "Content-Range": f"{self._offset}-{end - 1}"}
         assert self._session is not None
         with self._ask("PATCH", self._session, _APPENDED, self._body(count), headers) as reply:
+            if reply.status == 413:
+                raise self._smaller(reply, count)
             self._continue(reply)
             held = _held(reply)
             if held is not None and not self._offset < held <= end:
@@ -199,6 +200,14 @@ class _Upload:
     def _finish(self) -> None:
         with self._ask("PUT", self._final(), _FINISHED, None, {"Content-Length": "0"}) as reply:
             self._done(reply)
+
+    def _smaller(self, reply: Reply, sent: int) -> Exception:
+        """What to raise for a body that was too large: it is worth trying with less, as long as there is less."""
+        said = f"{reply.url.origin.host}: takes no body of {sent} bytes (status {reply.status})"
+        if reply.status == 413 and sent <= _LEAST_CHUNK:
+            return InvalidArgument(said, hint="raise the limit of the registry, or of the proxy before it")
+        self._chunk = max(_LEAST_CHUNK, min(self._chunk, sent) // 4)
+        return Busy(said, 0)
 
     def _done(self, reply: Reply) -> None:
         self._continue(reply)

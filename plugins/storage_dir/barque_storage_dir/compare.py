@@ -17,7 +17,7 @@ from barque.spi.errors import Internal, Unavailable
 from barque.spi.trees.merge import raise_descriptor_limit
 from barque.spi.trees.tarwriter import TarWriter
 from barque.spi.trees.union import open_layers
-from barque.spi.trees.views import read_only_view
+from barque.spi.trees.views import guarded_view
 from barque.spi.trees.whiteouts import OPAQUE, PREFIX
 from barque.spi.trees.worker import serve
 from barque_storage_dir.differences import Differences
@@ -67,22 +67,12 @@ def _compare(
     writer: TarWriter,
     announce: Callable[[bool], object] = lambda _: None,
 ) -> None:
-    root_fd = _view(snapshot_fd)
+    root_fd = guarded_view(snapshot_fd)
     try:
         Differences(writer, wanted.prepared_ns, announce).run(root_fd, open_layers(layers_fd, wanted.layers))
     finally:
         os.close(root_fd)
     writer.finish()
-
-
-def _view(snapshot_fd: int) -> int:
-    """No device of the container can be opened by a race where the kernel lets us make such a view."""
-    try:
-        return read_only_view(snapshot_fd)
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EINVAL, errno.ENOSYS):
-            raise
-        return os.dup(snapshot_fd)
 
 
 class _ChangeWriter(TarWriter):

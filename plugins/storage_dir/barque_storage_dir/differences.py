@@ -15,7 +15,15 @@ from barque.spi.storage import MOUNTPOINTS
 from barque.spi.trees import xattrs
 from barque.spi.trees.packing import Packer
 from barque.spi.trees.tarwriter import TarWriter
-from barque.spi.trees.union import OPEN_DIRECTORY, Visible, close_all, closed_on_error, open_children, visible
+from barque.spi.trees.union import (
+    OPEN_DIRECTORY,
+    Visible,
+    close_all,
+    closed_on_error,
+    open_children,
+    root_owner,
+    visible,
+)
 
 __all__ = ["Differences"]
 
@@ -58,10 +66,11 @@ class Differences:
         """Compare the directory `snapshot_fd` with the union of `lower`, which is closed. Errors: OSError."""
         with closed_on_error(lower):
             fd = os.open(".", OPEN_DIRECTORY, dir_fd=snapshot_fd)
+            made_with = root_owner(lower)
         self._enter("", fd, lower)
         status = os.fstat(fd)
         self._levels[0].told = True
-        if (status.st_mode, status.st_uid, status.st_gid) != _PLAIN:
+        if _owned(status) != made_with:
             self._writer.directory(b".", status, xattrs.read(fd, xattrs.listed(fd)))
         try:
             while self._levels:

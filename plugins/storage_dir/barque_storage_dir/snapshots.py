@@ -29,6 +29,7 @@ from barque_storage_dir.compare import Compare
 
 __all__ = ["SnapshotStore"]
 
+_COMPARERS = 8  # a slow reader of a diff holds one
 _KINDS = {"M": ChangeKind.MODIFIED, "A": ChangeKind.ADDED, "D": ChangeKind.DELETED}
 
 
@@ -38,7 +39,7 @@ class SnapshotStore:
     def __init__(self, places: Places, layers: LayerStore, workers: int, idle_seconds: float) -> None:
         self._places = places
         self._merger = Merger(places, layers, workers, idle_seconds)
-        self._comparing = WorkerPool(compare.MODULE, workers, idle_seconds, places.empty)
+        self._comparing = WorkerPool(compare.MODULE, _COMPARERS, idle_seconds, places.empty)
         self._idmap_works = False
 
     def prepare(self, request: SnapshotPrepare) -> None:
@@ -65,10 +66,9 @@ class SnapshotStore:
         """See `storage_changes`."""
         pieces: list[bytes] = []
         self._compare(key, pieces.append, tar=False)
-        records = os.fsdecode(b"".join(pieces)).split("\0")[:-1]
-        return tuple(
-            Change(f"/{path}", kind) for path, kind in sorted((r[1:], _KINDS[r[0]]) for r in records)
-        )
+        records = sorted(b"".join(pieces).split(b"\0")[:-1], key=lambda record: record[1:])
+        told = (record.decode("utf-8", "replace") for record in records)
+        return tuple(Change(f"/{record[1:]}", _KINDS[record[0]]) for record in told)
 
     def diff(self, key: str, write: Callable[[bytes], object]) -> None:
         """See `storage_diff`."""

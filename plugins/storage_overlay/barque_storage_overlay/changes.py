@@ -31,9 +31,7 @@ from barque_storage_overlay.lower import (
     reading,
 )
 
-__all__ = ["MODULE", "Comparison", "main", "run"]
-
-MODULE = "barque_storage_overlay.changes"
+__all__ = ["Comparison", "main", "run"]
 
 _GATHERED = 65536
 _MOUNTPOINTS = frozenset(map(os.fsencode, MOUNTPOINTS))

@@ -13,12 +13,13 @@ from barque.spi.trees.descent import OPEN_DIRECTORY
 from barque.spi.trees.failures import reported
 from barque.spi.trees.pool import WorkerPool
 from barque.spi.trees.streaming import stream
-from barque_storage_overlay import changes, packing
-from barque_storage_overlay.layout import Layout, check_key
+from barque_storage_overlay.layout import Layout
 
 __all__ = ["Differences"]
 
 _KINDS = {"A": ChangeKind.ADDED, "C": ChangeKind.MODIFIED, "D": ChangeKind.DELETED}
+_CHANGES = "barque_storage_overlay.changes"
+_PACKING = "barque_storage_overlay.packing"
 _WORKERS = 8  # a slow reader of a diff holds one
 
 
@@ -28,8 +29,8 @@ class Differences:
     def __init__(self, layout: Layout, idle_seconds: float) -> None:
         self._layout = layout
         self._user_namespace = xattrs.in_user_namespace()
-        self._packers = WorkerPool(packing.MODULE, _WORKERS, idle_seconds, layout.empty)
-        self._comparers = WorkerPool(changes.MODULE, _WORKERS, idle_seconds, layout.empty)
+        self._packers = WorkerPool(_PACKING, _WORKERS, idle_seconds, layout.empty)
+        self._comparers = WorkerPool(_CHANGES, _WORKERS, idle_seconds, layout.empty)
 
     def changes(self, key: str) -> tuple[Change, ...]:
         """See `storage_changes`."""
@@ -50,7 +51,7 @@ class Differences:
     @contextmanager
     def _upper(self, key: str) -> Iterator[tuple[int, list[str]]]:
         """The snapshot's upper directory, and its layers, top first, below the driver's root. Errors: NotFound."""
-        directory = self._layout.snapshot(check_key(key))
+        directory = self._layout.snapshot(key)
         try:
             lower = os.readlink(os.path.join(directory, "lower")).split(":")
             fd = os.open(os.path.join(directory, "upper"), OPEN_DIRECTORY)

@@ -18,7 +18,7 @@ from barque.spi.trees import xattrs
 from barque.spi.trees.descent import OPEN_DIRECTORY
 from barque.spi.trees.failures import disk_error
 from barque.spi.trees.syscalls import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
-from barque.spi.trees.views import read_only_view
+from barque.spi.trees.views import guarded_view
 
 __all__ = [
     "PLAIN_DIRECTORY",
@@ -139,7 +139,7 @@ def reading(job: Mapping[str, Any], root_fd: int, upper_fd: int) -> Iterator[tup
     try:
         # The layers' short names are links of the driver's own making.
         fds.extend(os.open(path, _OPEN_LAYER, dir_fd=root_fd) for path in job["lower"])
-        view = read_only_view(upper_fd)
+        view = guarded_view(upper_fd)
         fds.append(view)
         yield Lower(fds[:-1], xattrs.opaque_attribute(job["user_namespace"])), view
     except OSError as error:

@@ -13,9 +13,7 @@ from barque.spi.trees.tarwriter import TarWriter
 from barque.spi.trees.worker import serve
 from barque_storage_overlay.lower import PLAIN_DIRECTORY, Lower, reading
 
-__all__ = ["MODULE", "left_out", "main", "run"]
-
-MODULE = "barque_storage_overlay.packing"
+__all__ = ["left_out", "main", "run"]
 
 
 def main(argument: str) -> None:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from barque.spi import Mount, Probe, hookimpl
 from barque.spi.storage import Change, LayerApply, SnapshotPrepare, StorageCapability, StorageList, Usage
-from barque.spi.trees import unpack
-from barque.spi.trees.pool import WorkerPool
-from barque.spi.trees.trash import Trash
+from barque.spi.trees.layerstore import Unpacking
+from barque.spi.trees.whiteouts import OVERLAY
 from barque_storage_overlay.differences import Differences
 from barque_storage_overlay.extras import SnapshotExtras
-from barque_storage_overlay.layers import LayerStore
-from barque_storage_overlay.layout import Layout, check_diff_id
+from barque_storage_overlay.layers import OverlayLayers
+from barque_storage_overlay.layout import Layout
 from barque_storage_overlay.probe import probe
 from barque_storage_overlay.snapshots import SnapshotStore
-from barque_storage_overlay.verifying import Verifier
 
 __all__ = ["OverlayConfig", "OverlayStorage"]
 
@@ -53,26 +50,22 @@ class OverlayStorage:
         self.config = config
         self.root = root
         self._layout = Layout(root)
-        self._trash = Trash(root)
-        workers = config.workers or os.cpu_count() or 1
-        pool = WorkerPool(unpack.MODULE, workers, config.worker_idle_seconds, self._layout.empty)
-        self._layers = LayerStore(
-            self._layout,
-            self._trash,
-            pool,
-            config.max_entries,
-            config.max_layer_bytes,
+        unpacking = Unpacking(
+            whiteouts=OVERLAY,
+            workers=config.workers,
+            idle_seconds=config.worker_idle_seconds,
+            max_entries=config.max_entries,
+            max_bytes=config.max_layer_bytes,
             one_owner=config.one_owner,
         )
+        self._layers = OverlayLayers(self._layout, unpacking)
         self._extras = SnapshotExtras(self._layout)
-        self._snapshots = SnapshotStore(self._layout, self._trash, self._layers, self._extras)
+        self._snapshots = SnapshotStore(self._layout, self._layers, self._extras)
         self._differences = Differences(self._layout, config.worker_idle_seconds)
-        limits = (config.max_entries, config.max_layer_bytes)
-        self._verifier = Verifier(self._layout, self._layers, workers, config.worker_idle_seconds, limits)
 
     @hookimpl
     def storage_probe(self) -> Probe:
-        return probe(self._layout, self._trash, self._extras)
+        return probe(self._layout, self._extras)
 
     @hookimpl
     def storage_apply(self, request: LayerApply) -> Usage:
@@ -82,10 +75,8 @@ class OverlayStorage:
     def storage_list(self) -> StorageList:
         for leftover in self._layout.leftovers():
             self._extras.release(leftover)
-            self._trash.take(leftover)
-        self._trash.empty()
-        layers = tuple(f"sha256:{digest}" for digest in self._layers.digests())
-        return StorageList(layers=layers, snapshots=self._snapshots.keys())
+        self._layout.sweep()
+        return StorageList(layers=self._layers.list(), snapshots=self._layout.keys())
 
     @hookimpl
     def storage_prepare(self, request: SnapshotPrepare) -> None:
@@ -97,7 +88,7 @@ class OverlayStorage:
 
     @hookimpl
     def storage_usage(self, key: str) -> Usage:
-        return self._layers.usage(check_diff_id(key)) if ":" in key else self._snapshots.usage(key)
+        return self._layers.usage(key) if ":" in key else self._snapshots.usage(key)
 
     @hookimpl
     def storage_changes(self, key: str) -> tuple[Change, ...]:
@@ -109,7 +100,7 @@ class OverlayStorage:
 
     @hookimpl
     def storage_verify(self, request: LayerApply) -> tuple[str, ...]:
-        return self._verifier.verify(request)
+        return self._layers.verify(request)
 
     @hookimpl
     def storage_remove(self, key: str) -> None:
@@ -117,4 +108,4 @@ class OverlayStorage:
 
     @hookimpl
     def storage_remove_layer(self, diff_id: str) -> None:
-        self._layers.remove(check_diff_id(diff_id))
+        self._layers.remove(diff_id)

@@ -14,7 +14,6 @@ from barque.spi import Probe, Problem
 from barque.spi.errors import BarqueError
 from barque.spi.trees import interpreter
 from barque.spi.trees.syscalls import getdents64
-from barque.spi.trees.trash import Trash
 from barque_storage_overlay.extras import SnapshotExtras
 from barque_storage_overlay.layout import Layout
 
@@ -26,18 +25,15 @@ _D_TYPE_OFFSET = 18  # struct linux_dirent64: ino, off, reclen, then the type
 _DT_UNKNOWN = 0
 
 
-def probe(layout: Layout, trash: Trash, extras: SnapshotExtras) -> Probe:
+def probe(layout: Layout, extras: SnapshotExtras) -> Probe:
     """See `storage_probe`."""
     problems: list[Problem] = []
     facts = {"driver": "overlay", "root": layout.root, "kernel": platform.release()}
     try:
         facts |= _file_system(layout.root) | extras.facts()
         with layout.scratch() as scratch:
-            try:
-                d_type = _has_d_type(scratch)
-                failure = _try_overlay(scratch)
-            finally:
-                trash.take(scratch)
+            d_type = _has_d_type(scratch)
+            failure = _try_overlay(scratch)
     except (OSError, BarqueError) as error:
         problems.append(
             Problem(f"the storage root {layout.root} cannot be used: {error}", "make it writable")

@@ -8,20 +8,19 @@ no such order, so the list of layers is the target of a symbolic link (`lower`),
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Sequence
 
 from barque.spi.common import Mount
-from barque.spi.errors import AlreadyExists, InvalidArgument, NotFound
+from barque.spi.errors import InvalidArgument, NotFound
 from barque.spi.storage import SnapshotPrepare, Usage
 from barque.spi.trees import tree, xattrs
-from barque.spi.trees.failures import disk_error, reported
-from barque.spi.trees.trash import Trash
+from barque.spi.trees.failures import reported
+from barque.spi.trees.places import check_diff_id, check_key
 from barque_storage_overlay.extras import SnapshotExtras
-from barque_storage_overlay.layers import LayerStore
-from barque_storage_overlay.layout import Layout, check_diff_id, check_key
+from barque_storage_overlay.layers import OverlayLayers
+from barque_storage_overlay.layout import Layout
 from barque_storage_overlay.options import mount_options
 
 __all__ = ["MAX_LAYERS", "SnapshotStore"]
@@ -33,30 +32,26 @@ _EMPTY = "empty"
 class SnapshotStore:
     """The snapshots below `layout.snapshots`. One that has its name is complete: it got it by a rename."""
 
-    def __init__(self, layout: Layout, trash: Trash, layers: LayerStore, extras: SnapshotExtras) -> None:
+    def __init__(self, layout: Layout, layers: OverlayLayers, extras: SnapshotExtras) -> None:
         self._layout = layout
         self._extras = extras
-        self._trash = trash
         self._layers = layers
         self._extra = mount_options(user_namespace=xattrs.in_user_namespace())
 
     def prepare(self, request: SnapshotPrepare) -> None:
         """See `storage_prepare`."""
-        key, layers = check_key(request.key), request.layers
+        layers = request.layers
+        check_key(request.key)
         if len(layers) > MAX_LAYERS:
             raise InvalidArgument(f"max depth exceeded: {len(layers)} layers, {MAX_LAYERS} at most")
         lower = self._lower(layers)
-        try:
+        with reported(f"preparing snapshot {request.key}", self._layout.root):
             self._make(request, lower)
-        except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                raise AlreadyExists(f"snapshot {key} exists already") from None
-            raise disk_error(error, f"preparing snapshot {key}", self._layout.root) from error
 
     def mounts(self, key: str) -> tuple[Mount, ...]:
         """See `storage_mounts`. All paths have the driver's root in common: a mounter whose options would not fit a page
         changes its directory there and strips that prefix."""
-        directory = self._layout.snapshot(check_key(key))
+        directory = self._layout.snapshot(key)
         try:
             lower = os.readlink(os.path.join(directory, "lower"))
         except FileNotFoundError:
@@ -74,20 +69,16 @@ class SnapshotStore:
     def usage(self, key: str) -> Usage:
         """See `storage_usage`; walks the upper directory."""
         try:
-            return tree.measure(os.path.join(self._layout.snapshot(check_key(key)), "upper"))
+            return tree.measure(os.path.join(self._layout.snapshot(key), "upper"))
         except FileNotFoundError:
             raise NotFound(f"no such snapshot: {key}") from None
 
     def remove(self, key: str) -> None:
         """See `storage_remove`."""
-        directory = self._layout.snapshot(check_key(key))
+        directory = self._layout.snapshot(key)
         with reported(f"removing snapshot {key}", self._layout.root):
             self._extras.release(directory)
-            self._trash.take(directory)
-
-    def keys(self) -> tuple[str, ...]:
-        """All snapshots."""
-        return tuple(sorted(os.listdir(self._layout.snapshots)))
+            self._layout.remove_snapshot(key)
 
     def _lower(self, layers: Sequence[str]) -> str:
         """The layers as overlayfs wants them, top first, relative to the root. Of a layer that occurs twice the upper
@@ -122,8 +113,7 @@ class SnapshotStore:
                 os.symlink(lower, os.path.join(scratch, "lower"))
                 if request.size or request.idmap:
                     self._extras.make(scratch, request)
-                os.rename(scratch, self._layout.snapshot(request.key))
+                self._layout.publish_snapshot(scratch, request.key)
             except BaseException:
                 self._extras.release(scratch)
-                self._trash.take(scratch)
                 raise

@@ -27,7 +27,7 @@ def frame(stream, data):
 
 
 def make_image(
-    names=("docker.io/library/bb:1",),
+    names=("bb:1",),
     id=IMAGE_ID,
     created="2026-01-02T03:04:05.6Z",
     diff_ids=("sha256:" + "3" * 64,),
@@ -432,8 +432,7 @@ class FakeEngine:
 
     def image_get(self, ref):
         for image in self.images.values():
-            short = [name.removeprefix("docker.io/library/") for name in image.names]
-            if ref in (image.id, *image.names, *short) or image.id.startswith(f"sha256:{ref}"):
+            if ref.removeprefix("docker.io/library/") in (image.id, *image.names) or image.id.startswith(f"sha256:{ref}"):
                 return image
         raise NotFound(f"No such image: {ref}")
 

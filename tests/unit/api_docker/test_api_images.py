@@ -191,6 +191,8 @@ def test_pull_is_cancelled_when_the_client_leaves(api, engine):
         (None, None),
         ([1], None),
         ({"username": 3}, None),
+        ({"registrytoken": "t\r\nX-Evil: 1"}, None),
+        ({"identitytoken": "\ud800"}, None),
     ],
 )
 def test_credentials(api, engine, document, credentials):

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from api_fake_engine import IMAGE_ID, make_image
 
-from barque.spi.common import Platform
+from barque.spi.common import Platform, Progress
 from barque.spi.errors import Conflict, Internal, NotFound, NotImplemented, PermissionDenied, Unavailable
 from barque.spi.image import Credentials, SearchResult
 
@@ -220,6 +220,11 @@ def test_load_of_several_images(api, engine):
         {"stream": "Loaded image: bb:1\n"},
         {"stream": f"Loaded image ID: sha256:{'a' * 64}\n"},
     ]
+    engine.image_load = lambda path, progress: (
+        progress(Progress("", "The image bb:1 already exists")) or (other,)
+    )
+    assert "The image bb:1 already exists" in str(lines(api.call("POST", "/images/load?quiet=1", b"x")[2])[0])
+    engine.image_load = lambda path, progress: (other,)
     arm = quote('{"os":"linux","architecture":"arm64"}')
     assert lines(api.call("POST", f"/images/load?platform={arm}", b"x")[2])[0]["error"].startswith(
         "requested platform (linux/arm64) not found"

@@ -7,8 +7,10 @@ import http.server
 import io
 import json
 import os
+import pty
 import re
 import socket
+import subprocess
 import tarfile
 import threading
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 
 import pytest
 from cli_fake_daemon import Exchange, FakeDaemon, Request
+from cli_program import BARQUE, environment
 
 ID = "sha256:" + "ab" * 32
 PUSH = [
@@ -100,6 +103,37 @@ def test_a_failed_push(cli: Any, docker: Any, daemon: FakeDaemon) -> None:
     same(cli("push", "a:1"), docker("push", "a:1"))
 
 
+def on_a_terminal(daemon: FakeDaemon, *arguments: str) -> str:
+    """What `barque` shows on a terminal."""
+    master, slave = pty.openpty()
+    try:
+        variables = environment(BARQUE_HOST=daemon.url, TERM="xterm", COLUMNS="100")
+        done = subprocess.run([*BARQUE, *arguments], stdout=slave, stderr=slave, env=variables, check=False)
+        assert done.returncode == 0
+        return os.read(master, 65536).decode()
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+def test_progress_bars_of_push_save_and_load(daemon: FakeDaemon, tmp_path: Path) -> None:
+    streams(daemon, "POST /images/.*/push", PUSH)
+    shown = on_a_terminal(daemon, "push", "127.0.0.1:5001/bb:1")
+    assert "fa78de5734d7: Pushed" in shown
+    assert "━" in shown
+    assert "1: digest: sha256:" in shown
+    _saves(daemon)
+    archive = tmp_path / "images.tar"
+    assert "images.tar: Saving" in on_a_terminal(daemon, "save", "-o", str(archive), "a:1")
+    loading = {"status": "Loading layer", "progressDetail": {"current": 5, "total": 9}, "id": "fa78de5734d7"}
+    streams(daemon, "POST /images/load", [loading, *LOADED])
+    shown = on_a_terminal(daemon, "load", "-i", str(archive))
+    assert "images.tar: Sending" in shown
+    assert "fa78de5734d7: Loading layer" in shown
+    assert "Loaded image: a:1" in shown
+    assert "quiet" not in daemon.seen("POST /images/load")[0].query
+
+
 @pytest.mark.parametrize("flag", ["-a", "-qa"])
 def test_pull_of_all_tags(cli: Any, docker: Any, daemon: FakeDaemon, flag: str) -> None:
     steps = [{"status": "Pulling from bb", "id": "2"}, {"status": "Digest: sha256:" + "d" * 64}]
@@ -134,6 +168,19 @@ def test_search(cli: Any, docker: Any, daemon: FakeDaemon, arguments: list[str])
     mine, real = daemon.seen("GET /images/search")
     assert _filters(mine.query) == _filters(real.query)
     assert {"limit": "0", **mine.query, "filters": ""} == {"limit": "0", **real.query, "filters": ""}
+
+
+def test_what_others_wrote_does_not_steer_the_terminal(cli: Any, daemon: FakeDaemon) -> None:
+    evil = "a\x1b]0;title\x07\x9b31m"
+    daemon.answer(
+        "GET /images/search", [{"name": evil, "description": evil, "star_count": 1, "is_official": False}]
+    )
+    streams(daemon, "POST /images/.*/push", [{"status": evil}, {"error": evil}])
+    streams(daemon, "POST /barque/check", [{"aux": {"Findings": [{"Kind": "layer", "Problem": evil}]}}])
+    for arguments in (["search", "x"], ["push", "a:1"], ["system", "check"]):
+        done = cli(*arguments)
+        assert b"\\x1b]0;title" in done.stdout
+        assert not re.search(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]", done.stdout + done.stderr)
 
 
 def test_credentials_go_with_a_search(cli: Any, daemon: FakeDaemon, tmp_path: Path) -> None:
@@ -436,7 +483,7 @@ def _item(
 
 def test_system_df_of_everything(cli: Any, daemon: FakeDaemon) -> None:
     items = [
-        _item("layer", ID, "unpacked", 3000, 2),
+        _item("layer", ID, ID, 3000, 2),
         _item("container", "8c" * 32, "files", 5000),
         _item("cache", "deb", "packages", 2000, 0, free=True),
     ]
@@ -449,7 +496,7 @@ def test_system_df_of_everything(cli: Any, daemon: FakeDaemon) -> None:
     assert [re.split(r"\s{3,}", line) for line in lines[:4]] == [
         ["KIND", "OWNER", "WHAT", "SIZE", "SHARED", "RECLAIMABLE"],
         ["container", "8c8c8c8c8c8c", "files", "5kB", "1", "no"],
-        ["layer", "abababababab", "unpacked", "3kB", "2", "no"],
+        ["layer", "abababababab", "sha256:abababababab", "3kB", "2", "no"],
         ["cache", "deb", "packages", "2kB", "0", "yes"],
     ]
     assert lines[-1] == "Total: 10kB (10000 bytes) below /var/lib/barque, as du(1) counts; 2kB reclaimable"

@@ -232,3 +232,14 @@ def test_one_image_under_two_labels_is_one(layouts, tmp_path):
     entries = [image.entry("1", "docker.io/library/a:1"), image.entry("2", "docker.io/library/b:2")]
     path = str(write_directory(oci_layout(entries, [image]), tmp_path / "layout"))
     assert resolve(layouts, path).names == ("docker.io/library/a:1", "docker.io/library/b:2")
+
+
+def test_who_asks_for_one_name_gets_one(layouts, archives, tmp_path):
+    image = ArchivedImage([layer("a")])
+    entries = [image.entry("registry.test/a:1"), image.entry("registry.test/b:2"), image.entry("No:Name")]
+    path = str(write_directory(oci_layout(entries, [image]), tmp_path / "layout"))
+    assert resolve(layouts, path).names == ("registry.test/a:1", "registry.test/b:2")
+    assert resolve(layouts, f"{path}:registry.test/b:2").names == ("registry.test/b:2",)
+    assert resolve(layouts, f"{path}:No:Name").config == image.config
+    archive = write(tmp_path / "a.tar", tar_of(docker_archive({"a:1,b:2": image})))
+    assert resolve(archives, f"{archive}#b:2").name == "docker.io/library/b:2"

@@ -9,7 +9,7 @@ from barque.spi.errors import InvalidArgument
 from barque.spi.image import Credentials
 from barque_image_registry.config import RegistryConfig
 from barque_image_registry.endpoints import Endpoints
-from barque_image_registry.origin import Origin
+from barque_image_registry.origin import Origin, parse_url
 from barque_image_registry.plugin import RegistryImages
 
 HUB = Origin("https", "registry-1.docker.io", 443)
@@ -95,6 +95,30 @@ def test_password_file_is_used_when_the_client_sends_nothing(tmp_path):
     assert endpoints.credentials(origin, Credentials()) == Credentials("robot", "secret")
     assert endpoints.credentials(origin, Credentials("me", "mine")) == Credentials("me", "mine")
     assert endpoints.credentials(HUB, None) is None
+
+
+@pytest.mark.row("S24")
+@pytest.mark.parametrize(
+    ("server", "origin", "sent"),
+    [
+        ("", "https://r.example/", True),
+        ("r.example", "https://r.example/", True),
+        ("https://r.example/v2/", "https://r.example/", True),
+        ("R.example:5000", "https://r.example:5000/", True),
+        ("r.example", "https://r.example:5000/", True),
+        ("[::1]:5000", "http://[::1]:5000/", True),
+        ("https://index.docker.io/v1/", "https://registry-1.docker.io/", True),
+        ("docker.io", "https://index.docker.io/", True),
+        ("https://index.docker.io/v1/", "https://r.example/", False),
+        ("r.example:5001", "https://r.example:5000/", False),
+        ("r.example.evil", "https://r.example/", False),
+        ("not a host", "https://r.example/", False),
+    ],
+)
+def test_credentials_go_to_the_registry_they_are_for(server, origin, sent):
+    given = Credentials("me", "mine", server=server)
+    found = Endpoints(config(), None).credentials(parse_url(origin).origin, given)
+    assert found == (given if sent else None)
 
 
 def test_probe_names_files_that_are_not_there(tmp_path):

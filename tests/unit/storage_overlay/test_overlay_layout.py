@@ -8,8 +8,9 @@ import stat
 import pytest
 
 from barque.spi.errors import FailedPrecondition, InvalidArgument
+from barque.spi.trees.places import check_diff_id, check_key
 from barque.spi.trees.xattrs import filtered
-from barque_storage_overlay.layout import Layout, check_diff_id, check_key
+from barque_storage_overlay.layout import Layout
 
 
 def test_directories_are_closed_to_others(tmp_path):
@@ -64,7 +65,8 @@ def test_leftovers_are_what_no_call_owns(tmp_path):
     with layout.scratch() as scratch:
         assert os.path.isdir(scratch)
         assert layout.leftovers() == [str(tmp_path / "tmp/old")]
-    assert set(layout.leftovers()) == {str(tmp_path / "tmp/old"), scratch}
+        os.rename(scratch, tmp_path / "tmp/new")
+    assert set(layout.leftovers()) == {str(tmp_path / "tmp/old"), str(tmp_path / "tmp/new")}
 
 
 def test_attributes_an_image_may_set():

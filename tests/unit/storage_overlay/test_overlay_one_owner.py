@@ -8,7 +8,8 @@ import tarfile
 import pytest
 
 from barque.spi.errors import InvalidArgument
-from barque.spi.trees.unpack import Unpack, unpack
+from barque.spi.trees.jobs import Unpack
+from barque.spi.trees.unpack import unpack
 
 
 def layer(*members):

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from barque.spi.trees import packing, tree
+from barque.spi.trees.jobs import Unpack
 from barque.spi.trees.packing import Left, Packer
 from barque.spi.trees.tarwriter import TarWriter
-from barque.spi.trees.unpack import Unpack, unpack
+from barque.spi.trees.unpack import unpack
 
 OPEN = os.O_RDONLY | os.O_DIRECTORY
 

@@ -177,6 +177,6 @@ IMPORT = Command(
     ),
     examples=(
         "barque import -c 'CMD [\"sh\"]' rootfs.tar.gz base:1",
-        "tar -C rootfs -c . | barque import - base:1",
+        "barque import - base:1 < rootfs.tar",
     ),
 )

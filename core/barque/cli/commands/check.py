@@ -7,6 +7,7 @@ import sys
 from barque.cli.context import Context
 from barque.cli.flags import Command, Values, flag, text
 from barque.cli.listing import FORMAT_HELP, Listing, print_listing
+from barque.cli.quoting import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,10 +49,10 @@ def _listing(long: bool) -> Listing:
     columns: dict[str, Any] = {
         "Kind": lambda row: row.get("Kind", ""),
         "Subject": lambda row: shown(str(row.get("Subject", ""))),
-        "Problem": lambda row: row.get("Problem", ""),
+        "Problem": lambda row: printable(str(row.get("Problem", ""))),
         "Images": lambda row: ",".join(map(shown, row.get("Images") or [])),
         "Repaired": lambda row: "yes" if row.get("Repaired") else "no",
-        "Action": lambda row: row.get("Action", ""),
+        "Action": lambda row: printable(str(row.get("Action", ""))),
     }
     return Listing(columns=columns, headings=_HEADINGS, default=tuple(columns), quiet="Subject")
 

@@ -221,6 +221,6 @@ CP = Command(
     examples=(
         "barque cp web:/etc/nginx/nginx.conf .",
         "barque cp site/. web:/srv/www",
-        "barque cp web:/var/log - | tar t",
+        "barque cp -a web:/var/log -",
     ),
 )

@@ -43,5 +43,5 @@ EXPORT = Command(
     run=export,
     arguments=(1, 1),
     options=(text("output", "Write to a file, instead of STDOUT", short="o"),),
-    examples=("barque export -o web.tar web", "barque export web | tar t"),
+    examples=("barque export -o web.tar web",),
 )

@@ -6,6 +6,7 @@ from barque.cli.context import Context
 from barque.cli.filters import filters_parameter
 from barque.cli.flags import Command, Values, flag, number, repeated, text
 from barque.cli.listing import FORMAT_HELP, Listing, print_listing
+from barque.cli.quoting import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def _listing(long: bool, *, as_json: bool) -> Listing:
     """Docker says `true` in JSON where it says `[OK]` elsewhere."""
     yes, no = ("true", "false") if as_json else ("[OK]", "")
     columns = {
-        "Name": lambda row: row.get("name", ""),
+        "Name": lambda row: printable(str(row.get("name", ""))),
         "Description": lambda row: _description(row, long),
         "StarCount": lambda row: str(row.get("star_count") or 0),
         "IsOfficial": lambda row: yes if row.get("is_official") else no,
@@ -53,7 +54,7 @@ def _listing(long: bool, *, as_json: bool) -> Listing:
 
 
 def _description(row: Any, long: bool) -> str:
-    line = " ".join(str(row.get("description") or "").replace("\r", " ").replace("\n", " ").split(" "))
+    line = printable(str(row.get("description") or "").replace("\r", " ").replace("\n", " "))
     return line if long or len(line) <= _DESCRIPTION else line[: _DESCRIPTION - 1] + "…"
 
 

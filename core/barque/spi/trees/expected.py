@@ -7,14 +7,13 @@ import os
 from collections import deque
 
 from barque.spi.trees.entries import TYPES
-from barque.spi.trees.header import Entry, malformed
+from barque.spi.trees.header import MAX_MTIME_NS, Entry, malformed
 from barque.spi.trees.naming import PREFIX, Mark, components, is_mark, mark_of
 from barque.spi.trees.reader import TarReader
 from barque.spi.trees.whiteouts import OVERLAY
 
-__all__ = ["MAX_MTIME_NS", "Expectation", "Node"]
+__all__ = ["Expectation", "Node"]
 
-MAX_MTIME_NS = (1 << 33) * 1_000_000_000
 _LINK, _SYMLINK, _DIRECTORY = (TYPES[name][0] for name in ("link", "symlink", "directory"))
 _DEVICES = frozenset((TYPES["char"][0], TYPES["block"][0]))
 _REGULAR = frozenset(b"07")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from barque.spi.errors import BarqueError, FailedPrecondition, Internal, PermissionDenied, ResourceExhausted
 from barque.spi.trees import xattrs
 from barque.spi.trees.directories import Directories, is_whiteout
-from barque.spi.trees.header import Entry, malformed, show
+from barque.spi.trees.header import MAX_MTIME_NS, Entry, malformed, show
 from barque.spi.trees.naming import MAX_DEPTH, PREFIX, Mark, components, is_mark, mark_of
 from barque.spi.trees.reader import TarReader
 from barque.spi.trees.whiteouts import OVERLAY, Whiteouts
@@ -32,7 +32,6 @@ _HOSTILE = frozenset(
     }
 )  # fmt: skip
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
-_MAX_MTIME_NS = (1 << 33) * 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ class Extractor:
         self.inodes += self._dirs.made
 
     def _add(self, entry: Entry, reader: TarReader) -> None:
-        entry.mtime_ns = min(max(entry.mtime_ns, 0), _MAX_MTIME_NS)
+        entry.mtime_ns = min(max(entry.mtime_ns, 0), MAX_MTIME_NS)
         if self._one_owner:
             entry.uid, entry.gid = self._user, self._group
         name = entry.name

@@ -14,6 +14,7 @@ from barque.spi.errors import InvalidArgument
 
 __all__ = [
     "BLOCK",
+    "MAX_MTIME_NS",
     "ZERO_BLOCK",
     "Entry",
     "byte_sum",
@@ -26,6 +27,8 @@ __all__ = [
 
 BLOCK = 512
 ZERO_BLOCK = bytes(BLOCK)
+MAX_MTIME_NS = (1 << 33) * 1_000_000_000
+"""Times of modification are kept from 1970 to this one, in 2242: what ext4 can hold, and more than anybody needs."""
 
 _FIELDS = struct.Struct("100s8s8s8s12s12s8s1s100s8s32s32s8s8s155s12s")
 _MAX_INT = 2**63 - 1

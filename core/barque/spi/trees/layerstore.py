@@ -17,12 +17,12 @@ from typing import Any
 
 from barque.spi.errors import InvalidArgument, NotFound
 from barque.spi.storage import LayerApply, Usage
-from barque.spi.trees import tree, unpack, verify, xattrs
+from barque.spi.trees import tree, xattrs
 from barque.spi.trees.failures import reported
+from barque.spi.trees.jobs import UNPACK, VERIFY, Unpack
 from barque.spi.trees.places import Places, check_diff_id
 from barque.spi.trees.pool import WorkerPool
 from barque.spi.trees.streaming import stream
-from barque.spi.trees.unpack import Unpack
 
 __all__ = ["LayerStore", "Unpacking"]
 
@@ -51,8 +51,8 @@ class LayerStore:
         self._places = places
         self._unpacking = unpacking
         workers = unpacking.workers or os.cpu_count() or 1
-        self._pool = WorkerPool(unpack.MODULE, workers, unpacking.idle_seconds, places.empty)
-        self._verifying = WorkerPool(verify.MODULE, workers, unpacking.idle_seconds, places.empty)
+        self._pool = WorkerPool(UNPACK, workers, unpacking.idle_seconds, places.empty)
+        self._verifying = WorkerPool(VERIFY, workers, unpacking.idle_seconds, places.empty)
         self._user_namespace = xattrs.in_user_namespace()
         self._locks = _KeyedLocks()
 
@@ -61,6 +61,7 @@ class LayerStore:
         digest = check_diff_id(request.diff_id)
         with self._locks.held(digest):
             if os.path.isdir(self._places.layer(digest)):
+                self.published(digest)
                 return self.usage(request.diff_id)
             with (
                 reported(f"unpacking {request.diff_id}", self._places.root),
@@ -69,7 +70,14 @@ class LayerStore:
                 usage = self._fill(request, scratch)
                 self._write_record(scratch, request.diff_id, usage)
                 self._places.publish_layer(scratch, digest)
+                self.published(digest)
                 return usage
+
+    def published(self, digest: str) -> None:
+        """For a subclass: the layer with these hex digits is there; nobody removes it meanwhile."""
+
+    def removing(self, digest: str) -> None:
+        """For a subclass: the layer goes, there or not."""
 
     def files(self, diff_id: str) -> str:
         """The directory with the layer's files. Errors: InvalidArgument, NotFound."""
@@ -110,6 +118,7 @@ class LayerStore:
         """See `storage_remove_layer`."""
         digest = check_diff_id(diff_id)
         with self._locks.held(digest), reported(f"removing layer {diff_id}", self._places.root):
+            self.removing(digest)
             self._places.trash.take(self._places.layer(digest))
 
     def _fill(self, request: LayerApply, scratch: str) -> Usage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import resource
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from barque.spi.trees.union import (
     closed_on_error,
     open_children,
     open_layers,
+    root_owner,
     visible,
 )
 from barque.spi.trees.worker import serve
@@ -146,14 +148,10 @@ class _Merging:
 
 
 def _describe_root(fds: list[int], target: int) -> None:
-    """Owner and mode of the topmost layer that says something of its root: most layers do not, and have the ones that a layer
-    begins with. Its time is the copy's own."""
-    for fd in fds:
-        status = os.fstat(fd)
-        if (status.st_uid, status.st_gid, status.st_mode & 0o7777) != (os.geteuid(), os.getegid(), 0o755):
-            os.fchown(target, status.st_uid, status.st_gid)
-            os.fchmod(target, status.st_mode & 0o7777)
-            return
+    """Its owner and mode; its time is the copy's own."""
+    mode, uid, gid = root_owner(fds)
+    os.fchown(target, uid, gid)
+    os.fchmod(target, stat.S_IMODE(mode))
 
 
 def _close(directory: _Directory) -> None:

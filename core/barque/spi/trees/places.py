@@ -139,10 +139,13 @@ class Places:
         with reported(f"removing snapshot {key}", self.root):
             self.trash.take(path)
 
+    def leftovers(self) -> list[str]:
+        """Paths in tmp/ that no call in flight owns."""
+        with self._lock:
+            return [os.path.join(self.tmp, name) for name in os.listdir(self.tmp) if name not in self._owned]
+
     def sweep(self) -> None:
         """Delete, in the background, what a crash left and no call in flight owns."""
-        with self._lock:
-            leftovers = [name for name in os.listdir(self.tmp) if name not in self._owned]
-        for name in leftovers:
-            self.trash.take(os.path.join(self.tmp, name))
+        for leftover in self.leftovers():
+            self.trash.take(leftover)
         self.trash.empty()

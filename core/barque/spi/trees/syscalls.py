@@ -21,6 +21,7 @@ __all__ = [
     "open_tree",
     "openat2",
     "setns",
+    "sync_file_range",
     "syncfs",
     "unshare",
 ]
@@ -35,6 +36,7 @@ CLONE_NEWNS = 0x00020000
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 _FALLOC_FL_KEEP_SIZE = 1
+_SYNC_FILE_RANGE_WRITE = 2
 
 # The same numbers on every architecture (added after the tables were unified).
 _SYS_OPEN_TREE = 428
@@ -109,6 +111,18 @@ def mount_setattr(fd: int, flags: int, attr_set: int, attr_clr: int, userns_fd: 
         ctypes.c_size_t(ctypes.sizeof(attributes)),
     )
     _check(int(result))
+
+
+def sync_file_range(fd: int, offset: int, length: int) -> None:
+    """sync_file_range(2) with SYNC_FILE_RANGE_WRITE: have these pages written, and do not wait."""
+    _check(
+        _libc.sync_file_range(
+            ctypes.c_int(fd),
+            ctypes.c_int64(offset),
+            ctypes.c_int64(length),
+            ctypes.c_uint(_SYNC_FILE_RANGE_WRITE),
+        )
+    )
 
 
 def syncfs(fd: int) -> None:

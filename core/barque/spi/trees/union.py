@@ -21,6 +21,7 @@ __all__ = [
     "closed_on_error",
     "open_children",
     "open_layers",
+    "root_owner",
     "visible",
 ]
 
@@ -69,6 +70,17 @@ def _add(found: dict[str, Visible], hidden: set[str], fd: int, name: str) -> Non
         found[name] = Visible([fd], status)
     elif name not in hidden:
         known.fds.append(fd)
+
+
+def root_owner(fds: Sequence[int]) -> tuple[int, int, int]:
+    """Mode, owner and group of the root that layers (top first) show: those of the topmost that says something of it; most do not,
+    and have what a layer begins with."""
+    plain = (stat.S_IFDIR | 0o755, os.geteuid(), os.getegid())
+    for fd in fds:
+        status = os.fstat(fd)
+        if (status.st_mode, status.st_uid, status.st_gid) != plain:
+            return status.st_mode, status.st_uid, status.st_gid
+    return plain
 
 
 def open_children(name: str, entry: Visible) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from barque.spi.errors import InvalidArgument
@@ -11,30 +10,12 @@ from barque.spi.storage import Usage
 from barque.spi.trees import tree
 from barque.spi.trees.compression import pieces
 from barque.spi.trees.extract import Extractor, Limits
+from barque.spi.trees.jobs import Unpack
 from barque.spi.trees.reader import TarReader
 from barque.spi.trees.stream import LayerStream
-from barque.spi.trees.whiteouts import OVERLAY
 from barque.spi.trees.worker import serve
 
-__all__ = ["MODULE", "Unpack", "main", "unpack"]
-
-MODULE = "barque.spi.trees.unpack"
-
-
-@dataclass(frozen=True, slots=True)
-class Unpack:
-    """One layer to unpack. `place` is what error messages call the file system; `user_namespace`: overlayfs will be mounted in
-    one, and reads `user.overlay.*`; `one_owner`: everything belongs to this process's user, whatever the layer says;
-    `whiteouts`: how deletions are kept, see the module of that name."""
-
-    diff_id: str
-    media_type: str
-    place: str
-    user_namespace: bool
-    max_entries: int
-    max_bytes: int
-    one_owner: bool = False
-    whiteouts: str = OVERLAY
+__all__ = ["main", "run", "unpack"]
 
 
 def main(argument: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from barque.spi.errors import InvalidArgument
@@ -13,29 +12,14 @@ from barque.spi.trees.compare import Comparer
 from barque.spi.trees.compression import pieces
 from barque.spi.trees.expected import Expectation
 from barque.spi.trees.failures import reported
+from barque.spi.trees.jobs import Unpack
 from barque.spi.trees.reader import TarReader
 from barque.spi.trees.stream import LayerStream
-from barque.spi.trees.whiteouts import OVERLAY
 from barque.spi.trees.worker import serve
 
-__all__ = ["MODULE", "Verify", "main", "run", "verify"]
+__all__ = ["main", "run", "verify"]
 
-MODULE = "barque.spi.trees.verify"
 _MAX_LINES = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Verify:
-    """A layer to verify; the fields are those of `Unpack` it was unpacked with."""
-
-    diff_id: str
-    media_type: str
-    place: str
-    user_namespace: bool
-    max_entries: int
-    max_bytes: int
-    one_owner: bool = False
-    whiteouts: str = OVERLAY
 
 
 def main(argument: str) -> None:
@@ -46,14 +30,14 @@ def main(argument: str) -> None:
 def run(job: Mapping[str, Any], descriptors: Sequence[int]) -> Mapping[str, Any]:
     """`verify` by JSON; the lines go to the last descriptor."""
     blob_fd, root_fd, out_fd = descriptors
-    lines = verify(Verify(**job), blob_fd, root_fd)
+    lines = verify(Unpack(**job), blob_fd, root_fd)
     rest = memoryview("".join(f"{line}\n" for line in lines).encode())
     while rest:
         rest = rest[os.write(out_fd, rest) :]
     return {}
 
 
-def verify(job: Verify, blob_fd: int, root_fd: int) -> list[str]:
+def verify(job: Unpack, blob_fd: int, root_fd: int) -> list[str]:
     """What differs, a line each, a hundred at most. Errors: InvalidArgument (the tar is damaged or another layer's)."""
     expectation = Expectation(job.whiteouts, user_namespace=job.user_namespace, one_owner=job.one_owner)
     with LayerStream(pieces(blob_fd, job.media_type), job.max_bytes) as stream:

@@ -11,11 +11,11 @@ import os
 import stat
 
 from barque.spi.trees import xattrs
+from barque.spi.trees.jobs import OVERLAY
 from barque.spi.trees.naming import OPAQUE, PREFIX
 
 __all__ = ["NAMES", "OPAQUE", "OVERLAY", "PREFIX", "Whiteouts"]
 
-OVERLAY = "overlay"
 NAMES = "names"
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 

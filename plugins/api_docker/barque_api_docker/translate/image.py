@@ -7,7 +7,7 @@ from typing import Any
 
 from barque.spi.content import Image
 from barque_api_docker.translate.moments import calendar_ns
-from barque_api_docker.translate.text import familiar_name, rfc3339
+from barque_api_docker.translate.text import rfc3339
 
 __all__ = [
     "created_ns",
@@ -30,13 +30,13 @@ _ZERO_TIME = -62135596800
 
 
 def repo_tags(image: Image) -> list[str]:
-    """`repository:tag`s in Docker's short form."""
-    return [familiar_name(name) for name in image.names]
+    """`repository:tag`s in Docker's short form, as the engine has them: it knows the default registry."""
+    return list(image.names)
 
 
 def repo_digests(image: Image) -> list[str]:
     """`repository@digest`s in Docker's short form."""
-    return [familiar_name(name) for name in image.digests]
+    return list(image.digests)
 
 
 def image_labels(image: Image) -> Mapping[str, str]:
