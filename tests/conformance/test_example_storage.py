@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from example_install import install_example
 
 import barque.profiles as profiles
 from barque.testing import need
@@ -18,36 +18,18 @@ sys.path.append(str(Path(__file__).parents[1] / "e2e"))
 from registry_image import IMAGE, busybox_archive
 
 pytestmark = pytest.mark.root
-EXAMPLE = Path(__file__).parents[2] / "examples/storage_plain"
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
-    """With the example installed beside Barque: pip makes its wheel with the hatchling that is here, so no network is needed."""
-    target = tmp_path_factory.mktemp("site")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-index",
-        "--no-build-isolation",
-        "--no-deps",
-    ]
-    done = subprocess.run(
-        [*command, "--target", target, EXAMPLE], capture_output=True, text=True, check=False, timeout=100
-    )
-    if done.returncode and "hatchling" in done.stderr:
-        need.unavailable("needs hatchling (pip install hatchling)")
-    assert done.returncode == 0, done.stderr
-    return {**os.environ, "PYTHONPATH": str(target)}
+    """With the example installed beside Barque."""
+    return install_example("storage_plain", tmp_path_factory.mktemp("site"))
 
 
 def barque(environment, *arguments):
     code = "import sys; from barque.cli.main import main; sys.exit(main())"
     command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=110)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=280)
 
 
 def test_it_is_found_with_the_help_of_its_options(environment):
@@ -57,6 +39,7 @@ def test_it_is_found_with_the_help_of_its_options(environment):
     assert "the program that copies" in shown.stdout
 
 
+@pytest.mark.timeout(300)
 def test_it_passes_the_kit(environment):
     verified = barque(environment, "plugin", "verify", "storage:plain")
     assert verified.returncode == 0, verified.stdout + verified.stderr

@@ -79,7 +79,7 @@ def test_an_archive_in_and_out_keeps_everything(daemon, container, tmp_path, run
     make_tree(tmp_path)
     id = container()
     if not running:
-        daemon.docker("kill", id)
+        daemon.docker("stop", "-t", "0", id)
     command = [*OURS, "-H", daemon.host, "cp", "-a"]
     for words in ([f"{tmp_path}/a", f"{id}:/tmp/copy"], [f"{id}:/tmp/copy", f"{tmp_path}/back"]):
         done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
@@ -179,7 +179,7 @@ def test_binds_and_tmpfs_are_seen_and_read_only_is_obeyed(daemon, container, tmp
     assert (tmp_path / "back").read_text() == "new"
     assert "container rootfs is marked read-only" in daemon.docker("cp", new, f"{id}:/tmp/").stderr
     assert "mounted volume is marked read-only" in daemon.docker("cp", new, f"{id}:/ro/").stderr
-    daemon.docker("kill", id)
+    daemon.docker("stop", "-t", "0", id)
     assert daemon.docker("cp", new, f"{id}:/rw/again").returncode == 0
     assert (tmp_path / "rw/again").read_text() == "new"
     assert "container rootfs is marked read-only" in daemon.docker("cp", new, f"{id}:/tmp/").stderr

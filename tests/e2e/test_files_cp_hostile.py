@@ -189,7 +189,7 @@ def test_no_program_or_library_of_the_container_is_run(daemon, container, canary
     }  # fmt: skip
     for running in (True, False):
         if not running:
-            daemon.docker("kill", id)
+            daemon.docker("stop", "-t", "0", id)
         for name, data in packed.items():
             directory = tar_of((f"{name}-{running}", tarfile.DIRTYPE, b"", {"mode": 0o755}))
             assert archive("PUT", "/tmp", directory)[0] == 200

@@ -104,7 +104,7 @@ def test_a_container_that_ends_in_the_middle_does_not_end_the_copy(daemon, conta
         daemon.docker_command("cp", f"{id}:/tmp/big", "-"), stdout=subprocess.PIPE
     ) as reader:
         first = reader.stdout.read(1 << 20)
-        daemon.docker("kill", id)
+        daemon.docker("stop", "-t", "0", id)
         rest = reader.stdout.read()
     assert reader.returncode == 0
     with tarfile.open(fileobj=io.BytesIO(first + rest)) as tar:
@@ -116,7 +116,7 @@ def test_a_container_that_ends_in_the_middle_does_not_end_the_copy(daemon, conta
 def test_a_stopped_container_starts_when_the_copy_has_ended(daemon, container):
     id = container()
     daemon.docker("exec", id, "dd", "if=/dev/zero", "of=/tmp/big", "bs=1M", "count=48")
-    daemon.docker("kill", id)
+    daemon.docker("stop", "-t", "0", id)
     with subprocess.Popen(
         daemon.docker_command("cp", f"{id}:/tmp/big", "-"), stdout=subprocess.PIPE
     ) as reader:

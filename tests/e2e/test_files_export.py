@@ -38,7 +38,7 @@ def ours(daemon, *words):
 @pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
 def test_an_export_is_the_root_without_what_is_mounted(daemon, changed, tmp_path, running):
     if not running:
-        daemon.docker("kill", changed)
+        daemon.docker("stop", "-t", "0", changed)
     assert daemon.docker("export", "-o", f"{tmp_path}/e.tar", changed).returncode == 0
     done = ours(daemon, "export", changed)
     assert done.stdout == (tmp_path / "e.tar").read_bytes()

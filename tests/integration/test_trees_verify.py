@@ -80,7 +80,7 @@ def unpacked_and_verified(data, form, directory):
 
 
 @pytest.mark.parametrize("form", [OVERLAY, NAMES])
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(entries=st.lists(ENTRY, max_size=14))
 def test_what_unpacks_verifies(form, entries):
     with tempfile.TemporaryDirectory() as directory:

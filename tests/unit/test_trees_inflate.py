@@ -10,7 +10,8 @@ import zlib
 import pytest
 
 from barque.spi.errors import InvalidArgument
-from barque.spi.trees.inflate import Inflate, compression_of, inflate, run
+from barque.spi.trees.inflate import Inflate, inflate, run
+from barque.spi.trees.magic import compression_of
 from barque.spi.trees.pool import WorkerPool
 from barque.spi.trees.streaming import stream
 from barque.testing.layers import compress

@@ -20,6 +20,7 @@ from barque.spi.errors import InvalidArgument, ResourceExhausted
 from barque.spi.image import ResolvedImage
 from barque.spi.storage import LayerApply
 from barque.spi.trees.failures import reported
+from barque.spi.trees.magic import LONGEST_MAGIC, compression_of
 from barque.spi.trees.pool import WorkerPool
 from barque.spi.trees.streaming import stream
 
@@ -32,8 +33,6 @@ _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _KEPT = {"plain": _LAYER, "gzip": f"{_LAYER}+gzip", "zstd": f"{_LAYER}+zstd"}
-_MAGIC = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"))
-_LONGEST_MAGIC = 6
 _TOLD = 4 << 20
 _WORKERS = 2
 _IDLE_SECONDS = 2.0
@@ -82,7 +81,7 @@ class Importer:
     def _kept(self, source: Iterable[bytes], progress: ProgressSink) -> _Layer:
         """The tar in the store: as it came, or, of a compression that layers cannot have, as gzip."""
         start, pieces = _peeked(source)
-        compression = next((name for magic, name in _MAGIC if start.startswith(magic)), "plain")
+        compression = compression_of(start)
         counted = _counted(pieces, progress)
         if compression not in _KEPT:
             return self._recompressed(counted)
@@ -105,16 +104,18 @@ class Importer:
         import tempfile  # few daemons ever import: the rest do without
 
         place = str(self._core.layout.content)
-        with reported("keeping the imported tar", place):
-            with tempfile.TemporaryFile(dir=place, buffering=0) as file:
-                for piece in pieces:
-                    _write(file.fileno(), piece)
-                file.seek(0)
-                with self._core.content.ingesting() as writer:
-                    doing = "decompressing the imported tar"
-                    found = stream(self._pool(), {"output": "gzip"}, (file.fileno(),), writer.write, doing)
-                    descriptor = Descriptor(_KEPT["gzip"], writer.digest, writer.size)
-                    writer.publish()
+        with (
+            reported("keeping the imported tar", place),
+            tempfile.TemporaryFile(dir=place, buffering=0) as file,
+        ):
+            for piece in pieces:
+                _write(file.fileno(), piece)
+            file.seek(0)
+            with self._core.content.ingesting() as writer:
+                doing = "decompressing the imported tar"
+                found = stream(self._pool(), {"output": "gzip"}, (file.fileno(),), writer.write, doing)
+                descriptor = Descriptor(_KEPT["gzip"], writer.digest, writer.size)
+                writer.publish()
         return _Layer(descriptor, str(found["digest"]))
 
     def _names(self, request: ImportRequest) -> tuple[str, ...]:
@@ -138,9 +139,9 @@ def _peeked(source: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:
     start = b""
     for piece in pieces:
         start += piece
-        if len(start) >= _LONGEST_MAGIC:
+        if len(start) >= LONGEST_MAGIC:
             break
-    return start[:_LONGEST_MAGIC], chain((start,), pieces)
+    return start, chain((start,), pieces)
 
 
 def _counted(pieces: Iterable[bytes], progress: ProgressSink) -> Iterator[bytes]:

@@ -33,9 +33,7 @@ class StorageChoice:
         """For `info`."""
         if not self.because:
             return ()
-        return (
-            f"Storage driver {self.name} is in use, which copies an image for each container: {self.because}",
-        )
+        return (f"Storage driver {self.name} is in use, not the profile's first: {self.because}",)
 
 
 def choose_storage(drivers: Drivers, layout: Layout, database: Database) -> StorageChoice:

@@ -90,4 +90,5 @@ def _duration_ns(text: str) -> int:
 def _scaled(number: str, unit: int) -> int:
     """`1.5` of a unit, without a float."""
     whole, _, fraction = number.partition(".")
-    return int(whole or "0") * unit + int(fraction or "0") * unit // 10 ** len(fraction)
+    parts: int = int(fraction or "0") * unit // 10 ** len(fraction)
+    return int(whole or "0") * unit + parts

@@ -88,20 +88,27 @@ class StorageVerifying:
             (path, os.lstat(path).st_mtime_ns, os.lstat(path).st_mode) for path in census(driver.root)
         ]
 
-    @pytest.mark.parametrize("damage", _DAMAGES)
-    def test_damage_is_told_with_the_path(self, driver: Any, layer: LayerApply, damage: str) -> None:
+    def test_every_damage_is_told_with_its_path(self, driver: Any, tmp_path: Path) -> None:
         _need(driver)
+        tar = LayerTar().directory("etc").file("etc/whole", b"hello\n" * 1000)
+        for damage in _DAMAGES:
+            tar.file(f"etc/{damage}", b"hello\n" * 1000)
+        layer = tar.store(tmp_path)
         driver.storage_apply(layer)
-        found = [path for path in census(driver.root) if path.endswith("/etc/motd")]
+        found = [path for path in census(driver.root) if path.endswith("/etc/whole")]
         if not found:
             pytest.skip("the driver does not keep a layer's files under their names")
-        status = os.stat(os.path.dirname(found[0]))
-        _DAMAGES[damage](found[0])
-        os.utime(os.path.dirname(found[0]), ns=(status.st_atime_ns, status.st_mtime_ns))
+        directory = os.path.dirname(found[0])
+        status = os.stat(directory)
+        for damage, do in _DAMAGES.items():
+            do(os.path.join(directory, damage))
+        os.utime(directory, ns=(status.st_atime_ns, status.st_mtime_ns))
         lines = driver.storage_verify(layer)
-        assert lines
-        assert all("/etc/motd" in line for line in lines), lines
-        assert len(lines) == (2 if damage == "renamed" else len(lines))
+        for damage in _DAMAGES:
+            assert any(f"/etc/{damage}" in line for line in lines), (damage, lines)
+        for name in ("/etc/extra.extra", "/etc/renamed", "/etc/renamed.other"):
+            assert any(f'{name}"' in line for line in lines), (name, lines)
+        assert not [line for line in lines if "whole" in line or "/etc/" not in line]
 
     def test_at_most_a_hundred_lines(self, driver: Any, tmp_path: Path) -> None:
         _need(driver)

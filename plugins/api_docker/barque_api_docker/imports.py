@@ -58,5 +58,4 @@ def _name(repository: str, tag: str) -> tuple[str, str]:
     name, own, digest = split_name(repository)
     if digest:
         raise InvalidArgument("cannot import digest reference")
-    check_repository(name)
-    return name, check_tag(tag or own or "latest")
+    return check_repository(name), check_tag(tag or own or "latest")

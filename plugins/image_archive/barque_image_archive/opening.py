@@ -20,6 +20,7 @@ from barque.spi.errors import (
     Unavailable,
 )
 from barque.spi.trees.failures import reported
+from barque.spi.trees.magic import LONGEST_MAGIC, compression_of
 from barque.spi.trees.pool import WorkerPool
 from barque.spi.trees.streaming import stream
 from barque_image_archive.contents import Contents
@@ -34,7 +35,6 @@ _INFLATE = (
 _WORKERS = 2
 _IDLE_SECONDS = 2.0
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00")
 
 _Identity = tuple[int, int, int, int]
 
@@ -74,7 +74,7 @@ class Archives:
             threading.Thread(target=_hold, args=(contents,), name="archive", daemon=True).start()
 
     def _read(self, fd: int, cancelled: Callable[[], bool]) -> Contents:
-        compressed = os.pread(fd, 6, 0).startswith(_COMPRESSED)
+        compressed = compression_of(os.pread(fd, LONGEST_MAGIC, 0)) != "plain"
         plain = self._unpacked(fd, cancelled) if compressed else os.dup(fd)
         try:
             return Contents.read(TarFiles(plain), "the archive", unpacked=compressed)

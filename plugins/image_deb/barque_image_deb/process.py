@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,6 +40,8 @@ def run(
 
     Unavailable when `cancelled()` became true: the program and its children are gone then.
     """
+    import tempfile  # 4 ms and a megabyte that a daemon without such images does without
+
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             arguments,

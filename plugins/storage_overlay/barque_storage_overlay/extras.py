@@ -6,11 +6,14 @@ Both are symbolic links in the snapshot's directory (metadata, see `snapshots`):
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from barque.spi.storage import SnapshotPrepare
 from barque.spi.trees import idmap
 from barque_storage_overlay.layout import Layout
-from barque_storage_overlay.quota import ProjectQuota
+
+if TYPE_CHECKING:
+    from barque_storage_overlay.quota import ProjectQuota
 
 __all__ = ["SnapshotExtras"]
 
@@ -20,7 +23,6 @@ class SnapshotExtras:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._quota = ProjectQuota(layout.root)
         self._idmap_works = False
 
     def make(self, scratch: str, request: SnapshotPrepare) -> None:
@@ -29,13 +31,14 @@ class SnapshotExtras:
         Errors: InvalidArgument, FailedPrecondition, OSError.
         """
         if request.size:
-            id = self._quota.new_id(request.size)
+            quota = self._quota()
+            id = quota.new_id(request.size)
             try:
                 os.symlink(str(id), os.path.join(scratch, "quota"))
             except OSError:
-                self._quota.forget(id)
+                quota.forget(id)
                 raise
-            self._quota.assign(id, (os.path.join(scratch, name) for name in ("upper", "work")))
+            quota.assign(id, (os.path.join(scratch, name) for name in ("upper", "work")))
         if request.idmap:
             os.symlink(self._shift(request), os.path.join(scratch, "idmap"))
 
@@ -48,14 +51,19 @@ class SnapshotExtras:
         """Free the quota of a snapshot that is going to be removed. Idempotent. Errors: OSError."""
         id = _link(directory, "quota")
         if id.isdecimal():
-            self._quota.forget(int(id))
+            self._quota().forget(int(id))
 
     def facts(self) -> dict[str, str]:
         """For the probe."""
         return {
-            "project_quota": self._quota.why_not() or "yes",
+            "project_quota": self._quota().why_not() or "yes",
             "idmapped_mounts": idmap.why_not(self._layout.snapshots) or "yes",
         }
+
+    def _quota(self) -> ProjectQuota:
+        from barque_storage_overlay.quota import ProjectQuota  # seldom: not in every daemon's memory
+
+        return ProjectQuota(self._layout.root)
 
     def _shift(self, request: SnapshotPrepare) -> str:
         option = idmap.option(request.idmap)

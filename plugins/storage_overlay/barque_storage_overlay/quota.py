@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-import random
+import secrets
 import struct
 from collections.abc import Iterable
 
@@ -66,7 +66,7 @@ class ProjectQuota:
                 hint="xfs: mount it with -o pquota; ext4: `tune2fs -O project,quota` while it is not mounted, then mount it with -o prjquota",
             )
         for _attempt in range(_ATTEMPTS):
-            id = random.randint(_FIRST_ID, _LAST_ID)
+            id = _FIRST_ID + secrets.randbelow(_LAST_ID - _FIRST_ID + 1)
             if self._free(id):
                 self._limit(id, size)
                 return id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import stat
 import tarfile
@@ -300,3 +301,12 @@ def test_directories_for_the_kernel():
         "tmp": 0o700,
     }
     assert io.BytesIO(tree["var/lib/dpkg/status"].content.data).read() == b""
+
+
+@pytest.mark.row("S22")
+def test_control_part_that_unpacks_to_too_much(tmp_path):
+    path = tmp_path / "bomb.deb"
+    control = gzip.compress(bytes(40 << 20), 1)
+    path.write_bytes(ar({"debian-binary": b"2.0\n", "control.tar.gz": control, "data.tar": b""}))
+    with pytest.raises(InvalidArgument, match="control part larger than"):
+        read_control(path)

@@ -6,6 +6,7 @@ targets and tar headers as an attacker's: paths are resolved inside a given dire
     pool, worker    jobs in processes of their own, jailed in an empty directory, which get descriptors only
     jobs            what the daemon tells them; it imports none of the job modules
     streaming       a worker's output through a pipe to a function of the caller's
+    inflate         the job that decompresses a file (gzip, zstd, bzip2, xz); `magic` tells which it is
     unpack          the job that unpacks a layer; `extract`, `directories`, `reader`, `naming`, `compression` below it
     verify          the job that compares a layer with its tar; `expected`, `compare`, `content` below it
     packing         trees into tars (`Packer`), for the jobs of drivers; `tarwriter`, `entries`, `descent`, `holes` below it

@@ -16,14 +16,14 @@ from isal import isal_zlib
 
 from barque.spi.errors import InvalidArgument
 from barque.spi.trees.compression import PIECE, pieces
+from barque.spi.trees.magic import LONGEST_MAGIC, compression_of
 from barque.spi.trees.stream import LayerStream
 from barque.spi.trees.worker import serve
 
-__all__ = ["MODULE", "Inflate", "compression_of", "inflate", "main", "run"]
+__all__ = ["MODULE", "Inflate", "inflate", "main", "run"]
 
 MODULE = "barque.spi.trees.inflate"
 
-_MAGIC = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"))
 _LZMA_MEMORY = 256 << 20  # xz -9 needs 65 MiB; a header can ask for 4 GiB
 _GZIP_LEVEL = 2
 _GZIP_FORMAT = 31  # zlib's way to say: with gzip's header, the largest window
@@ -49,11 +49,6 @@ def run(job: Mapping[str, Any], descriptors: Sequence[int]) -> Mapping[str, Any]
     return {"digest": digest, "bytes": size}
 
 
-def compression_of(start: bytes) -> str:
-    """The compression of a file that begins with `start` (6 bytes or more, or all of it): its name, or "plain"."""
-    return next((name for magic, name in _MAGIC if start.startswith(magic)), "plain")
-
-
 def inflate(job: Inflate, source_fd: int, out_fd: int = -1) -> tuple[str, int]:
     """Decompress `source_fd`; `sha256:…` and size of what was in it. Errors: InvalidArgument (damaged)."""
     write, end = _output(job.output, out_fd)
@@ -76,7 +71,7 @@ def _output(kind: str, out_fd: int) -> tuple[Callable[[bytes], None], Callable[[
 
 
 def _content(fd: int) -> Iterator[bytes]:
-    compression = compression_of(os.pread(fd, 6, 0))
+    compression = compression_of(os.pread(fd, LONGEST_MAGIC, 0))
     if compression == "bzip2":
         return _members(fd, bz2.BZ2Decompressor)
     if compression == "xz":
