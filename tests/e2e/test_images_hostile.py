@@ -145,12 +145,14 @@ def traced(daemon, log):
     ]
     tracer = subprocess.Popen(command, stderr=subprocess.PIPE)
     status = Path(f"/proc/{daemon.process.pid}/status")
-    while f"TracerPid:\t{tracer.pid}\n" not in status.read_text():
-        assert tracer.poll() is None, tracer.stderr.read()
-        time.sleep(0.01)
-    yield
-    tracer.send_signal(signal.SIGINT)
-    tracer.communicate(timeout=10)
+    try:
+        while f"TracerPid:\t{tracer.pid}\n" not in status.read_text():
+            assert tracer.poll() is None, tracer.stderr.read()
+            time.sleep(0.01)
+        yield
+    finally:
+        tracer.send_signal(signal.SIGINT)
+        tracer.communicate(timeout=10)
 
 
 @pytest.mark.row("S20")
@@ -174,7 +176,7 @@ def test_programs_of_the_image_are_never_run_by_the_engine(lab, workspace, regis
         succeeds(daemon, "load", "-i", str(tmp_path / "saved.tar"))
         with tarfile.open(tmp_path / "runs.tar") as archive:
             assert not [member for member in archive.getnames() if "trapped" in member]
-        upper = list((daemon.base / "root").rglob("trapped"))
+        upper = list((daemon.base / "root/storage/overlay/snapshots").rglob("trapped"))
     assert upper == []
     assert not Path("/trapped").exists()
     assert not Path("/tmp/trapped").exists()

@@ -51,6 +51,13 @@ def test_containers_run_where_overlayfs_cannot(daemon_on_overlay):
     )
     assert (ran.stdout, ran.returncode) == ("hi\n", 0), ran.stderr
     assert daemon.docker("start", "-a", "one").returncode == 0
+    changed = daemon.docker("diff", "one").stdout.splitlines()
+    assert set(changed) == {"C /etc", "A /etc/new", "D /etc/passwd"}
+    assert daemon.docker("commit", "one", "changed").returncode == 0
+    committed = daemon.docker("run", "--rm", "changed", "sh", "-c", "cat /etc/new; ls /etc/passwd")
+    assert committed.stdout == "new\n", committed.stderr
+    copied = daemon.docker("cp", "one:/etc/new", str(daemon.base / "new"))
+    assert (copied.returncode, (daemon.base / "new").read_text()) == (0, "new\n"), copied.stderr
     again = daemon.docker("run", "--rm", IMAGE, "cat", "/etc/passwd")
     assert again.stdout.startswith("root:"), "a container changed its image"
     assert daemon.json("GET", "/containers/one/json")["Driver"] == "dir"
@@ -110,7 +117,9 @@ def test_a_lost_layer_and_its_lost_blob_are_named(own_daemon):
     assert ran.returncode == 125
     assert digest in ran.stderr
     assert "blob" in ran.stderr
-    pulled = own_daemon.docker("run", "--rm", IMAGE, "echo", "hi")  # the client pulls what it is told is not there
+    pulled = own_daemon.docker(
+        "run", "--rm", IMAGE, "echo", "hi"
+    )  # the client pulls what it is told is not there
     assert (pulled.stdout, pulled.returncode) == ("hi\n", 0), pulled.stderr
 
 

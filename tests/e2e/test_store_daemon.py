@@ -164,3 +164,27 @@ def test_after_prune_the_disk_is_really_free(daemon, registry):
     assert pruned["SpaceReclaimed"] > 6_000_000
     wait_for(lambda: du(root / "storage") + du(root / "content") <= before + 16384)
     assert daemon.json("GET", "/images/json") == []
+
+
+@pytest.mark.row("R24")
+def test_df_and_check_over_the_api(daemon, registry):
+    layer = data(1, 50_000)
+    reference = add(registry, "app", layer)
+    pull(daemon, reference)
+    container = daemon.json("POST", "/containers/create", {"Image": reference, "Cmd": ["/x"]})["Id"]
+    usage = daemon.json("GET", "/barque/df")
+    assert usage["Total"] == sum(item["Bytes"] for item in usage["Items"]) == du(daemon.base / "root")
+    assert ("container", container) in {(item["Kind"], item["Owner"]) for item in usage["Items"]}
+    blob = daemon.base / "root/content/blobs/sha256" / layer.diff_id()[7:]
+    blob.write_bytes(blob.read_bytes()[:-1] + b"!")
+    assert findings(daemon, repair=False) == [("blob", layer.diff_id(), False)]
+    assert findings(daemon, repair=True) == [("blob", layer.diff_id(), True)]
+    pull(daemon, reference)
+    assert findings(daemon, repair=False) == []
+
+
+def findings(daemon, *, repair):
+    status, body = daemon.request("POST", f"/barque/check?repair={int(repair)}")
+    assert status == 200
+    last = json.loads(body.splitlines()[-1])
+    return [(f["Kind"], f["Subject"], f["Repaired"]) for f in last["aux"]["Findings"]]

@@ -77,7 +77,13 @@ def test_options(driver, tmp_path):
     assert os.path.samefile(top, tmp_path / "storage/layers" / high[7:] / "fs")
     assert os.path.samefile(bottom, tmp_path / "storage/layers" / low[7:] / "fs")
     snapshot = f"{driver.root}/snapshots/c1"
-    assert options == {"upperdir": f"{snapshot}/upper", "workdir": f"{snapshot}/work", "index": "off"}
+    assert options == {
+        "upperdir": f"{snapshot}/upper",
+        "workdir": f"{snapshot}/work",
+        "index": "off",
+        "redirect_dir": "nofollow",
+        "metacopy": "off",
+    }
 
 
 def test_a_lost_short_name_is_made_again(driver, tmp_path):

@@ -105,6 +105,19 @@ def test_an_image_that_is_removed_by_force_stays_for_its_stopped_container(lab):
     assert lab.layers() == lab.blobs() == set()
 
 
+@pytest.mark.row("R35")
+def test_an_image_of_which_a_container_is_being_made_is_not_removed(lab):
+    image = lab.pull(lab.add("app", layer(1)))
+    with lab.core.images.using(image.names[0]):
+        with pytest.raises(Conflict, match="a container is being made of it"):
+            lab.engine.image_remove(image.names[0], False)
+        assert lab.engine.image_prune(lambda _: True).removed == ()
+        assert lab.engine.image_remove(image.names[0], True).deleted == (image.id,)
+        assert lab.layers() == set(image.diff_ids)
+    lab.collector.run()
+    assert lab.layers() == lab.blobs() == set()
+
+
 def test_rmi_untags_and_deletes_as_docker(lab):
     ref = lab.add("app", layer(1))
     image = lab.pull(ref)

@@ -140,6 +140,13 @@ def test_chunks_tell_damage_before_the_last_piece_is_given(store, damage):
     assert not store.intact(DIGEST)
 
 
+def test_a_damaged_small_blob_is_replaced(store):
+    store.put(DIGEST, DATA)
+    store.path(DIGEST).write_bytes(b"!" + DATA[1:])
+    store.put(DIGEST, DATA)
+    assert store.read(DIGEST) == DATA
+
+
 def test_content_without_a_known_digest_is_published_or_gone(store, tmp_path):
     with store.ingesting() as writer:
         writer.write(DATA[:300_000])

@@ -117,7 +117,7 @@ class _Ledger:
         rest = [
             DiskItem(kind, owner, what, size, reclaimable=reclaimable)
             for (kind, owner, what, reclaimable), size in self._rest.items()
-            if size
+            if size or kind == "container"
         ]
         return self._items + rest
 

@@ -93,7 +93,7 @@ class ContentFacade:
         return self._core.images.get(ref)
 
     def image_remove(self, ref: str, force: bool) -> Removed:
-        return self._core.images.remove(ref, force, self._containers.image_users())
+        return self._core.images.remove(ref, force)
 
     def image_tag(self, ref: str, repository: str, tag: str) -> None:
         self._core.images.tag(ref, repository, tag)

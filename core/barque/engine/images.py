@@ -116,16 +116,17 @@ class ImageService:
             )
         self.announce("tag", image.id, name=self.naming.familiar(name))
 
-    def remove(self, ref: str, force: bool, users: Sequence[User]) -> Removed:
-        """See `Engine.image_remove`. `users` are (container id, image id, running)."""
+    def remove(self, ref: str, force: bool) -> Removed:
+        """See `Engine.image_remove`."""
         with self._lock:
             image = self.find(ref)
-            if not force and self._content.leases.protects(_use(image.id)):
+            coming = self._content.leases.protects(_use(image.id))  # before the users: then it is one of them
+            plan = plan_removal(image, ref, self._reference(ref, image), self.users(), force=force)
+            if plan.delete and coming and not force:
                 raise Conflict(
                     f"conflict: unable to delete {image.id[7:19]} (must be forced) - a container is being made of it"
                 )
-            plan = plan_removal(image, ref, self._reference(ref, image), users, force=force)
-            removed = self._apply(image, plan)
+            removed = self._apply(image, replace(plan, retire=plan.retire or (plan.delete and coming)))
         freed = self.garbage_collect().layers if removed.deleted else ()
         return Removed(removed.untagged, (*removed.deleted, *freed))
 
@@ -164,7 +165,7 @@ class ImageService:
             names = tuple(n for n in image.names if n not in plan.dropped)
             digests = tuple(d for d in image.digests if d not in plan.dropped)
             self._table.put(replace(image, names=names, digests=digests), freeing=True)
-        elif plan.retire or self._content.leases.protects(_use(image.id)):
+        elif plan.retire:
             self._table.put(replace(image, names=(), digests=(), retired=True), freeing=True)
         else:
             self._table.forget(image.id)

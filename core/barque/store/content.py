@@ -128,12 +128,19 @@ class ContentStore:
         if hashlib.sha256(data).hexdigest() != _hex(digest):
             raise InvalidArgument(f"content does not match its digest {digest}")
         self.leases.made(digest)
-        if self.has(digest) and self.size(digest) == len(data):
+        if self._holds(digest, data):
             return
         try:
             write_atomic(self.path(digest), data)
         except OSError as error:
             raise write_error(_hex(digest), len(data), error) from error
+
+    def _holds(self, digest: str, data: bytes) -> bool:
+        """Whether the blob is here, and undamaged."""
+        try:
+            return self.size(digest) == len(data) and self.path(digest).read_bytes() == data
+        except (NotFound, OSError):
+            return False
 
     @contextmanager
     def writing(

@@ -432,7 +432,9 @@ class FakeEngine:
 
     def image_get(self, ref):
         for image in self.images.values():
-            if ref.removeprefix("docker.io/library/") in (image.id, *image.names) or image.id.startswith(f"sha256:{ref}"):
+            if ref.removeprefix("docker.io/library/") in (image.id, *image.names) or image.id.startswith(
+                f"sha256:{ref}"
+            ):
                 return image
         raise NotFound(f"No such image: {ref}")
 
