@@ -52,7 +52,8 @@ def test_references_and_the_image(references, reference, dropped, delete):
 @pytest.mark.parametrize(
     ("references", "reference", "users", "words"),
     [
-        ([APP], APP, [STOPPED], 'unable to remove repository reference "ref" (must force) - container ssssssssssss is using its referenced image aaaaaaaaaaaa'),
+        ([APP], APP, [STOPPED], 'unable to remove repository reference "ref" (must force) - '
+         "container ssssssssssss is using its referenced image aaaaaaaaaaaa"),
         ([APP], "", [STOPPED], "unable to delete aaaaaaaaaaaa (must be forced) - image is being used by stopped container ssssssssssss"),
         ([APP], "", [RUNNING], "unable to delete aaaaaaaaaaaa (cannot be forced) - image is being used by running container rrrrrrrrrrrr"),
         ([APP, ELSE], "", [], "unable to delete aaaaaaaaaaaa (must be forced) - image is referenced in multiple repositories"),
