@@ -26,7 +26,9 @@ def test_run_logs_and_exit_codes(client):
     with pytest.raises(docker.errors.ContainerError) as caught:
         client.containers.run(IMAGE, ["sh", "-c", "echo bad >&2; exit 3"], remove=True)
     assert caught.value.exit_status == 3
-    with pytest.raises(docker.errors.NotFound, match="manifest unknown"):  # what it makes of dockerd's words, too
+    with pytest.raises(
+        docker.errors.NotFound, match="manifest unknown"
+    ):  # what it makes of dockerd's words, too
         client.containers.run("127.0.0.1:5000/absent:1", "true")
 
 

@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 from barque.engine.daemon import build_engine
-from barque.engine.pulling import host_platform
+from barque.engine.images.pulling import host_platform
 from barque.profiles.loading import parse_profile
 from barque.spi.frontend import ContainerConfig
 from barque.testing.layers import LayerTar

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from barque.engine.imagenames import ImageNames
+from barque.engine.images.names import ImageNames
 from barque.spi.errors import InvalidArgument
 
 DIGEST = "sha256:" + "a" * 64

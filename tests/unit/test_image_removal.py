@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from barque.engine.image_removal import plan_removal
-from barque.engine.imagerows import StoredImage, StoredLayer, decode, encode, repository_of
+from barque.engine.images.removal import plan_removal
+from barque.engine.images.rows import StoredImage, StoredLayer, decode, encode, repository_of
 from barque.spi.common import Platform
 from barque.spi.errors import Conflict
 

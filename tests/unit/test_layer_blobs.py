@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from barque.engine.layerblobs import EMPTY_DIFF_ID, store_layer
+from barque.engine.images.layerblobs import EMPTY_DIFF_ID, store_layer
 from barque.store.content import ContentStore
 
 

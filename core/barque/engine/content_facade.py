@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from barque.engine.accounting import Accountant
-from barque.engine.archives import Archives
-from barque.engine.checking import Checker
-from barque.engine.collecting import Collector
-from barque.engine.committing import Committer
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
-from barque.engine.pushing import Pusher
-from barque.engine.registries import Registries
-from barque.engine.trees import ContainerTrees
+from barque.engine.files.trees import ContainerTrees
+from barque.engine.images.archives import Archives
+from barque.engine.images.committing import Committer
+from barque.engine.images.pushing import Pusher
+from barque.engine.images.registries import Registries
+from barque.engine.upkeep.accounting import Accountant
+from barque.engine.upkeep.checking import Checker
+from barque.engine.upkeep.collecting import Collector
 from barque.spi.common import Platform, ProgressSink
 from barque.spi.content import (
     CommitRequest,

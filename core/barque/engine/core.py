@@ -10,11 +10,11 @@ from typing import Any
 from barque.engine.drivers import Drivers
 from barque.engine.events import EventBus
 from barque.engine.host import Host
-from barque.engine.images import ImageService
+from barque.engine.images.pulling import Puller
+from barque.engine.images.service import ImageService
 from barque.engine.layout import Layout
 from barque.engine.monitor import Monitor
 from barque.engine.networks import NetworkService
-from barque.engine.pulling import Puller
 from barque.engine.records import PendingClient, StoredContainer
 from barque.shim.launching import Launcher
 from barque.store.content import ContentStore

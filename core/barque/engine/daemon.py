@@ -22,11 +22,11 @@ from barque.engine.drivers import Drivers
 from barque.engine.engine import BarqueEngine
 from barque.engine.events import EventBus
 from barque.engine.host import Host
-from barque.engine.images import ImageService
+from barque.engine.images.pulling import Puller
+from barque.engine.images.service import ImageService
 from barque.engine.layout import Layout
 from barque.engine.monitor import Monitor
 from barque.engine.networks import NetworkService
-from barque.engine.pulling import Puller
 from barque.engine.sandboxes import SandboxPool
 from barque.engine.storagechoice import choose_storage
 from barque.plugins.facades import StorageDriver
@@ -123,7 +123,9 @@ def build_engine(root: Path, run: Path, profile: Profile, keeper: Keeper | None 
     images = ImageService(drivers, database, content, events)
     core = Core(
         layout=layout,
-        host=Host.look(rootless=keeper is not None, warnings=(*(keeper.warnings if keeper else ()), *storage.warnings)),
+        host=Host.look(
+            rootless=keeper is not None, warnings=(*(keeper.warnings if keeper else ()), *storage.warnings)
+        ),
         drivers=drivers,
         database=database,
         content=content,

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from barque.engine import namespaces
+from barque.engine.files import namespaces
 from barque.engine.processes import start_time
 from barque.spi.errors import Conflict
 

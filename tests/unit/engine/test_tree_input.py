@@ -9,7 +9,7 @@ import tempfile
 import pytest
 import zstandard
 
-from barque.engine.tree_input import pieces
+from barque.engine.files.input import pieces
 from barque.spi.errors import InvalidArgument
 
 DATA = os.urandom(100_000) + bytes(3_000_000) + b"abc" * 100_000

@@ -7,7 +7,7 @@ import tarfile
 
 import pytest
 
-from barque.engine.tree_merge import Merge, Merger
+from barque.engine.files.merge import Merge, Merger
 from barque.spi.errors import Conflict, InvalidArgument
 from barque.spi.trees.reader import TarReader
 
@@ -189,7 +189,7 @@ def test_devices_are_passed_over_where_none_can_be_made(root):
 
 def test_a_name_that_always_is_there_again_is_given_up(root, monkeypatch):
     (root / "data/x").touch()
-    monkeypatch.setattr("barque.engine.tree_merge.clear", lambda _folder, _name: None)
+    monkeypatch.setattr("barque.engine.files.merge.clear", lambda _folder, _name: None)
     with pytest.raises(Conflict, match="faster than it can be replaced"):
         merge(root, ("x", REG, b""))
 

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from barque.engine import tree_paths
+from barque.engine.files import paths as tree_paths
 from barque.spi.errors import InvalidArgument, NotFound
 
 

@@ -13,12 +13,12 @@ from typing import Any
 from barque.engine import failpoints
 from barque.engine.drivers import Drivers
 from barque.engine.events import EventBus
-from barque.engine.garbage import Freed, Garbage
-from barque.engine.image_removal import Removal, User, plan_removal
-from barque.engine.imagenames import ImageNames
-from barque.engine.imagerows import StoredImage, StoredLayer, repository_of
-from barque.engine.imagetable import ImageTable
-from barque.engine.imageviews import ImageViews, parsed_config, platform_of
+from barque.engine.images.names import ImageNames
+from barque.engine.images.removal import Removal, User, plan_removal
+from barque.engine.images.rows import StoredImage, StoredLayer, repository_of
+from barque.engine.images.table import ImageTable
+from barque.engine.images.views import ImageViews, parsed_config, platform_of
+from barque.engine.upkeep.garbage import Freed, Garbage
 from barque.spi.common import Platform
 from barque.spi.content import Image, Removed
 from barque.spi.errors import BarqueError, Conflict, NotFound

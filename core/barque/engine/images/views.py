@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from barque.engine.events import EventBus
-from barque.engine.imagenames import ImageNames
-from barque.engine.imagerows import StoredImage, repository_of
+from barque.engine.images.names import ImageNames
+from barque.engine.images.rows import StoredImage, repository_of
 from barque.spi.common import Platform
 from barque.spi.content import Image
 from barque.spi.errors import BarqueError, InvalidArgument

@@ -12,8 +12,8 @@ from itertools import chain
 from typing import Any
 
 from barque.engine.core import Core
-from barque.engine.images import StoredLayer
-from barque.engine.pulling import host_platform
+from barque.engine.images.pulling import host_platform
+from barque.engine.images.service import StoredLayer
 from barque.spi.common import Descriptor, Platform, Progress, ProgressSink
 from barque.spi.content import Image, ImportRequest
 from barque.spi.errors import InvalidArgument, ResourceExhausted

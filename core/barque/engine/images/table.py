@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from barque.engine.imagerows import StoredImage, decode, encode
+from barque.engine.images.rows import StoredImage, decode, encode
 from barque.store.database import Database, Transaction
 
 __all__ = ["ImageTable"]

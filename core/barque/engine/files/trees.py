@@ -1,6 +1,6 @@
 """The files of containers, read and written as tars: cp and export.
 
-All work on paths and tars is a worker's (`tree_worker`), on a view of the container's file system (`tree_views`). The view of a
+All work on paths and tars is a worker's (`worker`), on a view of the container's file system (`views`). The view of a
 stopped container is made of its snapshot; its lock is held meanwhile, so that it cannot start. A running one may end
 in the middle of a copy: the view stays.
 """
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from barque.engine.core import Core
 from barque.engine.etcfiles import EtcFiles
-from barque.engine.namespaces import mount_namespace
+from barque.engine.files.namespaces import mount_namespace
 from barque.engine.records import ContainerRecord, StoredContainer
 from barque.spi.common import Mount
 from barque.spi.content import PathStat
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ContainerTrees"]
 
-_FRAME = 8  # see `tree_worker.FRAME`; not imported, for that would load all a worker needs
+_FRAME = 8  # see `worker.FRAME`; not imported, for that would load all a worker needs
 _WORKERS = 16
 _IDLE_SECONDS = 5.0
 _DEAD = ("removing", "dead")
@@ -152,7 +152,7 @@ class ContainerTrees:
         with self._lock:
             if self._pool is None:
                 self._pool = WorkerPool(
-                    "barque.engine.tree_worker", _WORKERS, _IDLE_SECONDS, str(self._jail())
+                    "barque.engine.files.worker", _WORKERS, _IDLE_SECONDS, str(self._jail())
                 )
             return self._pool
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from barque.engine.core import Core
-from barque.engine.imagerows import StoredImage
-from barque.engine.lanes import Lanes
+from barque.engine.images.lanes import Lanes
+from barque.engine.images.rows import StoredImage
 from barque.spi.common import Progress, ProgressSink
 from barque.spi.content import Finding
 from barque.spi.errors import NotFound

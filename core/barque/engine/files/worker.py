@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from barque.engine import tree_paths
-from barque.engine.tree_input import pieces
-from barque.engine.tree_merge import Merge, Merger
-from barque.engine.tree_views import Opener
+from barque.engine.files import paths
+from barque.engine.files.input import pieces
+from barque.engine.files.merge import Merge, Merger
+from barque.engine.files.views import Opener
 from barque.shim.users import resolve_user
 from barque.spi.errors import (
     BarqueError,
@@ -36,7 +36,7 @@ from barque.spi.trees.worker import serve
 
 __all__ = ["FRAME", "MODULE", "main", "run"]
 
-MODULE = "barque.engine.tree_worker"
+MODULE = "barque.engine.files.worker"
 FRAME = 8
 """Hexadecimal digits before the JSON of the stat with which a read begins: its length."""
 
@@ -73,25 +73,25 @@ def run(
 
 
 def _stat(root: int, job: Mapping[str, Any]) -> Mapping[str, Any]:
-    path = tree_paths.normalised(job["path"])
-    with tree_paths.opened(root, path, job["ref"]) as (directory, name):
+    path = paths.normalised(job["path"])
+    with paths.opened(root, path, job["ref"]) as (directory, name):
         return _described(root, path, directory, name, job["ref"])
 
 
 def _described(root: int, path: str, directory: int, name: str, ref: str) -> dict[str, Any]:
     try:
-        return tree_paths.describe(root, path, directory, name)
+        return paths.describe(root, path, directory, name)
     except OSError as error:
-        raise tree_paths.path_error(error, path, ref) from error
+        raise paths.path_error(error, path, ref) from error
 
 
 def _read(root: int, job: Mapping[str, Any], pipe: int) -> Mapping[str, Any]:
     """The stat as a frame, then the tar."""
-    path = tree_paths.normalised(job["path"])
-    with tree_paths.opened(root, path, job["ref"]) as (directory, name):
+    path = paths.normalised(job["path"])
+    with paths.opened(root, path, job["ref"]) as (directory, name):
         stat = json.dumps(_described(root, path, directory, name, job["ref"])).encode()
         os.write(pipe, b"%0*x%b" % (FRAME, len(stat), stat))
-        return _pack(directory, name, os.fsencode(tree_paths.shown_name(path)), pipe, path)
+        return _pack(directory, name, os.fsencode(paths.shown_name(path)), pipe, path)
 
 
 def _export(root: int, pipe: int) -> Mapping[str, Any]:
@@ -111,7 +111,7 @@ def _pack(directory: int, name: str, stored: bytes, pipe: int, place: str) -> Ma
 
 
 def _write(root: int, job: Mapping[str, Any], pipe: int, devices: bool) -> Mapping[str, Any]:
-    path = tree_paths.normalised(job["path"])
+    path = paths.normalised(job["path"])
     _check_target(root, path, job["ref"])
     owner = _owner(root, job["owner"]) if job["owner"] else None
     merger = Merger(root, Merge(path, owner, job["no_overwrite"], devices))
@@ -130,16 +130,16 @@ def _write(root: int, job: Mapping[str, Any], pipe: int, devices: bool) -> Mappi
 def _check_target(root: int, path: str, ref: str) -> None:
     """The directory must be there, and in a mount that can be written to. Errors: NotFound, InvalidArgument, PermissionDenied."""
     try:
-        fd = tree_paths.resolve_directory(root, path)
+        fd = paths.resolve_directory(root, path)
     except OSError as error:
         if error.errno == errno.ENOTDIR:
             raise InvalidArgument("extraction point is not a directory") from None
-        raise tree_paths.path_error(error, path, ref) from error
+        raise paths.path_error(error, path, ref) from error
     try:
         read_only = os.fstatvfs(fd).f_flag & os.ST_RDONLY
     finally:
         os.close(fd)
-    if read_only and tree_paths.in_mount(root, path):
+    if read_only and paths.in_mount(root, path):
         raise PermissionDenied("mounted volume is marked read-only")
     if read_only:
         raise PermissionDenied("container rootfs is marked read-only")

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
-from barque.engine.imagerows import StoredImage
+from barque.engine.images.rows import StoredImage
 from barque.spi.common import Progress, ProgressSink
 from barque.spi.content import Finding
 from barque.spi.errors import BarqueError, InvalidArgument, NotFound, NotImplemented

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from barque.engine.core import Core
-from barque.engine.imagerows import StoredImage, StoredLayer
+from barque.engine.images.rows import StoredImage, StoredLayer
 from barque.oci.reference import is_digest
 from barque.spi.common import Platform
 from barque.spi.errors import BarqueError

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from barque.engine import failpoints
 from barque.engine.drivers import Drivers
-from barque.engine.images import ImageService, StoredLayer
-from barque.engine.lanes import Lanes
+from barque.engine.images.lanes import Lanes
+from barque.engine.images.service import ImageService, StoredLayer
 from barque.oci.imageconfig import check_image_config
 from barque.plugins.facades import ImageDriver, StorageDriver
 from barque.spi.common import Descriptor, Platform, Progress, ProgressSink

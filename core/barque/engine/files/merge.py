@@ -15,8 +15,8 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass
 
-from barque.engine.tree_clearing import clear
-from barque.engine.tree_folders import Folders
+from barque.engine.files.clearing import clear
+from barque.engine.files.folders import Folders
 from barque.spi.errors import Conflict, InvalidArgument
 from barque.spi.trees import xattrs
 from barque.spi.trees.header import Entry, malformed, show

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from barque.engine.core import Core
-from barque.engine.imagerows import StoredImage
+from barque.engine.images.rows import StoredImage
 from barque.profiles.quantities import parse_age, parse_size
 from barque.spi.content import Image, Pruned, Removed
 from barque.spi.errors import BarqueError

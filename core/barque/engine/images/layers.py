@@ -11,7 +11,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 
 from barque.engine.core import Core
-from barque.engine.imagerows import StoredImage, StoredLayer
+from barque.engine.images.rows import StoredImage, StoredLayer
 from barque.plugins.facades import StorageDriver
 from barque.spi.errors import InvalidArgument, NotFound
 from barque.spi.storage import LayerApply, SnapshotPrepare

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from barque.engine.core import Core
-from barque.engine.pulling import host_platform
+from barque.engine.images.pulling import host_platform
 from barque.oci.reference import DEFAULT_DOMAIN
 from barque.spi.common import Platform
 from barque.spi.image import Credentials, Distribution, ImageRequest, ImageSearch, SearchResult

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 
 from barque.engine.core import Core
-from barque.engine.imagerows import repository_of
-from barque.engine.images import StoredImage
+from barque.engine.images.rows import repository_of
+from barque.engine.images.service import StoredImage
 from barque.spi.common import Descriptor
 from barque.spi.errors import BarqueError, InvalidArgument, NotFound
 from barque.spi.image import SavedImage

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from barque.engine.core import Core
-from barque.engine.imagerows import repository_of
-from barque.engine.images import StoredImage
+from barque.engine.images.rows import repository_of
+from barque.engine.images.service import StoredImage
 from barque.spi.common import Descriptor, ProgressSink
 from barque.spi.content import Pushed
 from barque.spi.errors import InvalidArgument, NotFound

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from barque.engine.check_blobs import check_blobs
-from barque.engine.check_layers import LayerChecker
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
-from barque.engine.image_rebuild import rebuild
-from barque.engine.imagerows import StoredImage
+from barque.engine.images.rebuild import rebuild
+from barque.engine.images.rows import StoredImage
+from barque.engine.upkeep.check_blobs import check_blobs
+from barque.engine.upkeep.check_layers import LayerChecker
 from barque.spi.common import Progress, ProgressSink
 from barque.spi.content import Finding
 from barque.spi.errors import BarqueError, NotFound

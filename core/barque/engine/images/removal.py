@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from barque.engine.imagerows import StoredImage, repository_of
+from barque.engine.images.rows import StoredImage, repository_of
 from barque.spi.errors import Conflict
 
 __all__ = ["Removal", "User", "plan_removal"]

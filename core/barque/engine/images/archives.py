@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from barque.engine.core import Core
-from barque.engine.importing import Importer
-from barque.engine.pulling import host_platform
-from barque.engine.saving import Saver
+from barque.engine.images.importing import Importer
+from barque.engine.images.pulling import host_platform
+from barque.engine.images.saving import Saver
 from barque.oci.reference import parse_reference
 from barque.plugins.facades import ImageDriver
 from barque.spi.common import Platform, Progress, ProgressSink

@@ -1,0 +1,1 @@
+"""The files of containers: cp, export, and the workers that do it."""

@@ -1,0 +1,1 @@
+"""Images: kept, named, brought in, sent out, made of containers."""

@@ -1,0 +1,1 @@
+"""The store kept in order: garbage, accounting, checking and repair."""
