@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from barque_runtime_native.cgroup.layout import Hierarchy, Layout
     from barque_runtime_native.spec import Section
 
+_CPUSET = ("cpuset.cpus", "cpuset.mems")
+
 
 class CgroupPlan:
     """Directories, settings and device rules of one container.
@@ -194,11 +196,11 @@ def make_directory(directory: str, top: str, made: list[str]) -> None:
 
 def inherit_cpuset(directory: str, top: str) -> None:
     """A v1 cpuset starts without processors and memory, and takes no task until it has both: copy the parent's."""
-    if directory == top or read_text(f"{directory}/cpuset.cpus").strip():
-        return
+    if directory == top or all(read_text(f"{directory}/{file}").strip() for file in _CPUSET):
+        return  # both: another container's runtime may have written only the first so far
     parent = os.path.dirname(directory)
     inherit_cpuset(parent, top)
-    for file in ("cpuset.cpus", "cpuset.mems"):
+    for file in _CPUSET:
         Setting("cpuset", file, read_text(f"{parent}/{file}").strip(), "linux.resources.cpu").execute(
             directory
         )
