@@ -7,6 +7,7 @@ the last minutes: who pulls an image wants to run it. Runs behind pulls and once
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from barque.engine.core import Core
 from barque.engine.images.rows import StoredImage
 from barque.profiles.quantities import parse_age, parse_size
+from barque.shim import kernel
 from barque.spi.content import Image, Pruned, Removed
 from barque.spi.errors import BarqueError
 
@@ -159,5 +161,7 @@ class Collector:
                 self.run()
             except Exception:  # noqa: BLE001 - the thread's last resort: told in the log, tried again in an hour
                 _log.exception("collecting garbage failed")
+            gc.collect()  # what a start or a pull needed once need not stay: the daemon at rest is to be small
+            kernel.malloc_trim()
             self._wake.wait(self._every)
             self._wake.clear()
