@@ -16,10 +16,12 @@ test-vm: setup-dev
 	tools/debian-packages vm
 	PYTHONPATH=tools $(BIN)/python -m vm $(if $(SYSTEMD),--systemd) $(if $(QUICK),--quick) $(ARGS)
 
-# The conformance kit on the three runtimes, side by side: docs/reference/runtime-conformance.md
+# The conformance kits on the built-in runtimes and storage drivers, side by side: docs/reference/*-conformance.md
 conformance: setup-dev
 	$(BIN)/python -m barque.testing.verify compare --profile default runtime:native runtime:runc runtime:crun \
 		--output docs/reference/runtime-conformance.md
+	$(BIN)/python -m barque.testing.verify compare --profile default storage:overlay storage:dir \
+		--output docs/reference/storage-conformance.md
 
 lint: setup-dev
 	$(BIN)/ruff check .

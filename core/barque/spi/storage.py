@@ -78,7 +78,8 @@ class IdRange:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotPrepare:
-    """A snapshot to make over `layers`, bottom first. `size`: bytes it may grow to, 0 for no limit. `idmap`: the user
+    """A snapshot to make over `layers`, bottom first. Mode and owner of its root are those of the topmost layer that has an entry `./`
+    with others than 0755 and user 0. `size`: bytes it may grow to, 0 for no limit. `idmap`: the user
     namespace the container will have, empty for the host's: files of the layers' user 0 belong to that namespace's root."""
 
     key: str
