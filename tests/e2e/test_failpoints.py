@@ -77,7 +77,8 @@ def test_a_container_is_made_or_not_and_can_be_removed(lab, registry, base, fail
         attempt(daemon, "POST", "/containers/half/start")
         attempt(daemon, "DELETE", "/containers/half?force=1")
         assert daemon.process.wait(10) == -9, "the failpoint was not reached"
-        assert restart(daemon) < 4.0  # 2 s on an idle machine
+        # 2 s on an idle machine; beside two other workers on two processors it may take much longer
+        assert restart(daemon) < (12.0 if "PYTEST_XDIST_WORKER" in os.environ else 4.0)
         for container in daemon.json("GET", "/containers/json?all=1"):
             assert container["State"] in ("created", "running", "exited")
             daemon.json("DELETE", f"/containers/{container['Id']}?force=1")

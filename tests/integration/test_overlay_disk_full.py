@@ -64,7 +64,7 @@ def test_no_space_names_the_cause_and_gives_the_space_back(driver, disk, tmp_pat
     small = LayerTar().file("small", b"x").store(tmp_path)
     driver.storage_apply(small)
     before = used(disk)
-    request = LayerTar().file("big", os.urandom(80_000_000)).store(tmp_path)
+    request = LayerTar().file("big", os.urandom(80_000_000)).store(tmp_path, "plain")
     with pytest.raises(ResourceExhausted, match="No space left on device") as caught:
         driver.storage_apply(request)
     assert '"big"' in caught.value.message
@@ -77,7 +77,9 @@ def test_no_space_names_the_cause_and_gives_the_space_back(driver, disk, tmp_pat
 
 def test_no_space_for_two_at_once(driver, disk, tmp_path):
     before = used(disk)
-    requests = [LayerTar().file("big", os.urandom(45_000_000)).store(tmp_path) for _ in range(2)]
+    requests = [
+        LayerTar().file("big", os.urandom(45_000_000)).store(tmp_path, "plain") for _ in range(2)
+    ]
 
     def attempt(request):
         try:

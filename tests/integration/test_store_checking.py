@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import threading
+from dataclasses import replace
 
 import pytest
 from store_lab import StoreLab, flip, layer
@@ -76,6 +77,38 @@ def test_a_flipped_byte_in_a_layer_is_found_and_unpacked_again(lab, image):
     assert check(lab, repair=True) == [("layer", image.diff_ids[0], True)]
     assert victim.read_bytes() == good
     assert check(lab) == []
+
+
+@pytest.mark.row("R24")
+@pytest.mark.parametrize("made", ["before", "after"])
+def test_a_layer_is_not_taken_from_below_a_container_that_runs(lab, image, made):
+    """Also not when its image came while the check was at work, and has the layer in common with what is checked."""
+    diff_id = image.diff_ids[0]
+    path = lab.layer_file(diff_id, "etc/file-1")
+    flip(path)
+    damaged = path.read_bytes()
+
+    def run():
+        later = lab.pull(lab.add("later", layer(1), layer(77)))
+        assert diff_id in later.diff_ids
+        record = lab.engine._containers.find(lab.create(later.id).id)
+        record.stored = replace(record.stored, state=replace(record.stored.state, status="running"))
+        return record
+
+    records = [run()] if made == "before" else []
+
+    def told(line):
+        if line.status == "Verifying layer" and not records:
+            records.append(run())
+
+    found = lab.engine.content_check(repair=True, progress=told)
+    record = records[0]
+    assert path.read_bytes() == damaged
+    assert [(one.subject, one.repaired) for one in found if one.kind == "layer"] == [(diff_id, False)]
+    assert record.id[:12] in "".join(one.action for one in found if one.kind == "layer")
+    record.stored = replace(record.stored, state=replace(record.stored.state, status="exited"))
+    assert ("layer", diff_id, True) in check(lab, repair=True)
+    assert path.read_bytes() != damaged
 
 
 @pytest.mark.row("R24", "R27")

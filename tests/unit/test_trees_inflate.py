@@ -10,6 +10,7 @@ import zlib
 import pytest
 
 from barque.spi.errors import InvalidArgument
+from barque.spi.trees.compression import PIECE, pieces
 from barque.spi.trees.inflate import Inflate, inflate, run
 from barque.spi.trees.magic import compression_of
 from barque.spi.trees.pool import WorkerPool
@@ -86,6 +87,23 @@ def test_damage_is_told(opened, name, damage):
         packed += b"something else"
     with pytest.raises(InvalidArgument):
         assert inflate(Inflate(), opened(packed))[0] == DIGEST, "read as if nothing was wrong"
+
+
+@pytest.mark.parametrize("frame", ["data", "skippable"])
+@pytest.mark.parametrize("cut", [1, 5, 17])
+def test_zstd_that_ends_within_a_frame(opened, frame, cut):
+    """An import has no digest that would tell: what is missing must be an error, not a shorter layer."""
+    packed = compress(CONTENT, "zstd")
+    if frame == "skippable":
+        packed += b"\x50\x2a\x4d\x18\x10\0\0\0" + bytes(16)
+    assert inflate(Inflate(), opened(packed)) == (DIGEST, len(CONTENT))
+    with pytest.raises(InvalidArgument, match="unexpected end of the zstd data"):
+        inflate(Inflate(), opened(packed[:-cut]))
+
+
+def test_zstd_bomb_comes_in_bounded_pieces(opened):
+    fd = opened(compress(bytes(200 << 20), "zstd"))
+    assert max(map(len, pieces(fd, ""))) <= PIECE
 
 
 @pytest.mark.row("S22")

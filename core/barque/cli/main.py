@@ -115,7 +115,9 @@ def _complain_failure(error: CliError, command: Command, path: str) -> int:
 
 
 def _complain(message: str, hint: str) -> int:
-    sys.stderr.write(f"{message}\n" + (f"Hint: {hint}\n" if hint else ""))
+    from barque.cli.quoting import printable  # names from containers, words of registries
+
+    sys.stderr.write(printable(f"{message}\n" + (f"Hint: {hint}\n" if hint else "")))
     return 1
 
 

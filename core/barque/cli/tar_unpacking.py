@@ -1,7 +1,7 @@
 """Unpacks a tar that a daemon sends into a local directory, and nowhere else: neither daemon nor container is trusted.
 
 Every directory on the way is opened by its descriptor and without following a link, every file is created anew. What only the
-superuser can make of it is left alone unless asked for: owners, set-user-id bits, devices.
+superuser can make of it is left alone unless asked for: owners, set-user-id bits, file capabilities, devices.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import tarfile
 
 from barque.cli.errors import CliError
+from barque.cli.quoting import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,11 +27,12 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _UNSUPPORTED = (errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.EINVAL)
 _XATTR = "SCHILY.xattr."
+_CAPABILITY = _XATTR + "security.capability"  # as good as a set-user-id bit
 
 
 class Unpacking:
     """Writes below the directory `root`. Of each name the first component, which is `source`, becomes `name`; `.` for either: none.
-    `archive`: owners, set-id bits and devices as they are in the tar."""
+    `archive`: owners, set-id bits, file capabilities and devices as they are in the tar."""
 
     def __init__(self, root: str, source: str, name: str, *, archive: bool) -> None:
         self._place = root
@@ -53,7 +55,7 @@ class Unpacking:
             for parts, member in reversed(self._directories):
                 place = member.name
                 self._finish_directory(parts, member)
-        except tarfile.TarError as error:
+        except (tarfile.TarError, ValueError, OverflowError) as error:  # a NUL in a name, a time that is no number
             raise CliError(f"the daemon's archive is malformed: {error}") from None
         except OSError as error:
             raise CliError(f"copying {place} to {self._place}: {(error.strerror or '').lower()}") from None
@@ -90,7 +92,7 @@ class Unpacking:
     def _wanted(self, member: tarfile.TarInfo) -> bool:
         if self._archive or not (member.ischr() or member.isblk()):
             return True
-        sys.stderr.write(f"{member.name}: a device is left out without --archive\n")
+        sys.stderr.write(f"{printable(member.name)}: a device is left out without --archive\n")
         return False
 
     def _open(self, parts: list[str]) -> int:
@@ -188,7 +190,7 @@ class Unpacking:
             os.fchown(fd, member.uid, member.gid)
         os.fchmod(fd, member.mode & (0o7777 if self._archive or member.isdir() else 0o777))
         for keyword, value in member.pax_headers.items():
-            if keyword.startswith((_XATTR + "user.", _XATTR + "security.capability")):
+            if keyword.startswith(_XATTR + "user.") or (self._archive and keyword == _CAPABILITY):
                 try:
                     os.setxattr(fd, keyword[len(_XATTR) :], value.encode("utf-8", "surrogateescape"))
                 except OSError as error:

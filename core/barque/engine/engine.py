@@ -118,6 +118,7 @@ class BarqueEngine(ContentFacade):
             cgroup_version=self._core.host.cgroup_version,
             started_ns=self._started_ns,
             warnings=self._core.host.warnings,
+            default_registry=self._core.images.naming.default_registry,
         )
 
     # -- containers ---------------------------------------------------------------------------

@@ -279,7 +279,8 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """Facts for `info` and `version`. `runtimes` name -> driver; `default_runtime` the profile's."""
+    """Facts for `info` and `version`. `runtimes` name -> driver; `default_runtime` the profile's. `default_registry`: where names
+    without a host lead; the names of images and digests have none for it."""
 
     id: str
     version: str
@@ -294,6 +295,7 @@ class EngineInfo:
     cgroup_version: str
     started_ns: int
     warnings: tuple[str, ...] = ()
+    default_registry: str = "docker.io"
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,13 +156,16 @@ class Call:
         """True when nobody waits for the answer any more."""
         return self.connection.gone()
 
-    def stream(self, content_type: str, headers: tuple[tuple[str, str], ...] = ()) -> Stream:
-        """Send the head of a 200 answer of unknown length and return what its body is written to."""
+    def stream(
+        self, content_type: str, headers: tuple[tuple[str, str], ...] = (), *, patient: bool = True
+    ) -> Stream:
+        """Send the head of a 200 answer of unknown length and return what its body is written to. Not `patient`: a client that reads
+        nothing for `Limits.write_timeout` is cut off."""
         chunked = not self.request.http_1_0
         self.last = self.last or not chunked
         extra = "Transfer-Encoding: chunked\r\n" if chunked else "Connection: close\r\n"
         extra += "".join(f"{name}: {value}\r\n" for name, value in headers)
-        self.connection.set_write_timeout(0)
+        self.connection.set_write_timeout(0 if patient else None)
         self.connection.answered = True
         self.connection.send(status_line(200, self._common, content_type, extra))
         return Stream(self.connection, chunked)

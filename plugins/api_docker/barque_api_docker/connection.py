@@ -49,7 +49,7 @@ class Connection(Source):
         self.switched = False
         self.answered = False
         self.aborted = False
-        self.set_write_timeout(limits.write_timeout)
+        self.set_write_timeout(None)
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -138,8 +138,9 @@ class Connection(Source):
                 return
             time.sleep(0.0001)
 
-    def set_write_timeout(self, seconds: float) -> None:
-        """How long the client may leave what we send unread; 0: for ever."""
+    def set_write_timeout(self, seconds: float | None) -> None:
+        """How long the client may leave what we send unread; 0: for ever, None: `Limits.write_timeout`."""
+        seconds = self._limits.write_timeout if seconds is None else seconds
         whole = int(seconds)
         timeval = struct.pack("ll", whole, int((seconds - whole) * 1_000_000))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)

@@ -1,4 +1,7 @@
-"""Operations on containers' files: archives in and out, export, changes, commit."""
+"""Operations on containers' files: archives in and out, export, changes, commit.
+
+While files of a stopped container are read it can be neither started nor removed: a client that does not take them is not waited for.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ def read(call: Call) -> Response | None:
     streams: list[Stream] = []
 
     def begin(found: PathStat) -> Callable[[bytes], object]:
-        streams.append(call.stream(_TAR, ((_STAT, _stat_header(found)),)))
+        streams.append(call.stream(_TAR, ((_STAT, _stat_header(found)),), patient=False))
         return streams[0].write
 
     call.engine.container_read(call.params["id"], _path(call), begin)
@@ -69,7 +72,7 @@ def export(call: Call) -> Response | None:
 
     def send(data: bytes) -> None:
         nonlocal stream
-        stream = stream or call.stream("application/octet-stream")
+        stream = stream or call.stream("application/octet-stream", patient=False)
         stream.write(data)
 
     call.engine.container_export(call.params["id"], send)

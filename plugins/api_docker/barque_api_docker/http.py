@@ -182,7 +182,7 @@ class BodyReader:
         self._source = source
         self._length = length
         self._want_continue = want_continue
-        self._chunks = self._read_chunked() if length is None else self._read_sized(length)
+        self._chunks = self._read_whole()
         self.done = length == 0
 
     @property
@@ -209,11 +209,19 @@ class BodyReader:
         return bytes(data)
 
     def pieces(self) -> Iterator[bytes]:
-        """The body as it comes, of any length. Errors: ProtocolError."""
+        """The body as it comes, of any length; after a reader that stopped half-way, the rest. Errors: ProtocolError."""
         if self._want_continue:
             self._want_continue = False
             self._source.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        yield from self._chunks
+        # Not `yield from`: with a reader that stops it would end `_chunks` too, and the rest of the body, which may be anybody's
+        # bytes, would be taken for the next request.
+        for piece in self._chunks:  # noqa: UP028
+            yield piece
+        if not self.done:
+            raise ProtocolError(400, "the request's body is malformed")  # somebody met the error before
+
+    def _read_whole(self) -> Iterator[bytes]:
+        yield from self._read_chunked() if self._length is None else self._read_sized(self._length)
         self.done = True
 
     def _read_sized(self, left: int) -> Iterator[bytes]:

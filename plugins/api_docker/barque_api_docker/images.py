@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from fnmatch import translate
 from typing import Any
 
@@ -21,11 +22,9 @@ from barque_api_docker.translate.image import (
     image_document,
     image_labels,
     image_summary,
-    repo_digests,
-    repo_tags,
 )
 from barque_api_docker.translate.moments import moment_ns
-from barque_api_docker.translate.names import check_tag, split_name
+from barque_api_docker.translate.names import check_tag, full_repository, split_name
 from barque_api_docker.translate.text import familiar_name
 
 __all__ = ["history", "images", "inspect", "remove", "summaries", "tag"]
@@ -48,8 +47,10 @@ def images(call: Call) -> Response:
         if oldest < created_ns(image) < newest
         and filters.labels(image_labels(image))
         and (dangling is None or dangling == (not image.names))
-        and _named(image, patterns)
     ]
+    if patterns:
+        default = call.engine.info().default_registry
+        found = [named for image in found if (named := _named(image, patterns, default)) is not None]
     found.sort(key=created_ns, reverse=True)
     shared = shared_bytes(everything) if call.query_flag("shared-size") else {}
     return json_response(summaries(call, found, shared))
@@ -87,18 +88,19 @@ def _patterns(call: Call, filters: Filters) -> tuple[str, ...]:
     return patterns
 
 
-def _named(image: Image, patterns: tuple[str, ...]) -> bool:
-    """Whether a name fits one of the shell patterns; a pattern without a tag stands for all tags."""
-    if not patterns:
-        return True
-    names = [*repo_tags(image), *repo_digests(image)]
-    for pattern in map(familiar_name, patterns):
-        expression = re.compile(translate(pattern))
-        for name in names:
-            repository = split_name(name)[0]
-            if pattern == name or expression.fullmatch(name) or expression.fullmatch(repository):
-                return True
-    return False
+def _named(image: Image, patterns: tuple[str, ...], default_registry: str) -> Image | None:
+    """The image with those names that fit one of the shell patterns, short or in full, as Docker shows it; a pattern without a tag
+    stands for all tags. None: no name fits."""
+    expressions = [re.compile(translate(pattern)) for pattern in map(familiar_name, patterns)]
+
+    def fits(name: str) -> bool:
+        repository = split_name(name)[0]
+        full = full_repository(repository, default_registry)
+        forms = (name, repository, full, full + name.removeprefix(repository))
+        return any(one.fullmatch(form) for one in expressions for form in forms)
+
+    names, digests = tuple(filter(fits, image.names)), tuple(filter(fits, image.digests))
+    return replace(image, names=names, digests=digests) if names or digests else None
 
 
 def inspect(call: Call) -> Response:

@@ -15,7 +15,7 @@ class Limits:
     `max_body`: bytes of a JSON request body.
     `head_timeout`: seconds from a request's first byte to the end of its head, and again to the end of its body.
     `idle_timeout`: seconds a connection may stay open between two requests.
-    `write_timeout`: seconds a client may leave an answer unread (streams are exempt).
+    `write_timeout`: seconds a client may leave an answer unread (streams are exempt, but for those of containers' files).
     """
 
     max_connections: int = 1000

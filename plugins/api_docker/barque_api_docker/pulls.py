@@ -12,7 +12,7 @@ from barque_api_docker.http import Response
 from barque_api_docker.imports import import_image
 from barque_api_docker.platforms import asked_platform
 from barque_api_docker.progress import Report
-from barque_api_docker.translate.names import split_name
+from barque_api_docker.translate.names import shown_name, split_name
 from barque_api_docker.translate.text import SCHEMES, familiar_name
 
 __all__ = ["create"]
@@ -62,10 +62,16 @@ def _fetch(call: Call, report: Report, reference: str) -> tuple[Image, bool]:
     image, new = call.engine.image_pull(
         reference, asked_platform(call), given_credentials(call), report.progress, report.cancelled
     )
-    digest = image.digests[0].rpartition("@")[2] if image.digests else image.manifest_digest
-    if digest:
+    if digest := _digest(image, reference, call.engine.info().default_registry):
         report.line({"status": f"Digest: {digest}"})
     return image, new
+
+
+def _digest(image: Image, reference: str, default_registry: str) -> str:
+    """What the image is known by where it was pulled from: other repositories may have it under other digests. The newest is last."""
+    repository, _, asked = split_name(shown_name(reference, default_registry))
+    there = [name.rpartition("@")[2] for name in image.digests if name.startswith(f"{repository}@")]
+    return asked or (there[-1] if there else image.manifest_digest)
 
 
 def _tell_state(report: Report, shown: str, new: bool) -> None:

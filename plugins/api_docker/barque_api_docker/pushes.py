@@ -10,7 +10,7 @@ from barque_api_docker.http import Response
 from barque_api_docker.platforms import check_platform
 from barque_api_docker.progress import Report
 from barque_api_docker.translate.image import repo_tags
-from barque_api_docker.translate.names import check_repository, check_tag, full_repository, split_name
+from barque_api_docker.translate.names import check_repository, check_tag, full_repository, shown_name, split_name
 
 __all__ = ["push"]
 
@@ -18,12 +18,13 @@ __all__ = ["push"]
 def push(call: Call) -> Response | None:
     """Push, with progress as dockerd's JSON lines. Every error after the first line is a line."""
     name, own, digest = split_name(call.params["name"])
-    repository = check_repository(name)
+    default = call.engine.info().default_registry
+    repository = shown_name(check_repository(name), default)
     tag = call.query("tag") or own
     if tag:
         check_tag(tag)
     report = Report(call)
-    report.line({"status": f"The push refers to repository [{full_repository(name)}]"})
+    report.line({"status": f"The push refers to repository [{full_repository(name, default)}]"})
     try:
         if digest:
             raise InvalidArgument("cannot push a digest reference")

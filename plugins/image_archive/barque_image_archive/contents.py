@@ -138,18 +138,26 @@ class Contents:
 def _images(files: Files) -> tuple[Listed, ...]:
     tagged = index_images(files) if files.has("index.json") else []
     entries = manifest_entries(files) if files.has("manifest.json") else []
-    alone = [entry for entry in entries if not _joined(files, entry, tagged)]
+    configs = _configs(files, tagged) if entries else []
+    alone = [entry for entry in entries if not _joined(files, entry, configs)]
     return (
         *(Listed(tuple(image.names), tuple(image.labels), image.leaves) for image in tagged),
         *(Listed(entry.names, (), (entry,)) for entry in alone),
     )
 
 
-def _joined(files: Files, entry: Entry, tagged: Sequence[Tagged]) -> bool:
+def _configs(files: Files, tagged: Sequence[Tagged]) -> list[tuple[Tagged, set[str]]]:
+    """The images of index.json with the digests of their configs. Each manifest is read once, however many entries are compared."""
+    leaves = {leaf.node.descriptor.digest: leaf for image in tagged for leaf in image.leaves}
+    found = {digest: leaf.config_digest(files) for digest, leaf in leaves.items()}
+    return [(image, {found[leaf.node.descriptor.digest] for leaf in image.leaves}) for image in tagged]
+
+
+def _joined(files: Files, entry: Entry, configs: Sequence[tuple[Tagged, set[str]]]) -> bool:
     """Give the names of an entry of manifest.json to the same image of index.json, if it is there."""
-    digest = entry.config_digest(files) if tagged else ""
-    for image in tagged:
-        if any(leaf.config_digest(files) == digest for leaf in image.leaves):
+    digest = entry.config_digest(files) if configs else ""
+    for image, digests in configs:
+        if digest in digests:
             image.names.extend(name for name in entry.names if name not in image.names)
             return True
     return False

@@ -28,6 +28,7 @@ _CONTAINERD_NAME = "io.containerd.image.name"
 _REF_NAME = "org.opencontainers.image.ref.name"
 _DEEPEST = 4
 _MOST_LEAVES = 1024
+_MOST_STEPS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +82,11 @@ class Tagged:
 def index_images(files: Files) -> list[Tagged]:
     """The images of index.json; entries of one digest are one image with several names. Errors: NotFound, InvalidArgument."""
     images: dict[str, Tagged] = {}
+    tree = _Tree(files)
     for node in read_nodes(read_document(files, "index.json"), "index.json"):
         digest = node.descriptor.digest
         if digest not in images:
-            leaves = tuple(_leaves(files, node, _DEEPEST))
+            leaves = tuple(tree.leaves(node, _DEEPEST))
             if not leaves:
                 continue
             images[digest] = Tagged(leaves)
@@ -94,17 +96,35 @@ def index_images(files: Files) -> list[Tagged]:
     return list(images.values())
 
 
-def _leaves(files: Files, node: Node, depth: int) -> Iterator[Leaf]:
-    """All manifests under a node that are there: `docker save` keeps an index of which it has a part only."""
-    if not files.has(blob_name(node.descriptor.digest)):
-        return
-    if node.descriptor.media_type not in INDEXES:
-        yield Leaf(node)
-        return
-    if depth == 0:
-        raise InvalidArgument(f"the archive has indexes nested deeper than {_DEEPEST} levels")
-    for child in read_nodes(verified(files, node.descriptor), "index"):
-        yield from _leaves(files, child, depth - 1)
+class _Tree:
+    """The indexes of an archive, each read once. An index may name another a thousand times, and that one a third: the steps are
+    counted, not the files."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self._read: dict[str, tuple[Node, ...]] = {}
+        self._steps = 0
+
+    def leaves(self, node: Node, depth: int) -> Iterator[Leaf]:
+        """All manifests under a node that are there: `docker save` keeps an index of which it has a part only."""
+        self._steps += 1
+        if self._steps > _MOST_STEPS:
+            raise InvalidArgument(f"the indexes of the archive name more than {_MOST_STEPS} manifests")
+        if not self._files.has(blob_name(node.descriptor.digest)):
+            return
+        if node.descriptor.media_type not in INDEXES:
+            yield Leaf(node)
+            return
+        if depth == 0:
+            raise InvalidArgument(f"the archive has indexes nested deeper than {_DEEPEST} levels")
+        for child in self._children(node.descriptor):
+            yield from self.leaves(child, depth - 1)
+
+    def _children(self, index: Descriptor) -> tuple[Node, ...]:
+        found = self._read.get(index.digest)
+        if found is None:
+            found = self._read[index.digest] = read_nodes(verified(self._files, index), "index")
+        return found
 
 
 def _name(image: Tagged, node: Node) -> None:

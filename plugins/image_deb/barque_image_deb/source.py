@@ -134,15 +134,17 @@ class Resolver:
         wanted: PackageSet,
         request: ImageRequest,
     ) -> CachedLayer:
+        packages = f"{len(archives)} package{'s' if len(archives) > 1 else ''}"
+
         def report() -> None:
             have = _complete_bytes(apt.archives, archives)
-            request.progress(Progress("", f"Downloading {len(archives)} packages", have, total))
+            request.progress(Progress("", f"Downloading {packages}", have, total))
 
         total = sum(archive.size for archive in archives)
         report()
         if _complete_bytes(apt.archives, archives) < total:
             apt.download(wanted.packages, report)
-        request.progress(Progress("", f"Unpacking {len(archives)} packages"))
+        request.progress(Progress("", f"Unpacking {packages}"))
         work = state / "work"
         built = build(archives, apt.archives, work, self._settings.max_size, request.cancelled)
         layer = self._layers.put(key, built)

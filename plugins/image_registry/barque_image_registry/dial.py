@@ -46,6 +46,8 @@ def _lookup(host: str, port: int, timeout: float, check: Check) -> list[Address]
             answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))  # type: ignore[arg-type]
         except OSError as error:
             answers.put(error)
+        except UnicodeError:  # an empty label, or one of more than 63 bytes: no name of any host
+            answers.put(socket.gaierror(socket.EAI_NONAME, os.strerror(errno.EINVAL)))
 
     threading.Thread(target=ask, name="registry-lookup", daemon=True).start()
     deadline = time.monotonic() + timeout

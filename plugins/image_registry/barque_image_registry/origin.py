@@ -39,8 +39,12 @@ class Url:
         return f"{self.origin}{self.target.partition('?')[0]}"
 
     def join(self, location: str) -> Url:
-        """The URL a `Location` header names, relative to this one."""
-        return parse_url(urljoin(f"{self.origin}{self.target}", location[:_LONGEST_URL]))
+        """The URL a `Location` header names, relative to this one. Errors: InvalidArgument."""
+        try:
+            joined = urljoin(f"{self.origin}{self.target}", location[:_LONGEST_URL])
+        except ValueError as error:
+            raise InvalidArgument(f"malformed URL {location[:200]!r}: {error}") from error
+        return parse_url(joined)
 
 
 class PlainHttp:

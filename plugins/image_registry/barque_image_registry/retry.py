@@ -79,7 +79,7 @@ def retry_after(value: str | None) -> float | None:
         return float(value.strip()[:9])
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -10,6 +10,7 @@ from api_client import read_all, read_head
 from hypothesis import given
 from hypothesis import strategies as st
 
+from barque.spi.errors import InvalidArgument
 from barque_api_docker.http import ProtocolError, Source, parse_head
 
 PING = b"GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -103,6 +104,40 @@ def test_chunked_body(api, engine):
     )
     assert status(answer) == 201
     assert len(engine.containers) == 1
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+@pytest.mark.parametrize("read", [0, 1, 50_000])
+def test_the_rest_of_a_body_is_never_the_next_request(api, engine, chunked, read):
+    """What an operation that fails half-way leaves unread is the client's file: it may hold requests of whoever wrote it."""
+
+    def import_(request, progress):
+        left = read
+        for piece in request.source if read else ():
+            left -= len(piece)
+            if left <= 0:
+                break
+        raise InvalidArgument("enough")
+
+    engine.image_import = import_
+    smuggled = b"POST /containers/create HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+    body = smuggled * 600
+    framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(body)
+    framed = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if chunked else body
+    head = b"POST /images/create?fromSrc=- HTTP/1.1\r\nHost: x\r\n%b\r\n\r\n" % framing
+    answer = api.raw(head + framed + CLOSE)
+    codes = [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]]
+    assert codes in ([400], [400, 200]), answer
+    assert not engine.containers
+
+
+def test_a_body_that_broke_stays_broken():
+    request, _ = post([b"Transfer-Encoding: chunked"], b"3\r\nabcX\r\nGET / HTTP/1.1\r\n\r\n")
+    with pytest.raises(ProtocolError):
+        request.body.read(100)
+    with pytest.raises(ProtocolError):
+        request.body.read(100)
+    assert not request.body.done
 
 
 def test_expect_100_continue(api):

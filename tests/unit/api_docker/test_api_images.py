@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
@@ -48,6 +49,30 @@ def test_list_and_filters(api, engine):
         == "invalid filter 'dangling=[x]'"
     )
     assert api.call("GET", "/images/json?filters=%7B%22until%22:[%22x%22]%7D")[0] == 400
+
+
+def test_a_reference_filter_shows_only_the_names_that_fit(api, engine):
+    engine.images["two"] = make_image(("ghcr.io/x/app:2", "other:1"), "sha256:" + "c" * 64)
+    filters = quote(json.dumps({"reference": ["ghcr.io/x/app"]}))
+    (found,) = api.json("GET", f"/images/json?filters={filters}")
+    assert found["RepoTags"] == ["ghcr.io/x/app:2"]
+    assert all(name.startswith("ghcr.io/x/app@") for name in found["RepoDigests"])
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("bb:1", "4" * 64),
+        ("docker.io/library/bb:1", "4" * 64),
+        ("ghcr.io/x/bb:1", "5" * 64),
+        ("deb:bb", "2" * 64),
+    ],
+)
+def test_the_digest_a_pull_tells_is_its_own_repositorys(api, engine, name, digest):
+    known = ("bb@sha256:" + "4" * 64, "ghcr.io/x/bb@sha256:" + "5" * 64, "elsewhere/bb@sha256:" + "6" * 64)
+    engine.images[IMAGE_ID] = replace(make_image(), digests=known)
+    got = lines(api.call("POST", f"/images/create?fromImage={quote(name, safe='')}")[2])
+    assert got[-2] == {"status": f"Digest: sha256:{digest}"}
 
 
 def test_inspect_and_history(api, engine):

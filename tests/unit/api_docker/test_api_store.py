@@ -51,6 +51,18 @@ def test_push_one_tag(api, engine):
     assert engine.calls[-1] == ("image_push", "bb:1", Credentials("u", "p"))
 
 
+@pytest.mark.parametrize("name", ["reg.example:5000/bb", "bb", "docker.io/library/bb"])
+def test_names_of_the_default_registry_may_be_written_in_full(api, engine, monkeypatch, name):
+    known = replace(engine.info(), default_registry="reg.example:5000")
+    monkeypatch.setattr(engine, "info", lambda: known)
+    got = push(api, f"{name}/push?tag=1")
+    assert got[0] == {"status": "The push refers to repository [reg.example:5000/bb]"}
+    assert engine.calls[-1][:2] == ("image_push", "bb:1")
+    for pattern in ("reg.example:5000/bb", "reg.example:5000/*", "bb:1"):
+        filters = quote(json.dumps({"reference": [pattern]}))
+        assert [one["RepoTags"] for one in api.json("GET", f"/images/json?filters={filters}")] == [["bb:1"]]
+
+
 def test_push_without_a_tag_pushes_all_of_the_repository(api, engine):
     engine.images[IMAGE_ID] = make_image(("reg:5000/a/x:3", "reg:5000/a/x:2", "reg:5000/a/xy:2", "bb:1"))
     got = push(api, "reg:5000/a/x/push")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,6 +51,7 @@ def start_cli(daemon: FakeDaemon) -> Iterator[Callable[..., subprocess.Popen[byt
             "stdin": subprocess.PIPE,
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
+            "preexec_fn": _heed_signals,
         }
         process = subprocess.Popen(
             [*BARQUE, *arguments], env=environment(BARQUE_HOST=daemon.url), **{**pipes, **options}
@@ -65,6 +67,12 @@ def start_cli(daemon: FakeDaemon) -> Iterator[Callable[..., subprocess.Popen[byt
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
+
+
+def _heed_signals() -> None:
+    """A suite that runs under nohup, or in the background of a shell, hands its ignored signals down."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from barque.cli.copy_paths import Target, base_name, placed, split_argument
 from barque.cli.errors import CliError
 from barque.cli.tar_making import tar_of
 from barque.cli.tar_unpacking import Unpacking
+from barque.testing import need
 from barque.testing.canary import Canary
 
 DIRECTORY = 1 << 31
@@ -180,6 +181,45 @@ def test_devices_need_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     unpack(tmp_path, device)
     assert os.listdir(tmp_path) == []
     assert capsys.readouterr().err == "d: a device is left out without --archive\n"
+
+
+def test_file_capabilities_need_archive(tmp_path: Path) -> None:
+    """As good as a set-user-id bit: root who copies a program out must not arm it for everybody on the host."""
+    need.root()
+    capability = bytes.fromhex("0100000200040000000000000000000000000000").decode("latin-1")
+    attributes = {"SCHILY.xattr.security.capability": capability, "SCHILY.xattr.user.x": "1"}
+    entry = archive(("d", REG, b"x", {"mode": 0o4755, "pax_headers": attributes}))
+    unpack(tmp_path, entry)
+    assert "security.capability" not in os.listxattr(tmp_path / "new")
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o755
+    unpack(tmp_path, entry, archive=True)
+    assert "security.capability" in os.listxattr(tmp_path / "new")
+
+
+@pytest.mark.parametrize("fields", [{"path": "d/a\0b"}, {"mtime": "soon"}, {"mtime": "1" * 400}])
+def test_fields_that_no_file_can_have_are_an_error(tmp_path: Path, fields: dict[str, str]) -> None:
+    with pytest.raises(CliError):
+        unpack(tmp_path, archive(("d", DIR, b""), ("d/x", REG, b"x", {"pax_headers": fields})))
+
+
+def test_names_of_a_container_cannot_write_to_the_terminal(
+    cli: Any, daemon: FakeDaemon, tmp_path: Path
+) -> None:
+    device = archive(("f/\x1b]0;owned\x07", tarfile.CHRTYPE, b""), ("f/\x1b[2J/..", REG, b""))
+
+    def answer(request: Request, exchange: Exchange) -> None:
+        head = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Docker-Container-Path-Stat: {stat_header(DIRECTORY)}\r\n\r\n"
+        exchange.connection.sendall(head.encode())
+        exchange.chunk(device)
+        exchange.end()
+
+    daemon.route("GET /containers/c1/archive", answer)
+    daemon.refuse("GET /containers/c2/changes", 404, "No such container: \x1b[2J")
+    done = [cli("cp", "c1:/f", f"{tmp_path}/got"), cli("diff", "c2")]
+    assert [one.returncode for one in done] == [1, 1]
+    assert b"a device is left out" in done[0].stderr
+    assert b"\\x1b[2J" in done[1].stderr
+    assert not any(b"\x1b" in one.stderr for one in done)
 
 
 def test_a_cut_archive_is_an_error(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Archives and layouts that no honest tool writes: refused, in bounded time and memory."""
 
+import hashlib
 import json
 import os
 import resource
 import tarfile
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +17,8 @@ from barque.spi.image import ImageRequest
 from barque.testing.archives import ArchivedImage, docker_archive, index, oci_layout, tar_of, write_directory
 from barque.testing.image import MemorySink
 from barque.testing.layers import LayerTar
+from barque_image_archive import ociformat
+from barque_image_archive.documents import read_manifest
 from barque_image_archive.names import canonical
 from barque_image_archive.oci import OciLayoutImages
 from barque_image_archive.plugin import DockerArchiveImages
@@ -221,8 +225,6 @@ def test_layer_of_another_size_is_told(tmp_path, image):
 
 
 def test_indexes_that_are_nested_too_deep(tmp_path, image):
-    import hashlib
-
     blobs, entry = [], image.entry()
     for _ in range(8):
         document = index([entry])
@@ -235,6 +237,46 @@ def test_indexes_that_are_nested_too_deep(tmp_path, image):
         }
     with pytest.raises(InvalidArgument, match="nested deeper"):
         resolve(tmp_path, oci_layout([entry], [image], *blobs))
+
+
+@pytest.mark.row("S22")
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("width", [1000, 20])
+def test_indexes_that_multiply(tmp_path, image, there, width):
+    """Four small documents that name 10^12 manifests; or, with 20 each, 160000, whether they are in the archive or not."""
+    document = index([image.entry()] * width)
+    blobs = [document]
+    for _ in range(3):
+        document = index([index_entry(document)] * width)
+        blobs.append(document)
+    began = time.process_time()
+    with pytest.raises(InvalidArgument, match="manifests"):
+        resolve(tmp_path, oci_layout([index_entry(document)], [image] if there else [], *blobs))
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.row("S22")
+def test_manifests_are_read_once_however_many_images_are_compared(tmp_path, image, monkeypatch):
+    """40 entries of index.json and 40 of manifest.json, all with one manifest below them."""
+    indexes = [index([image.entry()] * count) for count in range(1, 40)]
+    files = oci_layout([index_entry(document) for document in indexes], [image], *indexes)
+    files["other.json"] = ArchivedImage([LAYER], labels={"other": "image"}).config
+    files["manifest.json"] = json.dumps([{"Config": "other.json", "Layers": [], "RepoTags": []}] * 40).encode()
+    reads = []
+    monkeypatch.setattr(
+        ociformat, "read_manifest", lambda *given: reads.append(given) or read_manifest(*given)
+    )
+    with pytest.raises(InvalidArgument, match="has 79 images"):
+        resolve(tmp_path, files)
+    assert len(reads) == 1
+
+
+def index_entry(document):
+    return {
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "digest": f"sha256:{hashlib.sha256(document).hexdigest()}",
+        "size": len(document),
+    }
 
 
 @pytest.mark.row("S18")

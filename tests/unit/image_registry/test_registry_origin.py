@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import socket
+import time
+
 import pytest
 
 from barque.spi.errors import InvalidArgument, PermissionDenied
+from barque_image_registry.dial import dial
 from barque_image_registry.origin import Origin, PlainHttp, parse_url
 
 HTTPS = Origin("https", "registry.example", 443)
@@ -21,6 +25,22 @@ def test_location_is_relative_to_the_url(location):
     joined = parse_url("https://registry.example/v2/a/blobs/b").join(location)
     assert joined.origin.host in ("cdn.example", "registry.example")
     assert joined.origin.scheme == "https"
+
+
+@pytest.mark.row("S24")
+@pytest.mark.parametrize("location", ["http://[::1", "//[", "https://[zz]/", "https://host:99999/"])
+def test_location_that_is_no_url_is_an_error_of_the_contract(location):
+    with pytest.raises(InvalidArgument):
+        parse_url("https://registry.example/v2/").join(location)
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 70 + ".example"])
+def test_host_that_no_resolver_takes_is_told_at_once(host):
+    """Not when the patience for a slow resolver is over."""
+    began = time.monotonic()
+    with pytest.raises(socket.gaierror):
+        dial(host, 443, 20.0, lambda: None)
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.row("S24")

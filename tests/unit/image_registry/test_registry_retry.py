@@ -121,3 +121,5 @@ def test_retry_after_header():
     assert 55 < in_a_minute <= 60
     assert retry_after("Thu, 01 Jan 1970 00:00:00 GMT") == 0
     assert retry_after("9" * 5000) is not None
+    assert retry_after(f"Mon, 01 Jan {'9' * 30} 00:00:00 GMT") is None
+    assert retry_after(f"Mon, 01 Jan 2020 00:00:00 +{'9' * 30}") is None

@@ -11,9 +11,13 @@ from barque.cli.transport import segment
 
 __all__ = ["IMAGE_RM", "RMI"]
 
+_NOT_FOUND = 404
+
 
 def remove_images(context: Context, values: Values) -> int:
-    """Take names from images, and delete those without one. One after the other: they may depend on each other."""
+    """Take names from images, and delete those without one. One after the other: they may depend on each other.
+
+    With --force an image that is not there is told, but no failure, as with Docker."""
     query = {"force": values.flag("force"), "noprune": values.flag("no-prune")}
     failed = False
     for name in values.arguments:
@@ -22,7 +26,7 @@ def remove_images(context: Context, values: Values) -> int:
         except CliError as error:
             sys.stdout.flush()
             sys.stderr.write(f"{error.message}\n" + (f"Hint: {error.hint}\n" if error.hint else ""))
-            failed = True
+            failed = failed or not (values.flag("force") and getattr(error, "status", 0) == _NOT_FOUND)
             continue
         for step in steps:
             done = f"Deleted: {step['Deleted']}" if step.get("Deleted") else f"Untagged: {step['Untagged']}"

@@ -12,23 +12,20 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-import zstandard
-
 from barque.spi.errors import InvalidArgument
+from barque.spi.trees.zstd import decompressed
 
 __all__ = ["pieces"]
 
 _READ = 1 << 20
 _PIECE = 1 << 20
 _START = 6
-_MAX_ZSTD_WINDOW = 1 << 27
-_ZSTD_SLICE = 1024
 _MAX_XZ_MEMORY = 256 << 20
 _SKIPPABLE = tuple(bytes([low]) + b"\x2a\x4d\x18" for low in range(0x50, 0x60))
 
 
 def pieces(fd: int) -> Iterator[bytes]:
-    """The uncompressed content of the pipe `fd`, mostly 1 MiB at a time, never more than 32. Errors: InvalidArgument (damaged data)."""
+    """The uncompressed content of the pipe `fd`, at most 1 MiB at a time. Errors: InvalidArgument (damaged data)."""
     source = _Source(fd)
     start = source.start
     if start.startswith(b"\x1f\x8b"):
@@ -38,7 +35,7 @@ def pieces(fd: int) -> Iterator[bytes]:
     if start.startswith(b"\xfd7zXZ\0"):
         return _members(source, _xz, lzma.LZMAError, "xz")
     if start.startswith((b"\x28\xb5\x2f\xfd", *_SKIPPABLE)):
-        return _zstd(source)
+        return decompressed(source.next, _PIECE)
     return iter(source.next, b"")
 
 
@@ -120,22 +117,3 @@ def _members(
             rest = more
         if not rest.lstrip(b"\0"):
             return
-
-
-def _zstd(source: _Source) -> Iterator[bytes]:
-    """All frames, skippable ones too. Fed in small slices: one becomes at most 32 MiB, and mostly some KiB."""
-    rest = memoryview(source.next())
-    while rest:
-        frame = zstandard.ZstdDecompressor(max_window_size=_MAX_ZSTD_WINDOW).decompressobj()
-        while not frame.eof:
-            rest = rest or memoryview(source.next())
-            if not rest:
-                raise InvalidArgument("the archive is cut off: unexpected end of its zstd data")
-            try:
-                data = frame.decompress(rest[:_ZSTD_SLICE])
-            except zstandard.ZstdError as error:
-                raise InvalidArgument(f"the archive is damaged: zstd: {error}") from None
-            rest = rest[_ZSTD_SLICE:]
-            if data:
-                yield data
-        rest = memoryview(frame.unused_data + bytes(rest) or source.next())

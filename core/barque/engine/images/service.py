@@ -203,7 +203,7 @@ class ImageService:
             image = StoredImage(
                 id=image_id,
                 names=_union(known.names if known else (), names),
-                digests=_union(known.digests if known else (), digests),
+                digests=(*(d for d in (known.digests if known else ()) if d not in digests), *digests),
                 manifest_digest=manifest_digest,
                 manifest_type=resolved.manifest_type,
                 layers=sized,

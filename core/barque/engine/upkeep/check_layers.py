@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
 from barque.engine.images.rows import StoredImage
+from barque.engine.records import ContainerRecord
 from barque.spi.common import Progress, ProgressSink
 from barque.spi.content import Finding
 from barque.spi.errors import BarqueError, InvalidArgument, NotFound, NotImplemented
@@ -80,14 +81,30 @@ class LayerChecker:
         if not repair:
             return Finding("layer", diff_id, problem, images)
         with ExitStack() as held:
-            # a stopped container that is made of the layer does not start while the layer is away
-            for record in self._containers.records():
-                if record.stored.image_id in images:
-                    held.enter_context(record.lock)
-                    if record.running:
-                        action = f"stop container {record.id[:12]}, which runs with it, and repair again"
-                        return Finding("layer", diff_id, problem, images, action=action)
+            running = self._running(diff_id, held)
+            if running:
+                action = f"stop container {running[:12]}, which runs with it, and repair again"
+                return Finding("layer", diff_id, problem, images, action=action)
             return self._repaired(diff_id, problem, images)
+
+    def _running(self, diff_id: str, held: ExitStack) -> str:
+        """The id of a running container that is made of the layer, or "": then those that are stopped do not start while `held` is.
+
+        Of any image there is now, not only of those that are checked: a pull that came later shares the layer as it was found.
+        """
+        seen: set[str] = set()
+        while waiting := [record for record in self._made_of(diff_id) if record.id not in seen]:
+            for record in waiting:  # one may have been made while we waited for another's lock
+                seen.add(record.id)
+                held.enter_context(record.lock)
+                if record.running:
+                    return record.id
+        return ""
+
+    def _made_of(self, diff_id: str) -> list[ContainerRecord]:
+        images = self._core.images.stored(retired=True)
+        users = {image.id for image in images if diff_id in image.diff_ids}
+        return [record for record in self._containers.records() if record.stored.image_id in users]
 
     def _repaired(self, diff_id: str, problem: str, images: tuple[str, ...]) -> Finding:
         source = self._sources.get(diff_id)

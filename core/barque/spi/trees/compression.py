@@ -9,17 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-import zstandard
 from isal import igzip_lib
 
 from barque.spi import errors
 from barque.spi.trees.header import show
+from barque.spi.trees.zstd import decompressed
 
 __all__ = ["PIECE", "detect", "pieces"]
 
 PIECE = 512 * 1024
 _READ = 256 * 1024
-_MAX_ZSTD_WINDOW = 1 << 27  # what libzstd itself accepts without being asked
 
 _GZIP, _ZSTD, _PLAIN = "gzip", "zstd", "plain"
 _MAGIC = {b"\x1f\x8b": _GZIP, b"\x28\xb5\x2f\xfd": _ZSTD}
@@ -70,7 +69,7 @@ def pieces(fd: int, media_type: str) -> Iterator[bytes]:
     if compression == _GZIP:
         return _gzip(fd)
     if compression == _ZSTD:
-        return _zstd(fd)
+        return decompressed(lambda: os.read(fd, _READ), PIECE)
     return _plain(fd)
 
 
@@ -97,20 +96,3 @@ def _gzip(fd: int) -> Iterator[bytes]:
             if data:
                 yield data
         rest = member.unused_data or os.read(fd, _READ)
-
-
-def _zstd(fd: int) -> Iterator[bytes]:
-    """All frames of a zstd file; skippable ones (zstd:chunked has them) hold nothing of the layer."""
-    decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_ZSTD_WINDOW)
-    with (
-        open(fd, "rb", buffering=0, closefd=False) as source,
-        decompressor.stream_reader(source, read_size=_READ, read_across_frames=True, closefd=False) as reader,
-    ):
-        while True:
-            try:
-                data = reader.read(PIECE)
-            except zstandard.ZstdError as error:
-                raise errors.InvalidArgument(f"invalid layer: damaged zstd data: {error}") from None
-            if not data:
-                return
-            yield data

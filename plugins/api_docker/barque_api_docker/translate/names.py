@@ -7,12 +7,13 @@ import re
 from barque.spi.errors import InvalidArgument
 from barque_api_docker.translate.text import familiar_name
 
-__all__ = ["check_repository", "check_tag", "full_repository", "split_name"]
+__all__ = ["check_repository", "check_tag", "full_repository", "shown_name", "split_name"]
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 _OFFICIAL = "library/"
+_DOCKER_HUB = "docker.io"
 
 
 def split_name(reference: str) -> tuple[str, str, str]:
@@ -24,10 +25,21 @@ def split_name(reference: str) -> tuple[str, str, str]:
     return name, "", digest
 
 
-def full_repository(repository: str) -> str:
-    """`docker.io/library/alpine` for `alpine`."""
-    domain, path = _split_domain(repository)
-    return f"{domain or 'docker.io'}/{path}" if domain or "/" in path else f"docker.io/{_OFFICIAL}{path}"
+def shown_name(name: str, default_registry: str) -> str:
+    """A name as the engine shows it: Docker Hub's short, the default registry's without its host unless the rest would be read as one."""
+    if default_registry == _DOCKER_HUB:
+        return familiar_name(name)
+    short = name.removeprefix(f"{default_registry}/")
+    return familiar_name(name) if short == name or _split_domain(short)[0] else short
+
+
+def full_repository(repository: str, default_registry: str = _DOCKER_HUB) -> str:
+    """Where it leads: `docker.io/library/alpine` for `alpine`, or `registry.example/alpine` by the default registry."""
+    short = shown_name(repository, default_registry)
+    if _split_domain(short)[0]:
+        return short
+    official = default_registry == _DOCKER_HUB and "/" not in short
+    return f"{default_registry}/{_OFFICIAL if official else ''}{short}"
 
 
 def check_repository(repository: str) -> str:
