@@ -122,17 +122,11 @@ def test_interactive_terminal_with_resize(daemon, terminal):
     client.resize(40, 120)
     client.process.send_signal(signal.SIGWINCH)
     deadline = time.monotonic() + 10
-    while "40 120" not in client.seen and time.monotonic() < deadline:
-        client.send("stty size\n")
-        client.expect("\n")
-        client.expect("# ")
-        if "40 120" in client.seen:
-            break
-        client.send("stty size; echo end\n")
-        if "40 120" in client.expect("end\r\n"):
-            break
-    else:
-        pytest.fail("the new size never arrived")
+    size = ""
+    while "40 120" not in size:
+        assert time.monotonic() < deadline, f"the new size never arrived: {size!r}"
+        client.send("stty size; echo e''nd\n")  # what is echoed is not what is printed
+        size = client.expect("end\r\n")
     client.send("exit 7\n")
     assert client.wait() == 7
 

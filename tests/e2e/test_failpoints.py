@@ -60,38 +60,55 @@ def restart(daemon, failpoint=None):
     return daemon.start()
 
 
+@pytest.fixture(scope="module")
+def with_image(lab, registry, workspace):
+    """A daemon that has the image; each test restarts it."""
+    daemon = Daemon(Path(tempfile.mkdtemp(dir=workspace)), lab)
+    try:
+        daemon.start()
+        assert daemon.docker("pull", "-q", IMAGE).returncode == 0
+        yield daemon
+    finally:
+        if not daemon.answers():
+            restart(daemon)
+        daemon.close()
+
+
+@pytest.fixture
+def prepared(with_image):
+    """Without containers and failpoints, whatever became of it in the test."""
+    yield with_image
+    if not with_image.answers():
+        restart(with_image)
+    for container in with_image.json("GET", "/containers/json?all=1"):
+        with_image.request("DELETE", f"/containers/{container['Id']}?force=1")
+
+
 @pytest.mark.row("R3")
 @pytest.mark.parametrize(
     "failpoint",
     ["create.directory", "create.snapshot", "start.network", "start.launch", "start.started", "exit.record",
      "remove.begin", "remove.row-gone"],
 )  # fmt: skip
-def test_a_container_is_made_or_not_and_can_be_removed(lab, registry, base, failpoint):
-    daemon = Daemon(base, lab)
-    try:
-        daemon.start()
-        assert daemon.docker("pull", "-q", IMAGE).returncode == 0
-        assert leftovers(daemon) == []
-        restart(daemon, failpoint)
-        attempt(daemon, "POST", "/containers/create?name=half", BODY)
-        attempt(daemon, "POST", "/containers/half/start")
-        attempt(daemon, "DELETE", "/containers/half?force=1")
-        assert daemon.process.wait(10) == -9, "the failpoint was not reached"
-        # 2 s on an idle machine; beside two other workers on two processors it may take much longer
-        assert restart(daemon) < (12.0 if "PYTEST_XDIST_WORKER" in os.environ else 4.0)
-        for container in daemon.json("GET", "/containers/json?all=1"):
-            assert container["State"] in ("created", "running", "exited")
-            daemon.json("DELETE", f"/containers/{container['Id']}?force=1")
-        deadline = time.monotonic() + 5
-        while leftovers(daemon) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert leftovers(daemon) == []
-        created = daemon.json("POST", "/containers/create?name=half", BODY)["Id"]
-        daemon.json("POST", f"/containers/{created}/start")  # the port and the name are free again
-    finally:
-        if not daemon.answers():
-            restart(daemon)
-        daemon.close()
+def test_a_container_is_made_or_not_and_can_be_removed(prepared, failpoint):
+    daemon = prepared
+    assert leftovers(daemon) == []
+    restart(daemon, failpoint)
+    attempt(daemon, "POST", "/containers/create?name=half", BODY)
+    attempt(daemon, "POST", "/containers/half/start")
+    attempt(daemon, "DELETE", "/containers/half?force=1")
+    assert daemon.process.wait(10) == -9, "the failpoint was not reached"
+    # 2 s on an idle machine; beside two other workers on two processors it may take much longer
+    assert restart(daemon) < (12.0 if "PYTEST_XDIST_WORKER" in os.environ else 4.0)
+    for container in daemon.json("GET", "/containers/json?all=1"):
+        assert container["State"] in ("created", "running", "exited")
+        daemon.json("DELETE", f"/containers/{container['Id']}?force=1")
+    deadline = time.monotonic() + 5
+    while leftovers(daemon) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert leftovers(daemon) == []
+    created = daemon.json("POST", "/containers/create?name=half", BODY)["Id"]
+    daemon.json("POST", f"/containers/{created}/start")  # the port and the name are free again
 
 
 @pytest.mark.row("R3")

@@ -20,6 +20,17 @@ BETTER = {f"out /s/{source}/. o/ldir/": (0, "", ["./dir/g 2", "./dir/sub/"], [])
 BY_DOCKER = [case for number, case in enumerate(CASES) if number % 12 == 0]
 
 
+def _kinds(cases):
+    """Of each kind (way, source, exit code and message, what came and went) the first, and of the rest every third."""
+    seen, chosen = set(), []
+    for number, (case, outcome) in enumerate(cases):
+        kind = (*case.split(" ")[:-1], outcome)
+        if kind not in seen or number % 3 == 0:
+            chosen.append([case, outcome])
+        seen.add(kind)
+    return chosen
+
+
 def observed(root):
     """Path, and content or target, of all below a directory."""
     found = []
@@ -113,7 +124,7 @@ def by_docker(place, words):
     )
 
 
-def test_every_case_of_docker_cp_by_our_command_line(place, monkeypatch, capfd):
+def test_every_kind_of_docker_cp_by_our_command_line(place, monkeypatch, capfd):
     monkeypatch.chdir(place.local)
 
     def copy(place, words):
@@ -121,7 +132,7 @@ def test_every_case_of_docker_cp_by_our_command_line(place, monkeypatch, capfd):
         return barque(["-H", place.daemon.host, "cp", *words]), capfd.readouterr().err
 
     assert len(CASES) > 300
-    assert differing(place, CASES, copy) == []
+    assert differing(place, _kinds(CASES), copy) == []
 
 
 def test_cases_of_docker_cp_by_the_docker_cli(place):

@@ -21,7 +21,7 @@ from barque.testing.archives import ArchivedImage, docker_archive, oci_layout, t
 from barque.testing.layers import LayerTar, compress
 
 pytestmark = pytest.mark.root
-LARGE = 300 << 20
+LARGE = 150 << 20
 
 
 class Dockerd:
@@ -375,7 +375,7 @@ def test_events(daemon, emptied, tmp_path):
 
 @pytest.mark.row("S22")
 def test_memory_stays_bounded(daemon, emptied, tmp_path):
-    """A layer of 300 MB comes compressed, is unpacked, saved and read by another tool: the daemon needs less than 50 MB for it."""
+    """A layer of 150 MB comes compressed, is unpacked, saved and read by another tool: the daemon needs less than 50 MB for it."""
     layer, config = tmp_path / "layer.tar", tmp_path / "config.json"
     with tarfile.open(layer, "w") as tar, open("/dev/zero", "rb") as zeros:
         member = tarfile.TarInfo("large")

@@ -18,7 +18,7 @@ import pytest
 from images_lab import (
     becomes,
     below,
-    busybox_layer,
+    bytes_stored,
     in_lab,
     memory_grows_less,
     registry_in,
@@ -26,7 +26,6 @@ from images_lab import (
     write_profile,
 )
 
-from barque.testing.census import Census, Scope
 from barque.testing.daemon import Daemon
 from barque.testing.layers import LayerTar
 from barque.testing.registry import CONFIG, INDEX, LAYER, MANIFEST, Fault, Tokens
@@ -142,92 +141,7 @@ def test_layer_that_is_not_what_the_config_says(daemon, registry, nothing_new, k
     refused(daemon, registry, "diff id|tar|gzip|not in gzip format|compress")
 
 
-# R29: SIGKILL
-
-
-@pytest.mark.row("R29")
-@pytest.mark.timeout(180)
-def test_killed_twenty_times_in_a_pull(lab, workspace, registry):
-    layers = [busybox_layer().content(), *(layer(number, 3_000_000) for number in range(4))]
-    added = registry.add_image("app", "1", layers)
-    total = sum(map(len, layers))
-    base = Path(tempfile.mkdtemp(dir=workspace))
-    slow = QUICK | {"max_bytes_per_second_down": 12 << 20}
-    daemon = Daemon(base, lab, write_profile(base / "slow.toml", registry=slow))
-    before = Census.take(Scope(mounts_below=[base]))
-    try:
-        for kill in range(18):
-            _killed(daemon, registry, lambda kill=kill: _bytes(daemon) > (kill + 1) * total / 20)
-        for point in ("pull.unpack", "pull.record"):
-            daemon.environment = {"BARQUE_FAILPOINT": f"{point}:kill"}
-            _killed(daemon, registry, lambda: False)
-        daemon.environment = {}
-        daemon.start()
-        result = pull(daemon, registry)
-        assert result.returncode == 0, result.stderr
-        output = daemon.docker(
-            "run", "--rm", f"{registry.address}/app:1", "sh", "-c", "cat /file? | busybox sha256sum"
-        )
-        contents = b"".join(_member(data) for data in layers[1:])
-        assert output.stdout.split()[0] == hashlib.sha256(contents).hexdigest()
-        expected = {
-            "blobs": {digest[7:] for digest in (added.manifest, added.config, *added.layers)},
-            "layers": {digest[7:] for digest in added.layers},
-            "partial": set(), "snapshots": set(), "tmp": set(), "trash": set(),
-        }  # fmt: skip
-        becomes(expected, lambda: stored(daemon))
-        asked = [seen for digest in added.layers for seen in registry.asked(digest)]
-        resumed = [
-            int(re.match(r"bytes=(\d+)-", seen.headers["range"])[1])
-            for seen in asked
-            if "range" in seen.headers
-        ]
-        assert len(resumed) >= 5
-        assert max(resumed) > 1_000_000
-    finally:
-        daemon.close()
-    becomes([], lambda: _leaked(before, base))
-
-
-def _leaked(before, base):
-    """What is there that was not. (Another daemon's idle workers may have ended meanwhile.)"""
-    found = before.difference(Census.take(Scope(mounts_below=[base]))).splitlines()
-    return [line for line in found if line.startswith("+")]
-
-
-def _killed(daemon, registry, moment):
-    """Start the daemon and a pull; kill the daemon at the `moment`, or find it dead."""
-    daemon.start()
-    client = subprocess.Popen(
-        daemon.docker_command("pull", "-q", f"{registry.address}/app:1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    deadline = time.monotonic() + 10
-    while not moment() and daemon.process.poll() is None and client.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    daemon.kill()
-    client.communicate(timeout=10)
-
-
-def _bytes(daemon):
-    total = 0
-    for part in ("content/ingest", "content/blobs/sha256"):
-        for name in below(daemon, part):
-            try:
-                total += (daemon.base / "root" / part / name).stat().st_size
-            except FileNotFoundError:
-                continue  # renamed meanwhile
-    return total
-
-
-def _member(tar):
-    import io
-    import tarfile
-
-    with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
-        return archive.extractfile(archive.getmembers()[0]).read()
+# R29: going on where it stopped (test_images_killed.py has the kills)
 
 
 @pytest.mark.row("R29")
@@ -355,7 +269,9 @@ def test_equal_pulls_share_and_do_not_disturb_each_other(daemon, registry, clean
     registry.inject(Fault("drip", f"/blobs/{added.layers[0]}", times=1, after=5_000_000, pause=0.0001))
     leaving = _pulling(daemon, registry)
     others = {digest[7:] for digest in added.layers[1:]}
-    becomes(True, lambda: others <= below(daemon, "content/blobs/sha256") and _bytes(daemon) > 4_000_000)
+    becomes(
+        True, lambda: others <= below(daemon, "content/blobs/sha256") and bytes_stored(daemon) > 4_000_000
+    )
     staying = [_pulling(daemon, registry) for _ in range(3)]
     becomes(4, lambda: len(registry.asked("/manifests/")))
     leaving.send_signal(signal.SIGINT)

@@ -1,7 +1,8 @@
 """Starts or executes with each of the runtime's own descriptors as working directory, in one process (row S3).
 
-python native_descriptors.py run|exec BUNDLE ROOT FORMAT: descriptors 3 to 1023 are the host's root directory, inheritable;
-FORMAT makes the working directory of a number (`/proc/self/fd/{}`). Prints a JSON list of [number, error or ""].
+python native_descriptors.py run|exec BUNDLE ROOT FORMAT STEP: descriptors 3 to 1023 are the host's root directory, inheritable;
+FORMAT makes the working directory of a number (`/proc/self/fd/{}`). Above 64, every STEPth is tried. Prints a JSON list of
+[number, error or ""].
 """
 
 from __future__ import annotations
@@ -57,13 +58,13 @@ def reap(pid: int) -> None:
 
 def main() -> None:
     """See the module's docstring."""
-    how, bundle, root, form = sys.argv[1:]
+    how, bundle, root, form, step = sys.argv[1:]
     with open(f"{bundle}/config.json") as file:
         config = json.load(file)
     warm.preload()
     leak()
     results = []
-    for number in NUMBERS:
+    for number in (*NUMBERS[:64], *NUMBERS[64 :: int(step)]):
         config["process"]["cwd"] = form.format(number)
         try:
             if how == "run":

@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.root, pytest.mark.row("S3")]
 @pytest.mark.parametrize("form", ["/proc/self/fd/{}", "/link-{}", "/proc/self/fd/{}/../../tmp"])
 @pytest.mark.parametrize("how", ["run", "exec"])
 def test_every_descriptor_as_working_directory(box, rootfs, how, form):
-    """0 to 1023, all of them the host's root directory in the runtime's process: each is an error, by name."""
+    """0 to 1023, all of them the host's root directory in the runtime's process: each is an error, by name. By the roundabout
+    forms all low ones, which the runtime may use itself, and some of the others."""
     for number in range(1024):
         (rootfs / f"link-{number}").symlink_to(f"/proc/self/fd/{number}")
     if how == "exec":
@@ -31,14 +32,15 @@ def test_every_descriptor_as_working_directory(box, rootfs, how, form):
     for key in ("seccomp", "maskedPaths", "readonlyPaths", "sysctl", "resources"):
         del config["linux"][key]
     write_config(box.bundle, config)
+    step = 1 if form == "/proc/self/fd/{}" else 8
     result = subprocess.run(
-        [sys.executable, Path(__file__).with_name("native_descriptors.py"), how, box.bundle, box.root, form],
+        [sys.executable, Path(__file__).with_name("native_descriptors.py"), how, box.bundle, box.root, form, str(step)],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=500, check=False,
         env={**os.environ, "PYTHONPATH": import_paths()},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     outcomes = json.loads(result.stdout)
-    assert [number for number, _ in outcomes] == list(range(1024))
+    assert [number for number, _ in outcomes] == [*range(64), *range(64, 1024, step)]
     assert [(number, error) for number, error in outcomes if "process.cwd" not in error] == []
 
 

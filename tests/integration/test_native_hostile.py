@@ -142,7 +142,8 @@ def test_patient_overwrite_of_the_interpreter(
     else:
         box.start("sleep", "1000")
         box.detached("exec", "-d", "box", *words)
-    assert changed(own_interpreter, 3) is not protected
+    # unprotected it succeeds within 0.3 s on an idle machine
+    assert changed(own_interpreter, 1.5 if protected else 10) is not protected
     monkeypatch.undo()  # the copy may be no program any more; what is left is deleted by the host's interpreter
 
 
@@ -194,7 +195,7 @@ def test_patient_overwrite_through_the_installed_command(
         if call == "first":
             shutil.rmtree(installed)
         box.detached("exec", "-d", "box", *words)
-    assert not changed(own_interpreter, 2)
+    assert not changed(own_interpreter, 1.5)
     monkeypatch.undo()
 
 

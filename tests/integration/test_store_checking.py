@@ -111,6 +111,22 @@ def test_a_layer_is_not_taken_from_below_a_container_that_runs(lab, image, made)
     assert path.read_bytes() != damaged
 
 
+@pytest.mark.row("R24")
+@pytest.mark.parametrize("loss", ["damaged", "missing"])
+def test_an_image_that_lies_about_a_layer_does_not_hide_its_damage(lab, loss):
+    """Its record, of a daemon that believed what images say, has a blob for the layer that is something else."""
+    other = lab.core.images.find(lab.pull(lab.add("other", layer(66))).id)
+    liar = lab.core.images.find(lab.pull(lab.add("liar", layer(1), layer(2))).id)
+    wrong = replace(liar.layers[0], digest=other.layers[0].digest)
+    lab.core.images.replace(liar, layers=(wrong, liar.layers[1]))
+    diff_id = lab.pull(lab.add("honest", layer(1))).diff_ids[0]
+    victim = lab.layer_file(diff_id, "etc/file-1")
+    good = victim.read_bytes()
+    flip(victim) if loss == "damaged" else shutil.rmtree(victim.parents[2])
+    assert ("layer", diff_id, True) in check(lab, repair=True)
+    assert victim.read_bytes() == good
+
+
 @pytest.mark.row("R24", "R27")
 def test_a_missing_layer_is_unpacked_again(lab, image):
     shutil.rmtree(lab.root / "storage/overlay/layers" / image.diff_ids[1][7:])

@@ -1,5 +1,6 @@
 """Pulls: side by side, shared, interrupted, on a disk that is full (rows R11, R18, R20, R33)."""
 
+import gzip
 import json
 import os
 import random
@@ -281,3 +282,42 @@ def test_on_a_full_disk_commits_fail_without_half_objects_and_work_again(small, 
     small.start()
     assert {c.id for c in small.engine.container_list()} == {container.id}
     assert small.engine.image_get(image.id).names == (*(n for n in names if n != "extra:1"), "later:1")
+
+
+PLAIN_LAYER = "application/vnd.oci.image.layer.v1.tar"
+
+
+def lying(lab, tar, *blobs):
+    """An image whose config names the layer `tar` once for each blob, and whose manifest names the `blobs`."""
+    reference = lab.add("liar", *[tar] * len(blobs))
+    manifest = json.loads(lab.registry.manifests["liar", "1"][0])
+    for described, blob in zip(manifest["layers"], blobs, strict=True):
+        kind = f"{PLAIN_LAYER}+gzip" if blob[:2] == b"\x1f\x8b" else PLAIN_LAYER
+        described |= {"mediaType": kind, "digest": lab.registry.add_blob(blob), "size": len(blob)}
+        lab.registry.contents.held.add(("liar", described["digest"]))
+    lab.registry.add_manifest("liar", "1", manifest)
+    return reference
+
+
+@pytest.mark.row("S23")
+@pytest.mark.parametrize("brought", [False, True])
+def test_a_blob_that_is_not_the_layer_it_is_said_to_be(lab, brought):
+    """The layer is here and is not unpacked again, so nothing else would tell: the blob would be pushed and saved as that layer."""
+    tar, evil = layer(1).content(), layer(66).content()
+    honest = lab.pull(lab.add("honest", tar))
+    if brought:
+        lab.pull(lab.add("other", evil))  # so that its blob is here as well
+    with pytest.raises(InvalidArgument, match="wrong diff id"):
+        lab.pull(lying(lab, tar, evil))
+    assert lab.engine.image_get(honest.id) == honest
+    again = lying(lab, tar, gzip.compress(tar))
+    assert lab.pull(again).id == honest.id, "the same layer, compressed"
+
+
+@pytest.mark.row("S23")
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_diff_id_for_two_blobs(lab, order):
+    tar, evil = layer(1).content(), layer(66).content()
+    with pytest.raises(InvalidArgument, match="wrong diff id"):
+        lab.pull(lying(lab, tar, *(gzip.compress(tar), evil)[::order]))
+    assert lab.engine.image_list() == ()

@@ -55,7 +55,7 @@ class Unpacking:
             for parts, member in reversed(self._directories):
                 place = member.name
                 self._finish_directory(parts, member)
-        except (tarfile.TarError, ValueError, OverflowError) as error:  # a NUL in a name, a time that is no number
+        except (tarfile.TarError, ValueError, OverflowError) as error:  # a NUL in a name, no number
             raise CliError(f"the daemon's archive is malformed: {error}") from None
         except OSError as error:
             raise CliError(f"copying {place} to {self._place}: {(error.strerror or '').lower()}") from None

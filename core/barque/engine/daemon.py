@@ -22,6 +22,7 @@ from barque.engine.drivers import Drivers
 from barque.engine.engine import BarqueEngine
 from barque.engine.events import EventBus
 from barque.engine.host import Host
+from barque.engine.images.diffids import DiffIds
 from barque.engine.images.pulling import Puller
 from barque.engine.images.service import ImageService
 from barque.engine.layout import Layout
@@ -131,7 +132,7 @@ def build_engine(root: Path, run: Path, profile: Profile, keeper: Keeper | None 
         content=content,
         events=events,
         images=images,
-        puller=Puller(drivers, content, images),
+        puller=Puller(drivers, content, images, DiffIds(content, images, layout.run / "empty")),
         networks=NetworkService(drivers, database, SandboxPool(monitor.submit), keeper),
         monitor=monitor,
         launcher=launcher.result,

@@ -87,6 +87,7 @@ class Registry:
             clear_frames(error.__traceback__)
             raise
         except Exception as error:
+            clear_frames(error.__traceback__)
             raise Internal(
                 f"{loaded.label} failed in {hook}: {type(error).__name__}: {error}",
                 hint="this is a defect of the plugin; the daemon's log has the traceback",

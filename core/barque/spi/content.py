@@ -27,9 +27,9 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A stored image. `id` is the digest of its config; `names` are `repository:tag`s, `digests` `repository@digest`s.
-    `config` is the parsed OCI image config. `size`: bytes of its unpacked layers, one by one in `layer_sizes`, bottom first.
-    `used_ns`: when a container was last made of it or started. `damaged`: what `check` found wrong, empty for nothing."""
+    """A stored image. `id` is the digest of its config; `names` are `repository:tag`s, `digests` `repository@digest`s,
+    the last pulled last. `config` is the parsed OCI image config. `size`: bytes of its unpacked layers, one by one in `layer_sizes`,
+    bottom first. `used_ns`: when a container was last made of it or started. `damaged`: what `check` found wrong, empty for nothing."""
 
     id: str
     names: tuple[str, ...]

@@ -24,7 +24,7 @@ from barque_api_docker.translate.image import (
     image_summary,
 )
 from barque_api_docker.translate.moments import moment_ns
-from barque_api_docker.translate.names import check_tag, full_repository, split_name
+from barque_api_docker.translate.names import check_tag, shown_name, split_name
 from barque_api_docker.translate.text import familiar_name
 
 __all__ = ["history", "images", "inspect", "remove", "summaries", "tag"]
@@ -94,9 +94,11 @@ def _named(image: Image, patterns: tuple[str, ...], default_registry: str) -> Im
     expressions = [re.compile(translate(pattern)) for pattern in map(familiar_name, patterns)]
 
     def fits(name: str) -> bool:
-        repository = split_name(name)[0]
-        full = full_repository(repository, default_registry)
-        forms = (name, repository, full, full + name.removeprefix(repository))
+        forms = [name]
+        full = f"{default_registry}/{name}"
+        if default_registry != "docker.io" and shown_name(full, default_registry) == name:
+            forms.append(full)
+        forms += [split_name(form)[0] for form in forms]
         return any(one.fullmatch(form) for one in expressions for form in forms)
 
     names, digests = tuple(filter(fits, image.names)), tuple(filter(fits, image.digests))

@@ -66,5 +66,8 @@ def _kept(call: Call) -> Iterator[str]:
             yield f"/proc/{os.getpid()}/fd/{file.fileno()}"
     except OSError as error:
         if error.errno in _FULL:
-            raise ResourceExhausted(f"keeping the uploaded image: {error.strerror}") from error
+            raise ResourceExhausted(
+                f"keeping the uploaded image: {error.strerror}",
+                hint="free space on the data root's file system (`barque system df`)",
+            ) from error
         raise

@@ -44,7 +44,7 @@ def _pull(call: Call) -> Response | None:
 def _pull_one(call: Call, report: Report, reference: str) -> None:
     _, new = _fetch(call, report, reference)
     shown = familiar_name(reference)
-    if ":" not in shown.rpartition("/")[2] and "@" not in shown:
+    if ":" not in shown.rpartition("/")[2] and "@" not in shown and _SOURCE.match(shown) is None:
         shown += ":latest"
     _tell_state(report, shown, new)
 
@@ -71,7 +71,7 @@ def _digest(image: Image, reference: str, default_registry: str) -> str:
     """What the image is known by where it was pulled from: other repositories may have it under other digests. The newest is last."""
     repository, _, asked = split_name(shown_name(reference, default_registry))
     there = [name.rpartition("@")[2] for name in image.digests if name.startswith(f"{repository}@")]
-    return asked or (there[-1] if there else image.manifest_digest)
+    return asked if ":" in asked else (there[-1] if there else image.manifest_digest)
 
 
 def _tell_state(report: Report, shown: str, new: bool) -> None:

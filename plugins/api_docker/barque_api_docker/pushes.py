@@ -10,7 +10,13 @@ from barque_api_docker.http import Response
 from barque_api_docker.platforms import check_platform
 from barque_api_docker.progress import Report
 from barque_api_docker.translate.image import repo_tags
-from barque_api_docker.translate.names import check_repository, check_tag, full_repository, shown_name, split_name
+from barque_api_docker.translate.names import (
+    check_repository,
+    check_tag,
+    full_repository,
+    shown_name,
+    split_name,
+)
 
 __all__ = ["push"]
 

@@ -6,7 +6,7 @@ import json
 import pytest
 from api_client import Client
 from api_fake_engine import FakeEngine, make_image
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from barque.spi.common import Platform
@@ -390,7 +390,6 @@ _PORTS = st.dictionaries(st.sampled_from(["80", "80/tcp", "1-3/udp", "x"]), _JSO
 
 
 @pytest.mark.row("R41")
-@settings(suppress_health_check=[HealthCheck.too_slow])  # a loaded machine draws slowly
 @given(
     config=st.dictionaries(st.sampled_from(sorted(CLI_BODY)), _JSON, max_size=4),
     host=st.dictionaries(_HOST_NAMES, _JSON, max_size=5),

@@ -66,6 +66,8 @@ def test_a_reference_filter_shows_only_the_names_that_fit(api, engine):
         ("docker.io/library/bb:1", "4" * 64),
         ("ghcr.io/x/bb:1", "5" * 64),
         ("deb:bb", "2" * 64),
+        ("deb:bb,sh@bookworm", "2" * 64),
+        (f"bb@sha256:{'7' * 64}", "7" * 64),
     ],
 )
 def test_the_digest_a_pull_tells_is_its_own_repositorys(api, engine, name, digest):
@@ -73,6 +75,21 @@ def test_the_digest_a_pull_tells_is_its_own_repositorys(api, engine, name, diges
     engine.images[IMAGE_ID] = replace(make_image(), digests=known)
     got = lines(api.call("POST", f"/images/create?fromImage={quote(name, safe='')}")[2])
     assert got[-2] == {"status": f"Digest: sha256:{digest}"}
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("bb:1", "bb:1"),
+        ("localhost:5000/bb:1", "localhost:5000/bb:1"),
+        ("docker-archive:/a.tar", "docker-archive:/a.tar"),
+        ("docker-archive:/a.tar#0", "docker-archive:/a.tar#0"),
+        ("deb:bash,sh@bookworm", "deb:bash,sh@bookworm"),
+    ],
+)
+def test_a_pull_tells_the_name_without_a_tag_that_a_source_does_not_know(api, name, shown):
+    got = lines(api.call("POST", f"/images/create?fromImage={quote(name, safe='')}")[2])
+    assert got[-1] == {"status": f"Status: Image is up to date for {shown}"}
 
 
 def test_inspect_and_history(api, engine):

@@ -3,6 +3,7 @@
 import base64
 import json
 import tarfile
+from dataclasses import replace
 from io import BytesIO
 from urllib.parse import quote
 

@@ -54,6 +54,16 @@ def same(ours: Any, theirs: Any) -> None:
     )
 
 
+# -- rmi
+
+
+@pytest.mark.parametrize("arguments", [["gone"], ["-f", "gone"], ["-f", "gone", "used"]], ids=str)
+def test_removing_what_is_not_there(cli: Any, docker: Any, daemon: FakeDaemon, arguments: list[str]) -> None:
+    daemon.refuse("DELETE /images/gone", 404, "No such image: gone:latest")
+    daemon.refuse("DELETE /images/used", 409, "conflict: unable to remove")
+    same(cli("rmi", *arguments), docker("rmi", *arguments))
+
+
 # -- push, pull, search
 
 
@@ -442,6 +452,12 @@ USAGE = {
             "NetworkSettings": {"Networks": {"bridge": {}}}, "Mounts": [],
         }
         for state in ("exited", "running")
+    ]
+    + [
+        {
+            "Id": "9d" * 32, "Names": ["/c2"], "Image": ID, "ImageID": ID, "Command": "echo b", "Created": 1795323539,
+            "Ports": [], "State": "exited", "Status": "Exited (0)", "HostConfig": {}, "NetworkSettings": {}, "Mounts": [],
+        }
     ],
     "Volumes": [],
     "BuildCache": [],

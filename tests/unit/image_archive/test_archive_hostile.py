@@ -261,7 +261,8 @@ def test_manifests_are_read_once_however_many_images_are_compared(tmp_path, imag
     indexes = [index([image.entry()] * count) for count in range(1, 40)]
     files = oci_layout([index_entry(document) for document in indexes], [image], *indexes)
     files["other.json"] = ArchivedImage([LAYER], labels={"other": "image"}).config
-    files["manifest.json"] = json.dumps([{"Config": "other.json", "Layers": [], "RepoTags": []}] * 40).encode()
+    entry = {"Config": "other.json", "Layers": [], "RepoTags": []}
+    files["manifest.json"] = json.dumps([entry] * 40).encode()
     reads = []
     monkeypatch.setattr(
         ociformat, "read_manifest", lambda *given: reads.append(given) or read_manifest(*given)

@@ -96,10 +96,11 @@ def _image(row: Any, long: bool) -> str:
     name = str(row.get("Image") or "<no image>")
     if long:
         return name
-    if row.get("ImageID", "").removeprefix("sha256:")[:12] == name[:12] and set(name) <= set(
+    plain = name.removeprefix("sha256:")
+    if row.get("ImageID", "").removeprefix("sha256:")[:12] == plain[:12] and set(plain) <= set(
         "0123456789abcdef"
     ):
-        return name[:12]
+        return plain[:12]
     from barque.cli.references import strip_digest
 
     return strip_digest(name)

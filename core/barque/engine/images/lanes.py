@@ -36,13 +36,13 @@ class Lanes:
             thread.join()
         # Not kept here: an error's traceback has this object, and the two would hold each other, and all that the job had open.
         errors, self._errors = self._errors, []
+        foreign = [error for error in errors if not isinstance(error, BarqueError)]
         try:
-            for error in errors:
-                if not isinstance(error, BarqueError):
-                    raise error
+            if foreign:
+                raise foreign[0]
             return [error for error in errors if isinstance(error, BarqueError)]
         finally:
-            del errors
+            del errors, foreign
 
     def _work(self) -> None:
         while not self._errors:

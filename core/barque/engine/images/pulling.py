@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from barque.engine import failpoints
 from barque.engine.drivers import Drivers
+from barque.engine.images.diffids import DiffIds
 from barque.engine.images.lanes import Lanes
 from barque.engine.images.service import ImageService, StoredLayer
 from barque.oci.imageconfig import check_image_config
@@ -31,8 +33,10 @@ class Puller:
     """Brings images in. Thread-safe: equal pulls share blobs and layers. `behind` is called after each that succeeded; what one that
     failed has stays for an hour, for its next try."""
 
-    def __init__(self, drivers: Drivers, content: ContentStore, images: ImageService) -> None:
-        self._drivers, self._content, self._images = drivers, content, images
+    def __init__(
+        self, drivers: Drivers, content: ContentStore, images: ImageService, diff_ids: DiffIds
+    ) -> None:
+        self._drivers, self._content, self._images, self._diff_ids = drivers, content, images, diff_ids
         self._stopping = threading.Event()
         self._idle = threading.Condition()
         self._active = 0
@@ -119,14 +123,18 @@ class Puller:
         parallel = self._drivers.profile.images.parallel_downloads
         downloads = threading.BoundedSemaphore(parallel)
         lanes = Lanes(parallel + _UNPACKING, "pull", work.failed.set)
-        seen = set()
+        seen: set[StoredLayer] = set()
+        # what is not unpacked, because it is here or comes from another blob too, is not verified by that
+        claims = Counter(layer.diff_id for layer in {layer for layer, _ in work.layers})
         for layer, descriptor in work.layers:
-            if layer.diff_id in present and self._content.has(layer.digest):
+            known = self._diff_ids.known(layer)
+            if known and layer.diff_id in present and self._content.has(layer.digest):
                 work.say(descriptor, "Already exists")
-            elif layer.diff_id not in seen:
-                seen.add(layer.diff_id)
+            elif layer not in seen:
+                seen.add(layer)
                 work.say(descriptor, "Pulling fs layer")
-                lanes.add(self._job(work, layer, descriptor, storage, downloads))
+                check = not known and (layer.diff_id in present or claims[layer.diff_id] > 1)
+                lanes.add(self._job(work, layer, descriptor, storage, downloads, check=check))
         errors = lanes.run()
         try:
             if errors:
@@ -141,19 +149,26 @@ class Puller:
         descriptor: Descriptor,
         storage: StorageDriver,
         downloads: threading.BoundedSemaphore,
+        *,
+        check: bool,
     ) -> Callable[[], None]:
+        def unpack() -> None:
+            if check:
+                self._diff_ids.check(layer)
+            self._unpack(work, layer, descriptor, storage)
+
         def job() -> None:
             with downloads:
                 work.check()
                 came = self._download(work, descriptor)
             try:
-                self._unpack(work, layer, descriptor, storage)
+                unpack()
             except InvalidArgument:
                 if came or self._content.intact(descriptor.digest, work.check):
                     raise
                 self._content.discard(descriptor.digest)  # it was here, and the disk has damaged it
                 self._download(work, descriptor)
-                self._unpack(work, layer, descriptor, storage)
+                unpack()
 
         return job
 

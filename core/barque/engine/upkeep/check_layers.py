@@ -34,14 +34,14 @@ class LayerChecker:
         self._core, self._containers, self._progress = core, containers, progress
         self._bad = {finding.subject for finding in bad_blobs}
         self._images: defaultdict[str, list[str]] = defaultdict(list)
-        self._sources: dict[str, LayerApply] = {}
+        self._sources: defaultdict[str, dict[str, LayerApply]] = defaultdict(dict)
         for image in stored:
             types = self._media_types(image)
             for layer in image.layers:
                 self._images[layer.diff_id].append(image.id)
                 if layer.digest not in self._bad:
                     blob = str(core.content.path(layer.digest))
-                    self._sources[layer.diff_id] = LayerApply(
+                    self._sources[layer.diff_id][layer.digest] = LayerApply(
                         layer.diff_id, blob, types.get(layer.digest, "")
                     )
 
@@ -59,22 +59,19 @@ class LayerChecker:
     def _problem(self, diff_id: str, present: bool) -> str:
         if not present:
             return "it is missing"
-        source = self._sources.get(diff_id)
-        if source is None:
+        if not self._sources[diff_id]:
             self._say(diff_id, "Not compared: its blob is missing or damaged")
-            return ""
-        try:
-            differences = self._core.drivers.storage().verify(source)
-        except NotImplemented:
-            self._say(diff_id, "Not compared: the storage driver cannot verify layers")
-            return ""
-        except NotFound:
-            return "it is missing"
-        except InvalidArgument as error:
-            self._say(diff_id, f"Not compared: {error.message}")
-            return ""
-        more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
-        return f"{'; '.join(differences[:_SHOWN])}{more}"
+        for source in self._sources[diff_id].values():  # an image may name a blob of something else
+            try:
+                return _told(self._core.drivers.storage().verify(source))
+            except NotImplemented:
+                self._say(diff_id, "Not compared: the storage driver cannot verify layers")
+                return ""
+            except NotFound:
+                return "it is missing"
+            except InvalidArgument as error:
+                self._say(diff_id, f"Not compared: {error.message}")
+        return ""
 
     def _finding(self, diff_id: str, problem: str, *, repair: bool) -> Finding:
         images = tuple(dict.fromkeys(self._images[diff_id]))
@@ -107,19 +104,18 @@ class LayerChecker:
         return [record for record in self._containers.records() if record.stored.image_id in users]
 
     def _repaired(self, diff_id: str, problem: str, images: tuple[str, ...]) -> Finding:
-        source = self._sources.get(diff_id)
-        if source is None:
-            return Finding("layer", diff_id, problem, images, action="pull or load the image again")
+        action = "pull or load the image again"
         storage = self._core.drivers.storage()
-        self._say(diff_id, "Extracting")
-        try:
-            storage.remove_layer(diff_id)
-            storage.apply(source)
-        except BarqueError as error:
-            return Finding(
-                "layer", diff_id, problem, images, action=f"it cannot be unpacked again: {error.message}"
-            )
-        return Finding("layer", diff_id, problem, images, True, "unpacked again from its blob")
+        for source in self._sources[diff_id].values():
+            self._say(diff_id, "Extracting")
+            try:
+                storage.remove_layer(diff_id)
+                storage.apply(source)
+            except BarqueError as error:
+                action = f"it cannot be unpacked again: {error.message}"
+            else:
+                return Finding("layer", diff_id, problem, images, True, "unpacked again from its blob")
+        return Finding("layer", diff_id, problem, images, action=action)
 
     def _media_types(self, image: StoredImage) -> dict[str, str]:
         """By digest, from the manifest; none when that is damaged: the driver looks at the blob's first bytes then."""
@@ -131,3 +127,8 @@ class LayerChecker:
 
     def _say(self, diff_id: str, status: str, current: int = 0, total: int = 0) -> None:
         self._progress(Progress(diff_id[7:19], status, current, total))
+
+
+def _told(differences: tuple[str, ...]) -> str:
+    more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+    return f"{'; '.join(differences[:_SHOWN])}{more}"
