@@ -77,9 +77,7 @@ def test_no_space_names_the_cause_and_gives_the_space_back(driver, disk, tmp_pat
 
 def test_no_space_for_two_at_once(driver, disk, tmp_path):
     before = used(disk)
-    requests = [
-        LayerTar().file("big", os.urandom(45_000_000)).store(tmp_path, "plain") for _ in range(2)
-    ]
+    requests = [LayerTar().file("big", os.urandom(45_000_000)).store(tmp_path, "plain") for _ in range(2)]
 
     def attempt(request):
         try:

@@ -44,9 +44,10 @@ def stat(call: Call) -> Response:
 def read(call: Call) -> Response | None:
     """`GET /containers/{id}/archive`. What fails before the first byte is an HTTP error; later, the stream is cut."""
     streams: list[Stream] = []
+    patient = _patient(call)
 
     def begin(found: PathStat) -> Callable[[bytes], object]:
-        streams.append(call.stream(_TAR, ((_STAT, _stat_header(found)),), patient=False))
+        streams.append(call.stream(_TAR, ((_STAT, _stat_header(found)),), patient=patient))
         return streams[0].write
 
     call.engine.container_read(call.params["id"], _path(call), begin)
@@ -69,15 +70,21 @@ def write(call: Call) -> Response:
 def export(call: Call) -> Response | None:
     """`GET /containers/{id}/export`."""
     stream: Stream | None = None
+    patient = _patient(call)
 
     def send(data: bytes) -> None:
         nonlocal stream
-        stream = stream or call.stream("application/octet-stream", patient=False)
+        stream = stream or call.stream("application/octet-stream", patient=patient)
         stream.write(data)
 
     call.engine.container_export(call.params["id"], send)
     (stream or call.stream("application/octet-stream")).close()
     return None
+
+
+def _patient(call: Call) -> bool:
+    """Whether a client may leave the stream unread: not while it keeps a stopped container from being started and removed."""
+    return call.engine.container_get(call.params["id"]).state.status in ("running", "paused")
 
 
 def changes(call: Call) -> Response:
