@@ -3,6 +3,7 @@
 import base64
 import json
 import stat
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
@@ -25,6 +26,7 @@ class Files:
         self.received = None
         self.found = ()
         engine.files = self
+        engine.container_get = lambda ref: SimpleNamespace(state=SimpleNamespace(status="exited"))
         engine.container_path = self._path
         engine.container_read = self._read
         engine.container_write = self._write
