@@ -61,6 +61,11 @@ class Drivers:
         """A storage driver."""
         return self._get("storage", name or self.storage_in_use, StorageDriver, "unknown storage driver: {}")
 
+    def storages_left(self) -> tuple[StorageDriver, ...]:
+        """The storage drivers of the profile that are not in use now and have something on the disk, from a time when they were."""
+        others = [name for name in self.names("storage") if name != self.storage_in_use]
+        return tuple(self.storage(name) for name in others if self._layout.driver("storage", name).is_dir())
+
     def image(self, name: str = "") -> ImageDriver:
         """An image source."""
         return self._get("image", name, ImageDriver, "unknown image source: {}")

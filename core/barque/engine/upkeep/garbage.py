@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from threading import RLock
 
 from barque.engine.drivers import Drivers
+from barque.plugins.facades import StorageDriver
 from barque.spi.errors import NotFound
 from barque.store.content import ContentStore
 from barque.store.leases import Lease
@@ -53,8 +54,11 @@ class Garbage:
         """Remove all of it; what only the lease `but` holds too. Idempotent."""
         candidates, blobs = self.find(but)
         layers, size = [], 0
-        for diff_id in candidates:
-            freed = self._remove_layer(diff_id, but)
+        pairs = [(self._drivers.storage(), diff_id) for diff_id in candidates]
+        for storage in self._drivers.storages_left():
+            pairs += [(storage, diff_id) for diff_id in storage.list().layers]
+        for storage, diff_id in pairs:
+            freed = self._remove_layer(storage, diff_id, but)
             if freed is not None:
                 layers.append(diff_id)
                 size += freed
@@ -67,9 +71,9 @@ class Garbage:
                     size += length
         return Freed(tuple(layers), tuple(removed), size)
 
-    def _remove_layer(self, diff_id: str, but: Lease | None) -> int | None:
+    def _remove_layer(self, storage: StorageDriver, diff_id: str, but: Lease | None) -> int | None:
         """The bytes it had; None when somebody needs it now."""
-        storage, leases = self._drivers.storage(), self._content.leases
+        leases = self._content.leases
         with self._lock, leases.lock:
             if leases.protects(diff_id, but) or diff_id in self._needed():
                 return None
