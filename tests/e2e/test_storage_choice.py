@@ -136,7 +136,7 @@ def test_another_driver_gets_the_layers_of_the_images_that_are_here(own_daemon, 
     assert (ran.stdout, ran.returncode) == ("hi\n", 0), ran.stderr
     assert own_daemon.docker("start", "-a", "before").returncode == 0, "a container stays where it was made"
     assert own_daemon.docker("rm", "before").returncode == 0
-    left = own_daemon.root / "storage/overlay/layers"
+    left = own_daemon.base / "root/storage/overlay/layers"
     assert list(left.iterdir())
     assert own_daemon.docker("rmi", IMAGE).returncode == 0
     assert own_daemon.docker("image", "prune", "-af").returncode == 0
