@@ -28,7 +28,9 @@ def decompressed(read: Callable[[], bytes], piece: int) -> Iterator[bytes]:
     and a window; skippable frames (zstd:chunked has them) hold nothing. Errors: InvalidArgument (damaged, cut off)."""
     source = _Source(read)
     decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
-    with decompressor.stream_reader(cast("IO[bytes]", source), read_across_frames=True, closefd=False) as reader:
+    with decompressor.stream_reader(
+        cast("IO[bytes]", source), read_across_frames=True, closefd=False
+    ) as reader:
         while True:
             try:
                 data = reader.read(piece)
