@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -110,8 +111,11 @@ class Layout:
         return os.fsdecode(_read(f"{self.work}/cgroups"))
 
     def new_pid_file(self, *, init: bool) -> str:
-        """Where the runtime shall write a pid: init's, or that of an exec."""
-        return f"{self.work}/{'pid' if init else 'exec-pid'}"
+        """Where the runtime shall write a pid: init's, or that of an exec.
+
+        Each exec has a name of its own: what a killed one left half-written, runc would refuse to write over.
+        """
+        return f"{self.work}/{'pid' if init else f'exec-pid-{os.getpid()}-{time.monotonic_ns()}'}"
 
     def take_pid(self, path: str) -> int:
         """The pid in a pid file; that of an exec is unlinked."""
