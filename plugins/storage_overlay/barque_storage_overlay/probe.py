@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from contextlib import suppress
 
 from barque.spi import Probe, Problem
 from barque.spi.errors import BarqueError
-from barque.spi.trees import interpreter
+from barque.spi.trees import trial
 from barque.spi.trees.syscalls import getdents64
 from barque_storage_overlay.extras import SnapshotExtras
 from barque_storage_overlay.layout import Layout
 
 __all__ = ["probe"]
 
-_TIMEOUT_SECONDS = 5.0
-_MAX_ANSWER = 4096
 _D_TYPE_OFFSET = 18  # struct linux_dirent64: ino, off, reclen, then the type
 _DT_UNKNOWN = 0
 
@@ -51,25 +48,7 @@ def probe(layout: Layout, extras: SnapshotExtras) -> Probe:
 
 def _try_overlay(scratch: str) -> str:
     """Why an overlay in `scratch` does not work, empty when it does. Does not wait for a hung mount."""
-    with subprocess.Popen(
-        [*interpreter.command("barque_storage_overlay.trial"), scratch],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={},
-        start_new_session=True,
-    ) as process:
-        try:
-            output, _ = process.communicate(timeout=_TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return f"no answer within {_TIMEOUT_SECONDS:.0f} s"
-    if process.returncode == 0:
-        return ""
-    return (
-        output[-_MAX_ANSWER:].decode("utf-8", "replace").strip()
-        or f"the trial ended with {process.returncode}"
-    )
+    return trial.failure("barque_storage_overlay.trial", scratch)
 
 
 def _remedy(failure: str) -> str:

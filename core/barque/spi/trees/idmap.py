@@ -7,19 +7,16 @@ owners are shifted; on an overlay, which the kernel cannot shift, all its layers
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Sequence
 
 from barque.spi.errors import FailedPrecondition, InvalidArgument
 from barque.spi.storage import IdRange
-from barque.spi.trees import interpreter
+from barque.spi.trees import trial
 
 __all__ = ["option", "require", "why_not"]
 
 _MAX_ID = (1 << 32) - 1
 _MAX_OPTION = 4000  # drivers keep it as the target of a symbolic link
-_TIMEOUT_SECONDS = 5.0
-_MAX_ANSWER = 1000
 
 
 def option(ranges: Sequence[IdRange]) -> str:
@@ -38,23 +35,7 @@ def option(ranges: Sequence[IdRange]) -> str:
 
 def why_not(directory: str) -> str:
     """Why mounts of the file system of `directory` cannot be shifted; empty when they can. Tried in a process of its own."""
-    with subprocess.Popen(
-        [*interpreter.command("barque.spi.trees.idmap_trial"), directory],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={},
-        start_new_session=True,
-    ) as process:
-        try:
-            output, _ = process.communicate(timeout=_TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return f"no answer within {_TIMEOUT_SECONDS:.0f} s"
-    if process.returncode == 0:
-        return ""
-    text = output[-_MAX_ANSWER:].decode("utf-8", "replace").strip()
-    return text or f"the trial ended with {process.returncode}"
+    return trial.failure("barque.spi.trees.idmap_trial", directory)
 
 
 def require(directory: str) -> None:
