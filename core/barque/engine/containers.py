@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from barque.engine import failpoints
 from barque.engine.core import Core
-from barque.engine.etcfiles import EtcFiles
 from barque.engine.images.layers import prepare_snapshot
 from barque.engine.images.rows import StoredImage
 from barque.engine.names import check_name, random_name
+from barque.engine.networking.etcfiles import EtcFiles
 from barque.engine.records import ContainerRecord, StoredContainer, WaitHandle, encode
 from barque.engine.validation import check_config
 from barque.oci.spec import merge_image

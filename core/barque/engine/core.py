@@ -14,8 +14,9 @@ from barque.engine.images.pulling import Puller
 from barque.engine.images.service import ImageService
 from barque.engine.layout import Layout
 from barque.engine.monitor import Monitor
-from barque.engine.networks import NetworkService
+from barque.engine.networking.service import NetworkService
 from barque.engine.records import PendingClient, StoredContainer
+from barque.engine.volumes.service import VolumeService
 from barque.shim.launching import Launcher
 from barque.store.content import ContentStore
 from barque.store.database import Database
@@ -36,6 +37,7 @@ class Core:
     images: ImageService
     puller: Puller
     networks: NetworkService
+    volumes: VolumeService
     monitor: Monitor
     launcher: Callable[[], Launcher]
     exec_ids: Callable[[str], tuple[str, ...]] = field(default=lambda _: ())

@@ -27,9 +27,10 @@ from barque.engine.images.pulling import Puller
 from barque.engine.images.service import ImageService
 from barque.engine.layout import Layout
 from barque.engine.monitor import Monitor
-from barque.engine.networks import NetworkService
-from barque.engine.sandboxes import SandboxPool
+from barque.engine.networking.sandboxes import SandboxPool
+from barque.engine.networking.service import NetworkService
 from barque.engine.storagechoice import choose_storage
+from barque.engine.volumes.service import VolumeService
 from barque.plugins.facades import StorageDriver
 from barque.profiles.loading import default_name, load_profile
 from barque.profiles.model import Profile
@@ -134,6 +135,7 @@ def build_engine(root: Path, run: Path, profile: Profile, keeper: Keeper | None 
         images=images,
         puller=Puller(drivers, content, images, DiffIds(content, images, layout.run / "empty")),
         networks=NetworkService(drivers, database, SandboxPool(monitor.submit), keeper),
+        volumes=VolumeService(drivers, database, events),
         monitor=monitor,
         launcher=launcher.result,
     )

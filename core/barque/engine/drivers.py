@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from barque.engine.layout import Layout
 from barque.plugins.facades import (
+    AuthorizationDriver,
     Facade,
     FrontendDriver,
     ImageDriver,
@@ -14,6 +15,7 @@ from barque.plugins.facades import (
     NetworkDriver,
     RuntimeDriver,
     StorageDriver,
+    VolumeDriver,
 )
 from barque.plugins.kinds import kind_named
 from barque.plugins.registry import LoadedDriver, Registry
@@ -69,6 +71,17 @@ class Drivers:
     def image(self, name: str = "") -> ImageDriver:
         """An image source."""
         return self._get("image", name, ImageDriver, "unknown image source: {}")
+
+    def volume(self, name: str = "") -> VolumeDriver:
+        """A volume driver."""
+        return self._get("volume", name, VolumeDriver, "plugin {!r} not found")
+
+    def authorizations(self) -> tuple[AuthorizationDriver, ...]:
+        """All that are asked about a request, in order."""
+        names = self.names("authorization")
+        return tuple(
+            self._get("authorization", n, AuthorizationDriver, "plugin {!r} not found") for n in names
+        )
 
     def log(self, name: str = "") -> LogDriver:
         """A log driver."""

@@ -9,20 +9,23 @@ import time
 from collections.abc import Iterator
 
 import barque
-from barque.engine.adoption import Adopter
 from barque.engine.attaching import Attacher
+from barque.engine.authorizing import Authorizer
 from barque.engine.containers import ContainerService
 from barque.engine.content_facade import ContentFacade
-from barque.engine.control import Controller
 from barque.engine.core import Core
-from barque.engine.ending import Ender
 from barque.engine.events import Subscription
 from barque.engine.execs import ExecService
 from barque.engine.host import remove_cgroup_parent
+from barque.engine.lifecycle.adoption import Adopter
+from barque.engine.lifecycle.control import Controller
+from barque.engine.lifecycle.ending import Ender
+from barque.engine.lifecycle.starting import Starter
 from barque.engine.records import WaitHandle, decode, unreadable
-from barque.engine.starting import Starter
 from barque.engine.validation import signal_number
 from barque.plugins.facades import FrontendDriver
+from barque.spi import errors
+from barque.spi.authorization import AuthorizationRequest
 from barque.spi.errors import BarqueError, NotFound
 from barque.spi.frontend import (
     AttachRequest,
@@ -30,13 +33,18 @@ from barque.spi.frontend import (
     Container,
     ContainerConfig,
     ContainerUse,
+    EndpointConfig,
     EngineInfo,
     Exec,
     ExecConfig,
     LogsRequest,
     Network,
+    NetworkRequest,
     ProcessTable,
     Resources,
+    RestartPolicy,
+    Volume,
+    VolumeRequest,
 )
 from barque.spi.log import LogEntry
 
@@ -56,6 +64,7 @@ class BarqueEngine(ContentFacade):
         self._attacher = Attacher(core, self._containers)
         self._controller = Controller(core)
         self._adopter = Adopter(core, self._containers, self._ender, self._execs.adopt)
+        self._authorizer = Authorizer(core.drivers)
         self._started_ns = time.time_ns()
         self._id = core.database.fact("engine-id", secrets.token_hex(16))
 
@@ -64,6 +73,7 @@ class BarqueEngine(ContentFacade):
         core = self._core
         core.images.load()
         core.networks.load()
+        core.volumes.load()
         for id, document in core.database.all("containers"):
             try:
                 self._containers.add(decode(document))
@@ -115,6 +125,8 @@ class BarqueEngine(ContentFacade):
             log_driver=profile.log.default,
             log_drivers=drivers.names("log"),
             networks=drivers.names("network"),
+            volumes=drivers.names("volume"),
+            authorizations=drivers.names("authorization"),
             cgroup_version=self._core.host.cgroup_version,
             started_ns=self._started_ns,
             warnings=self._core.host.warnings,
@@ -155,8 +167,19 @@ class BarqueEngine(ContentFacade):
     def container_unpause(self, ref: str) -> None:
         self._controller.resume(self._containers.find(ref))
 
-    def container_update(self, ref: str, resources: Resources) -> None:
-        self._controller.update(self._containers.find(ref), resources)
+    def container_update(self, ref: str, resources: Resources | None, restart: RestartPolicy | None) -> None:
+        if restart is not None:
+            raise errors.NotImplemented("restart policies")
+        if resources is not None:
+            self._controller.update(self._containers.find(ref), resources)
+
+    def container_rename(self, ref: str, name: str) -> None:
+        raise errors.NotImplemented("rename")
+
+    def container_restart(self, ref: str, signal: str | None, timeout: int | None) -> None:
+        record = self._containers.find(ref)
+        self._ender.stop(record, signal, timeout)
+        self._starter.start(record)
 
     def container_stats(self, ref: str) -> ContainerUse:
         return self._controller.use(self._containers.find(ref))
@@ -167,7 +190,7 @@ class BarqueEngine(ContentFacade):
     def container_wait(self, ref: str, condition: str) -> WaitHandle:
         return self._containers.wait(self._containers.find(ref), condition)
 
-    def container_remove(self, ref: str, force: bool) -> None:
+    def container_remove(self, ref: str, force: bool, volumes: bool = False, link: bool = False) -> None:
         record = self._containers.find(ref)
         if force and record.running:
             removed = self._containers.wait(record, "removed") if record.stored.config.auto_remove else None
@@ -200,13 +223,51 @@ class BarqueEngine(ContentFacade):
     def exec_resize(self, exec_id: str, height: int, width: int) -> None:
         self._execs.resize(exec_id, height, width)
 
-    # -- networks and events --------------------------------------------------------------------
+    # -- networks -----------------------------------------------------------------------------
 
     def network_list(self) -> tuple[Network, ...]:
         return self._core.networks.all(self._containers.endpoints())
 
     def network_get(self, ref: str) -> Network:
         return self._core.networks.get(ref, self._containers.endpoints())
+
+    def network_create(self, request: NetworkRequest) -> Network:
+        raise errors.NotImplemented("networks")
+
+    def network_remove(self, ref: str) -> None:
+        raise errors.NotImplemented("networks")
+
+    def network_connect(self, ref: str, container: str, config: EndpointConfig) -> None:
+        raise errors.NotImplemented("networks")
+
+    def network_disconnect(self, ref: str, container: str, force: bool) -> None:
+        raise errors.NotImplemented("networks")
+
+    # -- volumes ------------------------------------------------------------------------------
+
+    def volume_list(self) -> tuple[Volume, ...]:
+        return self._core.volumes.all()
+
+    def volume_get(self, name: str) -> Volume:
+        return self._core.volumes.get(name)
+
+    def volume_create(self, request: VolumeRequest) -> Volume:
+        return self._core.volumes.create(request)
+
+    def volume_remove(self, name: str, force: bool) -> None:
+        self._core.volumes.remove(name, force)
+
+    def volume_usage(self, name: str) -> int:
+        return self._core.volumes.usage(name)
+
+    # -- requests, events ---------------------------------------------------------------------
+
+    def authorize(self, request: AuthorizationRequest) -> None:
+        self._authorizer.check(request)
+
+    @property
+    def authorizing(self) -> bool:
+        return self._authorizer.asks
 
     def events(self, since_ns: int | None, until_ns: int | None) -> Subscription:
         return self._core.events.subscribe(since_ns, until_ns)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from barque.plugins.registry import LoadedDriver, Registry
+from barque.spi.authorization import AuthorizationRequest
 from barque.spi.common import Descriptor, Mount, Probe
 from barque.spi.errors import Internal, NotImplemented
 from barque.spi.frontend import Engine, Listener
@@ -23,10 +24,19 @@ from barque.spi.image import (
     SearchResult,
 )
 from barque.spi.log import LogEntry, LogQuery, LogSpec
-from barque.spi.network import Attachment, Endpoint, EndpointSpec, NetworkSpec
+from barque.spi.network import (
+    Attachment,
+    Endpoint,
+    EndpointSpec,
+    NetworkCapability,
+    NetworkSpec,
+    PortBinding,
+)
 from barque.spi.storage import Change, LayerApply, SnapshotPrepare, StorageCapability, StorageList, Usage
+from barque.spi.volume import VolumeCapability, VolumeSpec
 
 __all__ = [
+    "AuthorizationDriver",
     "Facade",
     "FrontendDriver",
     "ImageDriver",
@@ -34,6 +44,7 @@ __all__ = [
     "NetworkDriver",
     "RuntimeDriver",
     "StorageDriver",
+    "VolumeDriver",
 ]
 
 T = TypeVar("T")
@@ -97,6 +108,14 @@ class NetworkDriver(Facade):
     def detach(self, endpoint: Endpoint) -> None:
         """See `NetworkHooks.network_detach`."""
         self._call("network_detach", endpoint=endpoint)
+
+    def update(
+        self, endpoint: Endpoint, netns: int, default_route: bool, ports: tuple[PortBinding, ...]
+    ) -> Endpoint:
+        """See `NetworkHooks.network_update`. NotImplemented without the capability."""
+        self._require(NetworkCapability.CONNECT, "change a container's networks while it runs")
+        arguments = {"endpoint": endpoint, "netns": netns, "default_route": default_route, "ports": ports}
+        return self._ask("network_update", Endpoint, **arguments)
 
     def restore(self, networks: tuple[NetworkSpec, ...], endpoints: tuple[Endpoint, ...]) -> None:
         """See `NetworkHooks.network_restore`."""
@@ -205,6 +224,47 @@ class ImageDriver(Facade):
         """See `ImageHooks.image_describe`. NotImplemented without the capability."""
         self._require(ImageCapability.DESCRIBE, "describe an image without pulling it")
         return self._ask("image_describe", Distribution, request=request)
+
+
+class VolumeDriver(Facade):
+    """Kind `volume`."""
+
+    def create(self, spec: VolumeSpec) -> None:
+        """See `VolumeHooks.volume_create`."""
+        self._call("volume_create", spec=spec)
+
+    def remove(self, spec: VolumeSpec) -> None:
+        """See `VolumeHooks.volume_remove`."""
+        self._call("volume_remove", spec=spec)
+
+    def path(self, spec: VolumeSpec) -> str:
+        """See `VolumeHooks.volume_path`."""
+        return self._ask("volume_path", str, spec=spec)
+
+    def mount(self, spec: VolumeSpec, user: str) -> str:
+        """See `VolumeHooks.volume_mount`."""
+        return self._ask("volume_mount", str, spec=spec, user=user)
+
+    def unmount(self, spec: VolumeSpec, user: str) -> None:
+        """See `VolumeHooks.volume_unmount`."""
+        self._call("volume_unmount", spec=spec, user=user)
+
+    def restore(self, users: Mapping[str, tuple[str, ...]]) -> None:
+        """See `VolumeHooks.volume_restore`."""
+        self._call("volume_restore", users=users)
+
+    def usage(self, spec: VolumeSpec) -> int:
+        """See `VolumeHooks.volume_usage`. NotImplemented without the capability."""
+        self._require(VolumeCapability.USAGE, "tell the size of a volume")
+        return self._ask("volume_usage", int, spec=spec)
+
+
+class AuthorizationDriver(Facade):
+    """Kind `authorization`."""
+
+    def check(self, request: AuthorizationRequest) -> None:
+        """See `AuthorizationHooks.authorization_check`."""
+        self._call("authorization_check", request=request)
 
 
 class LogDriver(Facade):

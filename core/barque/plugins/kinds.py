@@ -43,7 +43,9 @@ KINDS: tuple[Kind, ...] = (
     Kind("network", "barque.spi.network:NetworkHooks"),
     Kind("storage", "barque.spi.storage:StorageHooks", rooted=True),
     Kind("image", "barque.spi.image:ImageHooks", rooted=True),
+    Kind("volume", "barque.spi.volume:VolumeHooks", rooted=True),
     Kind("log", "barque.spi.log:LogHooks"),
+    Kind("authorization", "barque.spi.authorization:AuthorizationHooks"),
     Kind("frontend", "barque.spi.frontend:FrontendHooks"),
 )
 

@@ -8,7 +8,16 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from barque.profiles.quantities import parse_age, parse_size
 
-__all__ = ["Images", "Instance", "Profile", "Rootless", "Section", "StorageSection"]
+__all__ = [
+    "AuthorizationSection",
+    "Images",
+    "Instance",
+    "NetworkSection",
+    "Profile",
+    "Rootless",
+    "Section",
+    "StorageSection",
+]
 
 
 class Instance(BaseModel):
@@ -85,6 +94,54 @@ class StorageSection(Section):
         return self
 
 
+class NetworkSection(Section):
+    """Network drivers. `predefined`: the instances that have one network each, called like them, which always exists; without the
+    key all of them."""
+
+    predefined: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names(cls, document: Any) -> Any:
+        if not isinstance(document, dict) or "instances" in document:
+            return document
+        tables = {name: table for name, table in document.items() if name not in ("default", "predefined")}
+        predefined = document.get("predefined", list(tables))
+        return {
+            "default": document.get("default"),
+            "predefined": predefined,
+            "instances": _instances(tables),
+        }
+
+    @model_validator(mode="after")
+    def _predefined_exist(self) -> NetworkSection:
+        for name in self.predefined:
+            if name not in self.instances:
+                raise ValueError(f"predefined names {name!r}, which is no table here")
+        if self.default not in self.predefined:
+            raise ValueError(f"default = {self.default!r} is not among predefined")
+        return self
+
+
+class AuthorizationSection(Section):
+    """Authorization drivers: all of them are asked, in the order they are written. There is no default, and there may be none."""
+
+    default: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, document: Any) -> Any:
+        if not isinstance(document, dict) or "instances" in document:
+            return document
+        return {"instances": _instances(document)}
+
+    @model_validator(mode="after")
+    def _default_exists(self) -> AuthorizationSection:
+        if self.default:
+            raise ValueError("authorization has no default: all its drivers are asked")
+        return self
+
+
 class Rootless(BaseModel):
     """The table that makes a profile one for ordinary users.
 
@@ -138,11 +195,13 @@ class Profile(BaseModel):
     rootless: Rootless | None = None
     images: Images = Images()
     runtime: Section
-    network: Section
+    network: NetworkSection
     storage: StorageSection
     image: Section
+    volume: Section = Section(default="local", instances={"local": Instance(driver="local")})
     log: Section
     frontend: Section
+    authorization: AuthorizationSection = AuthorizationSection(instances={})
 
     def section(self, kind: str) -> Section:
         """The section of `kind`."""

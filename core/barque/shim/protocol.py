@@ -22,6 +22,7 @@ Shim, on `control` (made by the daemon, kept open as the shim's event channel; i
     <- {"event": "exec-exit", "exec": ID, "code": C}             before the exec's client is closed
     <- {"event": "detach"} or {"event": "detach", "exec": ID}    a client typed the detach keys
     <- {"event": "oom"}                                          the kernel killed for memory; at the latest before `exit`
+    <- {"event": "health", "health": {...}}                      a healthcheck has ended: HEALTH as in `health.json`, below
     <- {"event": "log-error", "message": M, "lost": bytes}       at most one every 10 s
 
 Shim, on its own socket `<state>/shim.sock` (0600; SO_PEERCRED uid must be the shim's own). Any number of connections.
@@ -46,6 +47,7 @@ An ATTACH is `"stdin": b, "stdout": b, "stderr": b, "detach_keys": "ctrl-p,ctrl-
     {"op": "update", "resources": {...}}                     -> {"ok"}; OCI linux.resources with only what changes
     {"op": "stats"}                                          -> {"ok", "stats": RuntimeStats as JSON}
     {"op": "processes"}                                      -> {"ok", "pids": [P ...]}, as the shim sees them
+    {"op": "resolver"} + [netns fd]                          -> {"ok"}; the shim answers names from now on (see `ShimConfig.resolver`)
 
 When init has ended the shim drains the output, closes the log, writes `<state>/exit.json` (to be made durable at the
 end if no daemon says `release`), sends `exit`, closes the clients as they have got everything, and only then, since
@@ -53,6 +55,13 @@ nobody should wait for it, deletes the container in the runtime; its root's moun
 to `release` comes when that is done; from then on `shim.sock` is free and the same container can be launched again. The
 shim ends when it is released and its clients are gone; without a daemon, or 10 s after the exit, it needs no release:
 the file is enough. What went wrong inside a shim (a driver's defect, a failed delete) is written to `<state>/shim.log`.
+
+Healthchecks run in the shim, as execs of the process that `ShimConfig.health` gives, also while no daemon runs. After each one the
+shim writes `<state>/health.json`, for a daemon that was away: HEALTH is `{"status": "starting"|"healthy"|"unhealthy", "failing_streak": N,
+"log": [{"started_ns", "finished_ns", "exit_code", "output"} ... at most 5]}`. Times are measured by the monotonic clock.
+
+Names are resolved in the shim: on 127.0.0.11 in the container's network namespace, from `<state>/resolver.json`, which the daemon replaces
+when networks, names or links change, and which is read again when it has changed.
 
 Framing to a client without a terminal is Docker's: 8 bytes (stream, 0, 0, 0, length big-endian), then the data.
 """
@@ -96,6 +105,8 @@ class ShimConfig:
     the root is ready and the runtime is called in the launcher's mount namespace.
     `user` (Docker's USER[:GROUP]) and `group_add` are resolved in the mounted root file system and put into the spec's
     `process.user`, with HOME if the environment has none; None leaves the spec as it is.
+    `resolver`: answer names in the sandbox from the start on. `health`: `{"process": an OCI process, "interval_ns", "timeout_ns",
+    "start_period_ns", "start_interval_ns", "retries"}`, all resolved (no zeros where a default applies).
     """
 
     id: str
@@ -117,6 +128,8 @@ class ShimConfig:
     clients: tuple[ClientAttach, ...] = ()
     user: str | None = None
     group_add: tuple[str, ...] = ()
+    resolver: bool = False
+    health: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object; it shares the spec with this one."""
@@ -166,4 +179,5 @@ class ShimSettings(NamedTuple):
     terminal: bool
     open_stdin: bool
     stdin_once: bool
+    health: Mapping[str, Any] | None
     clients: Sequence[Mapping[str, Any]]

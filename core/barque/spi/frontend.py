@@ -11,11 +11,41 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from barque.spi.common import Platform, Probe
+from barque.spi.authorization import AuthorizationRequest
+from barque.spi.common import Probe
+from barque.spi.container import (
+    BindMount,
+    ContainerConfig,
+    DeviceMapping,
+    DeviceRate,
+    DeviceRequest,
+    EndpointConfig,
+    Healthcheck,
+    ImageMount,
+    Resources,
+    RestartPolicy,
+    Ulimit,
+    VolumeMount,
+)
 from barque.spi.content import ContentOperations
 from barque.spi.log import LogEntry
-from barque.spi.network import Endpoint, NetworkSpec, PortBinding
-from barque.spi.runtime import RuntimeStats
+from barque.spi.network import Subnet
+from barque.spi.views import (
+    Container,
+    ContainerState,
+    ContainerUse,
+    EngineInfo,
+    Event,
+    Exec,
+    ExecConfig,
+    ExitStatus,
+    Health,
+    HealthResult,
+    InterfaceUse,
+    Network,
+    ProcessTable,
+    Volume,
+)
 
 __all__ = [
     "AttachRequest",
@@ -25,6 +55,10 @@ __all__ = [
     "ContainerConfig",
     "ContainerState",
     "ContainerUse",
+    "DeviceMapping",
+    "DeviceRate",
+    "DeviceRequest",
+    "EndpointConfig",
     "Engine",
     "EngineInfo",
     "Event",
@@ -33,269 +67,50 @@ __all__ = [
     "ExecConfig",
     "ExitStatus",
     "FrontendHooks",
+    "Health",
+    "HealthResult",
+    "Healthcheck",
+    "ImageMount",
     "InterfaceUse",
     "Listener",
     "LogsRequest",
     "Network",
+    "NetworkRequest",
     "ProcessTable",
     "Resources",
+    "RestartPolicy",
+    "Tls",
     "Ulimit",
+    "Volume",
+    "VolumeMount",
+    "VolumeRequest",
     "Waiter",
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Resources:
-    """Limits; 0 or "" means none. Memory in bytes (`memory_swap` -1: unlimited; memory+swap as Docker's), `nano_cpus` in
-    1e-9 CPUs, periods and quotas in microseconds, `pids_limit` <= 0: none."""
-
-    memory: int = 0
-    memory_swap: int = 0
-    memory_reservation: int = 0
-    nano_cpus: int = 0
-    cpu_shares: int = 0
-    cpu_period: int = 0
-    cpu_quota: int = 0
-    cpuset_cpus: str = ""
-    cpuset_mems: str = ""
-    pids_limit: int = 0
-    blkio_weight: int = 0
-    oom_kill_disable: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Ulimit:
-    """One rlimit by its name less `RLIMIT_`, lower case (`nofile`)."""
+class NetworkRequest:
+    """A network to make. `driver` "": the profile's default. What is empty is chosen. `document` is the frontend's own, kept unread."""
 
     name: str
-    soft: int
-    hard: int
-
-
-@dataclass(frozen=True, slots=True)
-class BindMount:
-    """A directory or file of the host in the container. `create_source`: make a missing source directory (`-v`, not `--mount`)."""
-
-    source: str
-    target: str
-    read_only: bool = False
-    propagation: str = "rprivate"
-    recursive: bool = True
-    create_source: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerConfig:
-    """What a container shall be. None where the image's own value applies; defaults are Docker's.
-
-    `network` is a network's name or id, `none`, `host` or `default`. `seccomp` is `default`, `unconfined` or the JSON of a
-    profile in Docker's format. `runtime` "" is the profile's default. `log_driver` "" likewise. `init`: run the
-    profile's init as pid 1. `storage_size`: bytes the container may write to its root, 0 for no
-    limit. `document` is the frontend's own (Docker's HostConfig as sent), kept and given back unread.
-    """
-
-    image: str
-    command: tuple[str, ...] | None = None
-    entrypoint: tuple[str, ...] | None = None
-    env: tuple[str, ...] = ()
-    working_dir: str = ""
-    user: str = ""
-    hostname: str = ""
-    domainname: str = ""
+    driver: str = ""
+    subnets: tuple[Subnet, ...] = ()
+    internal: bool = False
+    ipv4: bool = True
+    ipv6: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
-    tty: bool = False
-    open_stdin: bool = False
-    stdin_once: bool = False
-    stop_signal: str = ""
-    stop_timeout: int | None = None
-    exposed_ports: tuple[str, ...] = ()
-    network: str = "default"
-    ports: tuple[PortBinding, ...] = ()
-    publish_all: bool = False
-    mac_address: str = ""
-    ipv4_address: str = ""
-    binds: tuple[BindMount, ...] = ()
-    tmpfs: Mapping[str, str] = field(default_factory=dict)
-    shm_size: int = 0
-    storage_size: int = 0
-    auto_remove: bool = False
-    privileged: bool = False
-    cap_add: tuple[str, ...] = ()
-    cap_drop: tuple[str, ...] = ()
-    no_new_privileges: bool = False
-    seccomp: str = "default"
-    read_only: bool = False
-    masked_paths: tuple[str, ...] | None = None
-    readonly_paths: tuple[str, ...] | None = None
-    group_add: tuple[str, ...] = ()
-    oom_score_adj: int = 0
-    cgroup_parent: str = ""
-    resources: Resources = Resources()
-    ulimits: tuple[Ulimit, ...] = ()
-    sysctls: Mapping[str, str] = field(default_factory=dict)
-    extra_hosts: tuple[str, ...] = ()
-    dns: tuple[str, ...] = ()
-    dns_search: tuple[str, ...] = ()
-    dns_options: tuple[str, ...] = ()
-    pid_mode: str = ""
-    ipc_mode: str = ""
-    uts_mode: str = ""
-    init: bool = False
-    runtime: str = ""
-    log_driver: str = ""
-    log_options: Mapping[str, str] = field(default_factory=dict)
-    platform: Platform | None = None
     document: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class ExitStatus:
-    """How a container ended. `code` is 128+N after signal N. `error` is the engine's, when it could not run at all."""
+class VolumeRequest:
+    """A volume to make. `name` "": one is chosen. `driver` "": the profile's default."""
 
-    code: int
-    finished_ns: int
-    oom_killed: bool = False
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerState:
-    """`status`: created, running, paused, exited, removing, dead. Times in ns since the epoch, 0: never."""
-
-    status: str
-    pid: int = 0
-    exit_code: int = 0
-    error: str = ""
-    oom_killed: bool = False
-    started_ns: int = 0
-    finished_ns: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Container:
-    """A container as it is now. `path` and `args` are the resolved command; `endpoints` by network name.
-    The `*_path`s are files of the host ("" where there is none). `config` is resolved against the image."""
-
-    id: str
-    name: str
-    created_ns: int
-    image_id: str
-    config: ContainerConfig
-    state: ContainerState
-    path: str
-    args: tuple[str, ...]
-    platform: Platform
-    runtime: str
-    storage: str
-    log_driver: str
-    log_path: str = ""
-    hostname_path: str = ""
-    hosts_path: str = ""
-    resolv_conf_path: str = ""
-    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
-    exec_ids: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ExecConfig:
-    """A further process. Empty `user` and `working_dir`: the container's."""
-
-    command: tuple[str, ...]
-    env: tuple[str, ...] = ()
-    user: str = ""
-    working_dir: str = ""
-    tty: bool = False
-    stdin: bool = False
-    stdout: bool = False
-    stderr: bool = False
-    privileged: bool = False
-    detach_keys: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Exec:
-    """An exec session. `exit_code` None until it has ended."""
-
-    id: str
-    container_id: str
-    config: ExecConfig
-    running: bool
-    exit_code: int | None
-    pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """A network with its driver and its endpoints (container id -> endpoint)."""
-
-    spec: NetworkSpec
-    driver: str
-    created_ns: int
-    endpoints: Mapping[str, Endpoint]
-
-
-@dataclass(frozen=True, slots=True)
-class InterfaceUse:
-    """Counters of one network interface of a container: bytes, packets, errors, and packets dropped, in and out."""
-
-    name: str
-    received_bytes: int
-    received_packets: int
-    received_errors: int
-    received_dropped: int
-    sent_bytes: int
-    sent_packets: int
-    sent_errors: int
-    sent_dropped: int
-
-
-@dataclass(frozen=True, slots=True)
-class ContainerUse:
-    """What a container uses: of its cgroup, and of its network namespace."""
-
-    stats: RuntimeStats
-    interfaces: tuple[InterfaceUse, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessTable:
-    """Column titles, and a row a process."""
-
-    titles: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """`type` container, image, network, daemon; `action` create, start, die …; `attributes` as Docker's (name, image, exitCode, labels)."""
-
-    type: str
-    action: str
-    actor_id: str
-    attributes: Mapping[str, str]
-    time_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class EngineInfo:
-    """Facts for `info` and `version`. `runtimes` name -> driver; `default_runtime` the profile's. `default_registry`: where names
-    without a host lead; the names of images and digests have none for it."""
-
-    id: str
-    version: str
-    profile: str
-    root: str
-    runtimes: Mapping[str, str]
-    default_runtime: str
-    storage_driver: str
-    log_driver: str
-    log_drivers: tuple[str, ...]
-    networks: tuple[str, ...]
-    cgroup_version: str
-    started_ns: int
-    warnings: tuple[str, ...] = ()
-    default_registry: str = "docker.io"
+    name: str = ""
+    driver: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,7 +190,11 @@ class Engine(ContentOperations, Protocol):
         """False when it ran already."""
 
     def container_stop(self, ref: str, signal: str | None, timeout: int | None) -> bool:
-        """TERM (or the container's stop signal), then KILL after `timeout` s (-1: never). False when it was stopped."""
+        """TERM (or the container's stop signal), then KILL after `timeout` s (-1: never). False when it was stopped. Its restart
+        policy rests until it is started."""
+
+    def container_restart(self, ref: str, signal: str | None, timeout: int | None) -> None:
+        """Stop as `container_stop`, when it runs, and start. It is not removed between, also with `auto_remove`."""
 
     def container_kill(self, ref: str, signal: str) -> None:
         """`signal` is a name or number. Conflict when it does not run."""
@@ -386,8 +205,11 @@ class Engine(ContentOperations, Protocol):
     def container_unpause(self, ref: str) -> None:
         """Conflict when it is not paused. A signal also ends a pause."""
 
-    def container_update(self, ref: str, resources: Resources) -> None:
-        """Replace its limits, at once when it runs. Errors as `RuntimeHooks.runtime_update`."""
+    def container_update(self, ref: str, resources: Resources | None, restart: RestartPolicy | None) -> None:
+        """Replace its limits, at once when it runs, and its restart policy; None leaves one. Errors as `RuntimeHooks.runtime_update`."""
+
+    def container_rename(self, ref: str, name: str) -> None:
+        """Conflict (name in use), InvalidArgument (the same name, or no name)."""
 
     def container_stats(self, ref: str) -> ContainerUse:
         """What it uses now. Conflict when it does not run."""
@@ -398,8 +220,9 @@ class Engine(ContentOperations, Protocol):
     def container_wait(self, ref: str, condition: str) -> Waiter:
         """`condition`: not-running, next-exit, removed."""
 
-    def container_remove(self, ref: str, force: bool) -> None:
-        """Conflict when it runs and not `force`."""
+    def container_remove(self, ref: str, force: bool, volumes: bool = False, link: bool = False) -> None:
+        """Conflict when it runs and not `force`. `volumes`: with its anonymous volumes. `link`: `ref` is a link (`/web/db`), and only
+        that goes."""
 
     def container_resize(self, ref: str, height: int, width: int) -> None: ...
 
@@ -421,15 +244,58 @@ class Engine(ContentOperations, Protocol):
 
     def network_get(self, ref: str) -> Network: ...
 
+    def network_create(self, request: NetworkRequest) -> Network:
+        """Conflict (name in use, or a predefined one), InvalidArgument, NotFound (no such driver), PermissionDenied."""
+
+    def network_remove(self, ref: str) -> None:
+        """Conflict while it has endpoints; PermissionDenied for a predefined one. Containers that do not run lose it."""
+
+    def network_connect(self, ref: str, container: str, config: EndpointConfig) -> None:
+        """Put a container into a further network, at once when it runs. Errors: PermissionDenied, Conflict, InvalidArgument."""
+
+    def network_disconnect(self, ref: str, container: str, force: bool) -> None:
+        """Take a container out. Errors: PermissionDenied, NotFound (with `force`, one that is no more is let go)."""
+
+    def volume_list(self) -> tuple[Volume, ...]: ...
+
+    def volume_get(self, name: str) -> Volume:
+        """NotFound (`get x: no such volume`)."""
+
+    def volume_create(self, request: VolumeRequest) -> Volume:
+        """The volume of that name, when there is one with the same driver (Docker's rule). Conflict for one of another driver."""
+
+    def volume_remove(self, name: str, force: bool) -> None:
+        """Conflict (`volume is in use - [ids]`). `force`: no error for one that is not there, or that its driver cannot remove."""
+
+    def volume_usage(self, name: str) -> int:
+        """Bytes it takes; -1 where its driver cannot tell. May take long."""
+
+    def authorize(self, request: AuthorizationRequest) -> None:
+        """To be asked before anything of a request is done. PermissionDenied (`authorization denied by plugin x: reason`)."""
+
+    @property
+    def authorizing(self) -> bool:
+        """Whether anybody is asked by `authorize`: when nobody is, a frontend need not collect what it takes."""
+
     def events(self, since_ns: int | None, until_ns: int | None) -> EventStream: ...
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """How a listener encrypts: files in PEM. `ca` not empty: clients must show a certificate that it signed."""
+
+    certificate: str
+    key: str
+    ca: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Listener:
-    """An open, listening socket the frontend serves: its descriptor and its URL (`unix:///…`)."""
+    """An open, listening socket the frontend serves: its descriptor and its URL (`unix:///…`, `tcp://…`). `tls` None: in clear."""
 
     fd: int
     url: str
+    tls: Tls | None = None
 
 
 class FrontendHooks:

@@ -5,7 +5,7 @@ an open file descriptor and never as a path: it lives as long as a process or de
 leaks nothing. An *endpoint* is one container's interface in one network. The engine keeps networks and
 endpoints durably; a driver keeps nothing on disk and learns of them again in `network_restore`.
 
-Lifecycle: create (idempotent, at every start of the daemon) -> restore -> attach … detach -> remove -> close.
+Lifecycle: create (idempotent, at every start of the daemon) -> restore -> attach … update … detach -> remove -> close.
 Hooks run in the daemon, on any thread, several at once.
 
 A driver is a class with a frozen stdlib dataclass `Config`, constructed as `Driver(name, config)`,
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from barque.spi.common import Probe
+from barque.spi.markers import needs
 
 __all__ = [
     "Attachment",
@@ -39,24 +40,31 @@ class NetworkCapability(StrEnum):
     OWN_SANDBOX = "own-sandbox"  # attach with netns=None returns a sandbox the driver prepared beforehand
     PORTS = "ports"  # published ports
     IPV6 = "ipv6"
+    CREATE = "create"  # users may make networks of it (`docker network create -d`)
+    CONNECT = "connect"  # endpoints come and go while the container runs, several in one sandbox
 
 
 @dataclass(frozen=True, slots=True)
 class Subnet:
-    """`cidr` (`172.17.0.0/16`) and its gateway address (`172.17.0.1`; empty: none)."""
+    """`cidr` (`172.17.0.0/16`, `fd00:1::/64`) and its gateway address (`172.17.0.1`; in a complete spec empty: none). `ip_range`: a part of
+    `cidr` that addresses are chosen from (those asked for by name may be outside). `auxiliary`: addresses that are never chosen,
+    by a name of the user's. In a spec that is to be completed, `cidr` may be empty where the driver shall choose it."""
 
     cidr: str
     gateway: str = ""
+    ip_range: str = ""
+    auxiliary: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """A network. With no `subnets` the driver chooses them in `network_create`. `internal`: no way out."""
+    """A network. With no `subnets` of a family it has (`ipv4`, `ipv6`) the driver chooses one in `network_create`. `internal`: no way out."""
 
     id: str
     name: str
     subnets: tuple[Subnet, ...] = ()
     internal: bool = False
+    ipv4: bool = True
     ipv6: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -64,18 +72,20 @@ class NetworkSpec:
 
 @dataclass(frozen=True, slots=True)
 class PortBinding:
-    """A published port. `protocol` is tcp or udp. `host_ip` empty: every address of the host.
-    In a spec, `host_port` 0 asks the driver to choose; in an endpoint it is what was chosen."""
+    """A published port. `protocol` is tcp, udp or sctp. `host_ip` empty: every address of the host, of both families.
+    In a spec, `host_port` 0 asks the driver to choose, and with `host_port_last` to choose from `host_port` to that one; in an endpoint
+    it is what was chosen."""
 
     container_port: int
     protocol: str = "tcp"
     host_ip: str = ""
     host_port: int = 0
+    host_port_last: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointSpec:
-    """An endpoint to make. `id` is unique. Empty addresses are the driver's to choose.
+    """An endpoint to make. `id` is unique. Empty addresses are the driver's to choose. `options` are the driver's, for this endpoint.
     `default_route`: the container's default route goes through this endpoint."""
 
     id: str
@@ -85,6 +95,8 @@ class EndpointSpec:
     mac: str = ""
     ipv4: str = ""
     ipv6: str = ""
+    link_local: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[PortBinding, ...] = ()
     default_route: bool = True
 
@@ -105,6 +117,7 @@ class Endpoint:
     gateway4: str = ""
     gateway6: str = ""
     ports: tuple[PortBinding, ...] = ()
+    default_route: bool = True
     data: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -147,6 +160,15 @@ class NetworkHooks:
 
     def network_detach(self, endpoint: Endpoint) -> None:
         """Release addresses, ports, rules and links of an endpoint. Idempotent; the sandbox may be gone."""
+        raise NotImplementedError
+
+    @needs(NetworkCapability.CONNECT)
+    def network_update(
+        self, endpoint: Endpoint, netns: int, default_route: bool, ports: tuple[PortBinding, ...]
+    ) -> Endpoint:
+        """Make a live endpoint the container's way out, or no longer: with `default_route` its sandbox's default route goes through it,
+        else not; `ports` replace what it publishes. Returns it as it is now. Idempotent. On error it is as it was. Errors: as attach.
+        """
         raise NotImplementedError
 
     def network_restore(self, networks: tuple[NetworkSpec, ...], endpoints: tuple[Endpoint, ...]) -> None:

@@ -27,7 +27,7 @@ __all__ = ["Database", "Transaction"]
 _log = logging.getLogger(__name__)
 _SCHEMA = 1
 _RESERVE = 512 << 10  # some tens of removals
-_TABLES = ("containers", "images", "networks", "endpoints", "layers")
+_TABLES = ("containers", "images", "networks", "volumes", "layers")
 
 
 class Database:

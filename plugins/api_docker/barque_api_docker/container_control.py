@@ -34,7 +34,7 @@ def update(call: Call) -> Response:
     body = call.body()
     _refuse_restart_policy(body)
     container = call.engine.container_get(call.params["id"])
-    call.engine.container_update(container.id, updated_resources(container.config.resources, body))
+    call.engine.container_update(container.id, updated_resources(container.config.resources, body), None)
     return json_response({"Warnings": None})
 
 

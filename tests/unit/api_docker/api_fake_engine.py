@@ -131,7 +131,7 @@ class FakeEngine:
         return EngineInfo(
             id="fake-id", version="9.8.7", profile="test", root="/tmp", runtimes={"native": "native"},
             default_runtime="native", storage_driver="overlay", log_driver="json-file", log_drivers=("json-file",),
-            networks=("bridge", "none"), cgroup_version="1", started_ns=1, warnings=("careful",),
+            networks=("bridge", "none"), volumes=("local",), authorizations=(), cgroup_version="1", started_ns=1, warnings=("careful",),
         )  # fmt: skip
 
     # -- containers

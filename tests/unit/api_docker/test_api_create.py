@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from barque.spi.common import Platform
 from barque.spi.errors import BarqueError, Conflict, Unavailable
-from barque.spi.frontend import BindMount, ContainerConfig, Resources, Ulimit
+from barque.spi.frontend import BindMount, ContainerConfig, EndpointConfig, Resources, Ulimit
 from barque.spi.network import PortBinding
 from barque_api_docker.fields import Fields
 from barque_api_docker.translate.create import container_config
@@ -175,7 +175,8 @@ def test_host_config_fields(config):
         PortBinding(53, "udp", "", 5353),
     )
     assert got.exposed_ports == ("80/tcp", "53/udp", "9/tcp")
-    assert (got.network, got.ipv4_address, got.mac_address) == ("own", "10.0.0.9", "02:00:00:00:00:01")
+    assert got.network == "own"
+    assert got.networks == {"own": EndpointConfig(ipv4="10.0.0.9", mac="02:00:00:00:00:01")}
     assert (got.cap_add, got.cap_drop) == (("NET_ADMIN",), ("ALL",))
     assert (got.no_new_privileges, got.seccomp) == (True, "unconfined")
     assert (got.masked_paths, got.readonly_paths) == ((), ("/x",))

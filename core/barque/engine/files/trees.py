@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from barque.engine.core import Core
-from barque.engine.etcfiles import EtcFiles
 from barque.engine.files.namespaces import mount_namespace
+from barque.engine.networking.etcfiles import EtcFiles
 from barque.engine.records import ContainerRecord, StoredContainer
 from barque.spi.common import Mount
 from barque.spi.content import PathStat

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from barque.engine import failpoints
-from barque.engine.control import Controller
 from barque.engine.core import Core
 from barque.engine.images.layerblobs import EMPTY_DIFF_ID, NewLayer, store_layer
 from barque.engine.images.service import StoredImage, StoredLayer
+from barque.engine.lifecycle.control import Controller
 from barque.engine.records import ContainerRecord
 from barque.oci.changes import apply_changes
 from barque.oci.committed import image_config, merged, run_config

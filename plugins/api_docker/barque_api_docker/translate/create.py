@@ -9,7 +9,7 @@ from typing import Any
 
 from barque.spi.common import Platform
 from barque.spi.errors import InvalidArgument, NotImplemented
-from barque.spi.frontend import ContainerConfig, Engine, Resources, Ulimit
+from barque.spi.frontend import ContainerConfig, EndpointConfig, Engine, Resources, Ulimit
 from barque_api_docker.fields import Fields
 from barque_api_docker.translate import mounts, ports, refused
 from barque_api_docker.translate.security import security_options
@@ -51,8 +51,7 @@ def container_config(engine: Engine, body: Fields, platform: Platform | None) ->
         network=network,
         ports=ports.bindings(host),
         publish_all=host.flag("PublishAllPorts"),
-        mac_address=mac,
-        ipv4_address=ipv4,
+        networks={network: EndpointConfig(mac=mac, ipv4=ipv4)} if mac or ipv4 else {},
         binds=binds,
         tmpfs=tmpfs,
         shm_size=_not_negative(host, "ShmSize"),

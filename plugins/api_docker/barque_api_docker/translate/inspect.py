@@ -83,8 +83,9 @@ def _config(container: Container) -> dict[str, Any]:
     }
     if config.exposed_ports:
         document["ExposedPorts"] = {port: {} for port in config.exposed_ports}
-    if config.mac_address:
-        document["MacAddress"] = config.mac_address
+    wanted = config.networks.get(config.network)
+    if wanted is not None and wanted.mac:
+        document["MacAddress"] = wanted.mac
     if config.stop_signal:
         document["StopSignal"] = config.stop_signal
     if config.stop_timeout is not None:
@@ -167,7 +168,8 @@ def _endpoint(container: Container, endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _ipam_config(container: Container) -> dict[str, str] | None:
-    address = container.config.ipv4_address
+    wanted = container.config.networks.get(container.config.network)
+    address = wanted.ipv4 if wanted is not None else ""
     return {"IPv4Address": address} if address else None
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
-from barque.engine.ending import Ender
+from barque.engine.lifecycle.ending import Ender
 from barque.engine.processes import kill_process, start_time
 from barque.engine.records import ContainerRecord
 from barque.shim.client import ShimClient, read_exit_file

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter
 
 from barque.engine.drivers import Drivers
-from barque.engine.sandboxes import SandboxPool
+from barque.engine.networking.sandboxes import SandboxPool
 from barque.plugins.facades import NetworkDriver
 from barque.spi.errors import InvalidArgument, NotFound, Unavailable
-from barque.spi.frontend import ContainerConfig, Network
+from barque.spi.frontend import ContainerConfig, EndpointConfig, Network
 from barque.spi.network import Endpoint, EndpointSpec, NetworkCapability, NetworkSpec, PortBinding
 from barque.store.database import Database
 
@@ -77,7 +77,7 @@ class NetworkService:
             except ValueError as error:
                 _log.error("network %s: its record is damaged and it is left out: %s", id, error)
         names = {n.spec.name for n in self._networks.values()}
-        for name in self._drivers.names("network"):
+        for name in self._drivers.profile.network.predefined:
             if name not in names:
                 self._store(_StoredNetwork(NetworkSpec(secrets.token_hex(32), name), name, time.time_ns()))
 
@@ -144,12 +144,13 @@ class NetworkService:
             )
         network = self._find(config.network)
         driver = self._realise(network)
+        wanted = config.networks.get(config.network, EndpointConfig())
         spec = EndpointSpec(
             id=secrets.token_hex(32),
             network=self._networks[network.spec.id].spec,
             container_id=container_id,
-            mac=config.mac_address,
-            ipv4=config.ipv4_address,
+            mac=wanted.mac,
+            ipv4=wanted.ipv4,
             ports=ports,
         )
         if NetworkCapability.HOST_NAMESPACE in driver.capabilities:

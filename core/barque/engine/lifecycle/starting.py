@@ -14,10 +14,10 @@ from typing import Any
 from barque.engine import failpoints
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
-from barque.engine.etcfiles import EtcFiles
-from barque.engine.networks import Connection
+from barque.engine.networking.etcfiles import EtcFiles
+from barque.engine.networking.sandboxes import open_sandbox
+from barque.engine.networking.service import Connection
 from barque.engine.records import ContainerRecord, PendingClient
-from barque.engine.sandboxes import open_sandbox
 from barque.oci.spec import SpecInputs, runtime_spec
 from barque.shim.client import ShimClient, read_event
 from barque.shim.protocol import ShimConfig

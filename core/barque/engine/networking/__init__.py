@@ -1,0 +1,1 @@
+"""Networks and endpoints, names, and the files in /etc that tell of them."""

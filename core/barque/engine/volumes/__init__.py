@@ -1,0 +1,1 @@
+"""Volumes: made, filled, mounted for containers, removed."""

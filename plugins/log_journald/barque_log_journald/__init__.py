@@ -1,0 +1,1 @@
+"""Log driver `journald`: to systemd's journal."""

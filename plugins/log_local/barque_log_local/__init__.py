@@ -1,0 +1,1 @@
+"""Log driver `local`: compact files of its own format."""

@@ -1,0 +1,1 @@
+"""Log driver `syslog`: to a syslog server."""
