@@ -109,7 +109,7 @@ def test_config_fields(config):
     assert (got.tty, got.open_stdin, got.stdin_once) == (True, True, True)
     assert (got.stop_signal, got.stop_timeout) == ("SIGINT", 0)
     assert got.exposed_ports == ("80/tcp", "90/udp", "91/udp")
-    assert got.mac_address == "02:42:ac:11:00:09"
+    assert got.networks[got.network].mac == "02:42:ac:11:00:09"
     assert got.platform == Platform("linux", "arm64")
 
 
