@@ -18,6 +18,16 @@ BUDGETS = [
     ("cp/200MB: out", "barque", "dockerd", 1.0),
     ("cp/10k-files: in", "barque", "dockerd", 1.0),
     ("cp/10k-files: out", "barque", "dockerd", 1.0),
+    ("logs: write", "barque", "dockerd", 1.0),
+    ("logs: read", "barque", "dockerd", 1.0),
+    ("logs: attach, driver none", "barque", "dockerd", 1.0),
+    ("logs: attach, driver json-file", "barque", "dockerd", 1.0),
+    ("net: tcp container to container", "barque", "dockerd", 1.0),
+    ("net: http published, keep-alive", "barque", "dockerd", 1.0),
+    ("net: http published, close", "barque", "dockerd", 1.0),
+    ("net: one new connection + GET", "barque", "dockerd", 1.0),
+    ("net: first answer after start", "barque", "dockerd", 1.0),
+    ("density/200: docker ps (CLI)", "barque", 50.0, 1.0),
     ("cli_version", "barque", 60.0, 1.0),
     ("oci/run", "barque-runtime", "runc", 1.0),
     ("oci/run", "barque-warm", "crun", 1.0),
@@ -36,13 +46,21 @@ def budgets(rows):
         if mine is None or not base:
             continue
         ratio = mine / base
-        met = ratio >= allowed if row.endswith("start") else ratio <= allowed
+        met = ratio >= allowed if is_rate(row) else ratio <= allowed
         name = f"{row} {target}"
         against = peer if isinstance(peer, str) else f"{peer:g}"
         lines.append(
             f"{name:40}  {ratio:7.3f}x  {allowed:7.3f}x  of {against:8} {'met' if met else 'MISSED'}"
         )
     return lines if len(lines) > 2 else []
+
+
+def is_rate(row):
+    """Whether more is better."""
+    return (
+        row.endswith((": start", ": write", ": read", "to container", "keep-alive", "close"))
+        or ": attach" in row
+    )
 
 
 def median(rows, row, target):

@@ -9,7 +9,7 @@ CASES = {}
 
 def load_all():
     """Import the case modules; they register themselves, in the order of the README."""
-    for m in ("start", "images", "files", "restart", "command", "oci"):
+    for m in ("start", "images", "files", "logs", "net", "restart", "command", "oci"):
         importlib.import_module(f"{__package__}.case_{m}")
 
 
