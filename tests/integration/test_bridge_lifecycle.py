@@ -245,7 +245,7 @@ def test_200_attachments_leave_nothing(lab: NetworkLab) -> None:
             lab.driver.network_attach(lab.spec(network, ports=(PortBinding(80),)), None) for _ in range(50)
         ]
         for one in attached:
-            lab.driver.network_detach(one.endpoint)
+            lab.driver.network_detach(one.endpoint, None)
             assert one.netns is not None
             os.close(one.netns)
         lab.settled_links()
@@ -286,7 +286,7 @@ def test_eight_clients_at_once_are_served_from_little_time(lab: NetworkLab) -> N
             attachment = lab.driver.network_attach(lab.spec(network), None)
             times.append((time.perf_counter() - begun) * 1000)
             time.sleep(pause)
-            lab.driver.network_detach(attachment.endpoint)
+            lab.driver.network_detach(attachment.endpoint, None)
             assert attachment.netns is not None
             os.close(attachment.netns)
 

@@ -92,7 +92,7 @@ def test_published_port_from_everywhere(rig: Rig, protocol: str) -> None:
         assert ask(netns, gateway, 8080, protocol) == gateway
         assert ask(neighbour, rig.wire.host_address, 8080, protocol)
         assert ask(stranger, rig.wire.host_address, 8080, protocol)
-        rig.driver.network_detach(endpoint)
+        rig.driver.network_detach(endpoint, None)
         assert unreachable(rig.wire.peer, rig.wire.host_address, 8080, protocol)
 
 
@@ -239,4 +239,4 @@ def test_udp_client_that_never_pauses_follows_the_published_port(rig: Rig) -> No
         with serve(netns, 53, "udp"):
             client.sendto(b"?", port)
             assert client.recv(100) == rig.wire.peer_address.encode()
-        rig.driver.network_detach(endpoint)
+        rig.driver.network_detach(endpoint, None)

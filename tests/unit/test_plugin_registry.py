@@ -33,7 +33,7 @@ def make_driver(**hooks):
         "network_create": lambda self, spec: spec,
         "network_remove": lambda self, spec: None,
         "network_attach": lambda self, spec, netns: None,
-        "network_detach": lambda self, endpoint: None,
+        "network_detach": lambda self, endpoint, netns: None,
         "network_restore": lambda self, networks, endpoints: None,
         "network_close": lambda self: None,
     }

@@ -3,8 +3,10 @@
 import pytest
 
 from barque.oci import capabilities as caps
+from barque.oci.merging import merge_image
+from barque.oci.process import exec_process
 from barque.oci.seccomp import resolve_profile
-from barque.oci.spec import NETNS, SpecInputs, exec_process, merge_image, runtime_spec
+from barque.oci.spec import NETNS, SpecInputs, runtime_spec
 from barque.spi.errors import InvalidArgument
 from barque.spi.frontend import BindMount, ContainerConfig, ExecConfig, Resources
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from barque.cli.flags import flag, number, repeated, text
-from barque.cli.units import cpus, memory, memory_or_unlimited
+from barque.cli.resource_flags import RESOURCE_OPTIONS, RESTART
+from barque.cli.units import duration_ns, memory
 
 __all__ = ["CONTAINER_OPTIONS"]
 
@@ -34,6 +35,7 @@ _IDENTITY = (
     text("name", "Assign a name to the container"),
     repeated("label", "Set meta data on a container", short="l"),
     repeated("label-file", "Read in a line delimited file of labels"),
+    repeated("annotation", "Add an annotation to the container (passed through to the OCI runtime)", metavar="map"),
     text("cidfile", "Write the container ID to the file"),
     text("platform", "Set platform if server is multi-platform capable"),
     text(
@@ -43,8 +45,9 @@ _IDENTITY = (
         check=_pull_policy,
     ),
     flag("quiet", "Suppress the pull output", short="q"),
-    flag("rm", "Automatically remove the container when it exits"),
-    text("restart", "Restart policy to apply when a container exits", default="no"),
+    flag("disable-content-trust", "Skip image verification", default=True),
+    flag("rm", "Automatically remove the container and its associated anonymous volumes when it exits"),
+    RESTART,
     text("runtime", "Runtime to use for this container"),
     text("log-driver", "Logging driver for the container"),
     repeated("log-opt", "Log driver options"),
@@ -56,6 +59,10 @@ _STORAGE = (
     flag("read-only", "Mount the container's root filesystem as read only"),
     number("shm-size", "Size of /dev/shm", metavar="bytes", check=memory),
     repeated("device", "Add a host device to the container"),
+    repeated("device-cgroup-rule", "Add a rule to the cgroup allowed devices list"),
+    repeated("gpus", "GPU devices to add to the container ('all' to pass all GPUs)", metavar="gpu-request"),
+    repeated("volumes-from", "Mount volumes from the specified container(s)"),
+    text("volume-driver", "Optional volume driver for the container"),
     repeated("storage-opt", "Storage driver options for the container"),
 )
 _NETWORK = (
@@ -69,6 +76,9 @@ _NETWORK = (
     repeated("dns-option", "Set DNS options", aliases=("dns-opt",)),
     repeated("dns-search", "Set custom DNS search domains"),
     text("ip", "IPv4 address (e.g., 172.30.100.104)"),
+    text("ip6", "IPv6 address (e.g., 2001:db8::33)"),
+    repeated("link", "Add link to another container"),
+    repeated("link-local-ip", "Container IPv4/IPv6 link-local addresses"),
     text("mac-address", "Container MAC address (e.g., 92:d0:c6:0a:29:33)"),
 )
 _SECURITY = (
@@ -83,27 +93,33 @@ _SECURITY = (
     text("userns", "User namespace to use"),
     text("cgroupns", "Cgroup namespace to use (host|private)"),
 )
-_RESOURCES = (
-    number("memory", "Memory limit", short="m", metavar="bytes", check=memory),
+_HEALTH = (
+    text("health-cmd", "Command to run to check health"),
+    number("health-interval", "Time between running the check (ms|s|m|h)", metavar="duration", check=duration_ns),
+    number("health-retries", "Consecutive failures needed to report unhealthy"),
     number(
-        "memory-swap",
-        "Swap limit equal to memory plus swap: '-1' to enable unlimited swap",
-        metavar="bytes",
-        check=memory_or_unlimited,
+        "health-start-interval",
+        "Time between running the check during the start period (ms|s|m|h)",
+        metavar="duration",
+        check=duration_ns,
     ),
-    number("memory-reservation", "Memory soft limit", metavar="bytes", check=memory),
-    number("cpus", "Number of CPUs", metavar="decimal", check=cpus),
-    number("cpu-shares", "CPU shares (relative weight)", short="c"),
-    number("cpu-period", "Limit CPU CFS (Completely Fair Scheduler) period"),
-    number("cpu-quota", "Limit CPU CFS (Completely Fair Scheduler) quota"),
-    text("cpuset-cpus", "CPUs in which to allow execution (0-3, 0,1)"),
-    text("cpuset-mems", "MEMs in which to allow execution (0-3, 0,1)"),
-    number("blkio-weight", "Block IO (relative weight), between 10 and 1000, or 0 to disable"),
-    number("pids-limit", "Tune container pids limit (set -1 for unlimited)"),
+    number(
+        "health-start-period",
+        "Start period for the container to initialize before starting health-retries countdown (ms|s|m|h)",
+        metavar="duration",
+        check=duration_ns,
+    ),
+    number(
+        "health-timeout", "Maximum time to allow one check to run (ms|s|m|h)", metavar="duration", check=duration_ns
+    ),
+    flag("no-healthcheck", "Disable any container-specified HEALTHCHECK"),
+)
+_KERNEL = (
     flag("oom-kill-disable", "Disable OOM Killer"),
     number("oom-score-adj", "Tune host's OOM preferences (-1000 to 1000)"),
     repeated("ulimit", "Ulimit options", metavar="ulimit"),
     text("cgroup-parent", "Optional parent cgroup for the container"),
+    text("isolation", "Container isolation technology"),
 )
 
-CONTAINER_OPTIONS = (*_PROCESS, *_IDENTITY, *_STORAGE, *_NETWORK, *_SECURITY, *_RESOURCES)
+CONTAINER_OPTIONS = (*_PROCESS, *_IDENTITY, *_HEALTH, *_STORAGE, *_NETWORK, *_SECURITY, *RESOURCE_OPTIONS, *_KERNEL)

@@ -14,12 +14,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from barque.cli.context import Context
 
-__all__ = ["Command", "Option", "Values", "flag", "number", "repeated", "text"]
+__all__ = ["FALSE_WORDS", "TRUE_WORDS", "Command", "Option", "Values", "flag", "number", "repeated", "text"]
 
 Scalar = str | int | bool | None
 
-_TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
-_FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
+# What pflag takes for a boolean.
+TRUE_WORDS = frozenset(("1", "t", "T", "true", "TRUE", "True"))
+FALSE_WORDS = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 
 
 class Option:
@@ -59,8 +60,8 @@ class Option:
     def convert(self, value: str) -> str | int | bool:
         """The typed value of `value`, or UsageError in pflag's words."""
         if self.kind == "bool":
-            if value in _TRUE or value in _FALSE:
-                return value in _TRUE
+            if value in TRUE_WORDS or value in FALSE_WORDS:
+                return value in TRUE_WORDS
             raise self._invalid(value, f'strconv.ParseBool: parsing "{value}": invalid syntax')
         if self.check is not None:
             try:

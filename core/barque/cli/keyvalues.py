@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["environment", "extra_host", "labels", "mapping", "ulimit"]
+__all__ = ["dns_server", "environment", "extra_host", "labels", "link", "mapping", "sysctl", "ulimit", "wrong"]
 
 _FILE_LIMIT = 16 * 1024 * 1024
 
@@ -35,13 +35,16 @@ def environment(files: Sequence[str], flags: Sequence[str], environ: Mapping[str
     for value in flags:
         name, equals, _ = value.partition("=")
         if not name:
-            raise CliError(f"invalid environment variable: {value}")
+            raise wrong("-e, --env", value, f"invalid environment variable: {value}")
         entries.append(value if equals or name not in environ else f"{name}={environ[name]}")
     return entries
 
 
 def labels(files: Sequence[str], flags: Sequence[str]) -> dict[str, str]:
     """Labels by key; a bare key is an empty label, and a later one wins."""
+    for value in flags:
+        if not value.partition("=")[0].strip():
+            raise wrong("-l, --label", value, f"invalid label '{value}': empty name")
     return mapping([line for path in files for line in _lines(path)] + list(flags))
 
 
@@ -69,10 +72,54 @@ def extra_host(value: str) -> str:
     if not separator:
         name, separator, address = value.partition(":")
     if not name or not separator:
-        raise UsageError(
-            f'invalid argument "{value}" for "--add-host" flag: bad format for add-host: "{value}"'
-        )
-    return f"{name}:{address.removeprefix('[').removesuffix(']')}"
+        raise wrong("--add-host", value, f'bad format for add-host: "{value}"')
+    address = address.removeprefix("[").removesuffix("]")
+    if address != "host-gateway" and not _is_address(address):
+        raise wrong("--add-host", value, f'invalid IP address in add-host: "{address}"')
+    return f"{name}:{address}"
+
+
+def dns_server(value: str) -> str:
+    """An address of `--dns`."""
+    if not _is_address(value.strip()):
+        raise wrong("--dns", value, f"IP address is not correctly formatted: {value}")
+    return value.strip()
+
+
+def _is_address(value: str) -> bool:
+    import socket
+
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, value.partition("%")[0])
+        except (OSError, ValueError):
+            continue
+        return True
+    return False
+
+
+def link(value: str) -> str:
+    """`container` or `container:alias`."""
+    if not value:
+        raise wrong("--link", value, "empty string specified for links")
+    if value.count(":") > 1:
+        raise wrong("--link", value, f"bad format for links: {value}")
+    return value
+
+
+# The kernel's settings that belong to a namespace of the container.
+_SYSCTLS = frozenset(
+    ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni",
+     "kernel.shm_rmid_forced")
+)  # fmt: skip
+
+
+def sysctl(value: str) -> str:
+    """`net.core.somaxconn=1024`."""
+    name, equals, _ = value.partition("=")
+    if not equals or not (name in _SYSCTLS or name.startswith(("net.", "fs.mqueue."))):
+        raise wrong("--sysctl", value, f"sysctl '{value}' is not allowed")
+    return value
 
 
 def ulimit(value: str) -> dict[str, Any]:
@@ -81,11 +128,14 @@ def ulimit(value: str) -> dict[str, Any]:
     soft, colon, hard = limits.partition(":")
     numbers = [soft, hard if colon else soft]
     if not equals or not name or not all(n.removeprefix("-").isdigit() for n in numbers):
-        raise UsageError(f'invalid argument "{value}" for "--ulimit" flag: invalid ulimit argument: {value}')
+        raise wrong("--ulimit", value, f"invalid ulimit argument: {value}")
     low, high = (int(n) for n in numbers)
     if high != -1 and (low > high or low == -1):
-        raise UsageError(
-            f'invalid argument "{value}" for "--ulimit" flag: '
-            f"ulimit soft limit must be less than or equal to hard limit: {low} > {high}"
-        )
+        why = f"ulimit soft limit must be less than or equal to hard limit: {low} > {high}"
+        raise wrong("--ulimit", value, why)
     return {"Name": name, "Soft": low, "Hard": high}
+
+
+def wrong(flag: str, value: str, why: str) -> UsageError:
+    """The complaint about a flag's value."""
+    return UsageError(f'invalid argument "{value}" for "{flag}" flag: {why}')

@@ -1,21 +1,20 @@
-"""`--volume`, `--mount` and `--device`."""
+"""`--volume` and `--mount`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from barque.cli.csvfields import csv_fields
 from barque.cli.errors import CliError, UsageError
+from barque.cli.flags import FALSE_WORDS, TRUE_WORDS
 from barque.cli.units import memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["device", "mount", "volumes"]
-
-_TRUE = ("1", "true", "")
-_FALSE = ("0", "false")
+__all__ = ["mount", "volumes"]
 
 
 def volumes(flags: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -35,99 +34,125 @@ def volumes(flags: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def mount(value: str) -> dict[str, Any]:
-    """One `--mount`: `type=bind,source=/a,target=/b,readonly`. Raises CliError that names the field."""
+    """One `--mount`: `type=bind,source=/a,target=/b,readonly`. Raises UsageError that names the field."""
     found: dict[str, Any] = {"Type": "volume"}
-    for part in value.split(","):
-        key, equals, setting = part.partition("=")
-        _mount_field(found, value, key.strip().lower(), setting, bool(equals))
-    if not found.get("Target"):
-        raise _invalid(value, "target is required")
-    if found["Type"] == "bind" and not found.get("Source"):
-        raise _invalid(value, "source is required for a bind mount")
-    for options, kind in (("BindOptions", "bind"), ("TmpfsOptions", "tmpfs"), ("VolumeOptions", "volume")):
-        if options in found and found["Type"] != kind:
-            raise _invalid(value, f"cannot mix '{kind}-*' options with mount type '{found['Type']}'")
+    try:
+        for part in csv_fields(value):
+            key, equals, setting = part.partition("=")
+            if equals:
+                _field(found, key.lower(), setting, part)
+            else:
+                _bare_field(found, key.lower(), part)
+        _check(found)
+    except ValueError as error:
+        raise UsageError(f'invalid argument "{value}" for "--mount" flag: {error}') from None
     return found
 
 
-def _mount_field(found: dict[str, Any], value: str, key: str, setting: str, equals: bool) -> None:
+def _check(found: dict[str, Any]) -> None:
+    kind = found["Type"]
+    if not found.get("Target"):
+        raise ValueError("target is required")
+    for mixed in ("volume", "image", "bind", "tmpfs"):
+        if f"{mixed.title()}Options" in found and kind != mixed:
+            raise ValueError(f"cannot mix '{mixed}-*' options with mount type '{kind}'")
+    bind = found.get("BindOptions", {})
+    for key, word in (("ReadOnlyNonRecursive", "writable"), ("ReadOnlyForceRecursive", "readonly")):
+        if bind.get(key) and not found.get("ReadOnly"):
+            raise ValueError(
+                f"option 'bind-recursive={word}' requires 'readonly' to be specified in conjunction"
+            )
+    if bind.get("ReadOnlyForceRecursive") and bind.get("Propagation") != "rprivate":
+        raise ValueError(
+            "option 'bind-recursive=readonly' requires 'bind-propagation=rprivate' to be specified in conjunction"
+        )
+
+
+def _bare_field(found: dict[str, Any], key: str, part: str) -> None:
+    if key in ("readonly", "ro"):
+        found["ReadOnly"] = True
+    elif key == "volume-nocopy":
+        found.setdefault("VolumeOptions", {})["NoCopy"] = True
+    elif key == "bind-nonrecursive":
+        raise ValueError("bind-nonrecursive is deprecated, use bind-recursive=disabled instead")
+    else:
+        raise ValueError(f"invalid field '{part}' must be a key=value pair")
+
+
+def _field(found: dict[str, Any], key: str, setting: str, part: str) -> None:
     if key == "type":
         found["Type"] = setting.lower()
     elif key in ("source", "src"):
-        relative = setting in (".", "..") or setting.startswith(("./", "../"))
+        relative = setting == "." or setting.startswith("./")
         found["Source"] = os.path.abspath(setting) if relative else setting
     elif key in ("target", "dst", "destination"):
         found["Target"] = setting
     elif key in ("readonly", "ro"):
-        found["ReadOnly"] = _boolean(value, key, setting)
-    elif not equals and key != "volume-nocopy":
-        raise _invalid(value, f"invalid field '{key}' must be a key=value pair")
+        found["ReadOnly"] = _boolean(key, setting)
+    elif key == "consistency":
+        found["Consistency"] = setting.lower()
     elif key == "bind-propagation":
-        found.setdefault("BindOptions", {})["Propagation"] = setting
+        found.setdefault("BindOptions", {})["Propagation"] = setting.lower()
     elif key == "bind-recursive":
-        _recursion(found, value, setting)
-    elif key == "tmpfs-size":
-        found.setdefault("TmpfsOptions", {})["SizeBytes"] = _number(value, key, setting, memory)
-    elif key == "tmpfs-mode":
-        found.setdefault("TmpfsOptions", {})["Mode"] = _number(value, key, setting, lambda text: int(text, 8))
-    elif key == "volume-nocopy":
-        found.setdefault("VolumeOptions", {})["NoCopy"] = _boolean(value, key, setting)
-    elif key == "volume-subpath":
-        found.setdefault("VolumeOptions", {})["Subpath"] = setting
-    elif key in ("volume-label", "volume-opt", "volume-driver"):
-        _volume_field(found, key, setting)
+        found.setdefault("BindOptions", {}).update(_recursion(setting))
+    elif key in ("tmpfs-size", "tmpfs-mode"):
+        name, parse = ("SizeBytes", memory) if key == "tmpfs-size" else ("Mode", _octal)
+        found.setdefault("TmpfsOptions", {})[name] = _number(key, setting, parse)
+    elif key == "image-subpath":
+        found.setdefault("ImageOptions", {})["Subpath"] = setting
+    elif key.startswith("volume-"):
+        _volume_field(found, key, setting, part)
+    elif key == "bind-nonrecursive":
+        raise ValueError("bind-nonrecursive is deprecated, use bind-recursive=disabled instead")
     else:
-        raise _invalid(value, f"unexpected key '{key}' in '{key}={setting}'")
+        raise ValueError(f"unexpected key '{key}' in '{part}'")
 
 
-def _volume_field(found: dict[str, Any], key: str, setting: str) -> None:
+def _volume_field(found: dict[str, Any], key: str, setting: str, part: str) -> None:
     options = found.setdefault("VolumeOptions", {})
     name, _, content = setting.partition("=")
-    if key == "volume-label":
+    if key == "volume-nocopy":
+        options["NoCopy"] = _boolean(key, setting)
+    elif key == "volume-subpath":
+        options["Subpath"] = setting
+    elif key == "volume-label":
         options.setdefault("Labels", {})[name] = content
     elif key == "volume-driver":
         options.setdefault("DriverConfig", {})["Name"] = setting
-    else:
+    elif key == "volume-opt":
         options.setdefault("DriverConfig", {}).setdefault("Options", {})[name] = content
+    else:
+        raise ValueError(f"unexpected key '{key}' in '{part}'")
 
 
-def _recursion(found: dict[str, Any], value: str, setting: str) -> None:
-    meanings = {
+def _recursion(setting: str) -> dict[str, bool]:
+    meanings: dict[str, dict[str, bool]] = {
         "enabled": {},
         "disabled": {"NonRecursive": True},
         "writable": {"ReadOnlyNonRecursive": True},
         "readonly": {"ReadOnlyForceRecursive": True},
     }
     if setting not in meanings:
-        raise _invalid(
-            value, f"invalid value for bind-recursive: {setting} (must be one of {', '.join(meanings)})"
+        raise ValueError(
+            f'invalid value for bind-recursive: {setting} (must be "enabled", "disabled", "writable", or "readonly")'
         )
-    found.setdefault("BindOptions", {}).update(meanings[setting])
+    return meanings[setting]
 
 
-def _boolean(value: str, key: str, setting: str) -> bool:
-    if setting.lower() not in _TRUE + _FALSE:
-        raise _invalid(value, f"invalid value for {key}: {setting}")
-    return setting.lower() in _TRUE
+def _boolean(key: str, setting: str) -> bool:
+    if setting not in TRUE_WORDS | FALSE_WORDS:
+        raise ValueError(f"invalid value for {key}: {setting}")
+    return setting in TRUE_WORDS
 
 
-def _number(value: str, key: str, setting: str, parse: Any) -> int:
+def _octal(text: str) -> int:
+    if not text or text.strip("01234567"):
+        raise ValueError(text)
+    return int(text, 8)
+
+
+def _number(key: str, setting: str, parse: Callable[[str], int]) -> int:
     try:
-        return int(parse(setting))
+        return parse(setting)
     except ValueError:
-        raise _invalid(value, f"invalid value for {key}: {setting}") from None
-
-
-def _invalid(value: str, why: str) -> UsageError:
-    return UsageError(f'invalid argument "{value}" for "--mount" flag: {why}')
-
-
-def device(value: str) -> dict[str, str]:
-    """`/dev/x[:/dev/y[:rwm]]`."""
-    host, _, rest = value.partition(":")
-    inside, _, permissions = rest.partition(":")
-    if inside and not inside.startswith("/") and not permissions:
-        inside, permissions = "", inside
-    if not host or permissions.strip("rwm"):
-        raise UsageError(f'invalid argument "{value}" for "--device" flag: bad mode specified: {permissions}')
-    return {"PathOnHost": host, "PathInContainer": inside or host, "CgroupPermissions": permissions or "rwm"}
+        raise ValueError(f"invalid value for {key}: {setting}") from None

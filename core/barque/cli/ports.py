@@ -21,9 +21,18 @@ def published(publish: Sequence[str], expose: Sequence[str]) -> tuple[list[str],
             bindings.setdefault(port, []).append(binding)
     for value in expose:
         span, _, protocol = value.partition("/")
-        first, last = _span(span, f"invalid range format for --expose: {value}")
+        first, last = _exposed(span, value)
         exposed += [f"{port}/{_protocol(protocol)}" for port in range(first, last + 1)]
     return list(dict.fromkeys(exposed)), bindings
+
+
+def _exposed(span: str, value: str) -> tuple[int, int]:
+    complaint = f"invalid range format for --expose: {value}, error: "
+    for number in span.split("-", 1):
+        if not (number.isascii() and number.isdigit()):
+            why = f'strconv.ParseUint: parsing "{number}": invalid syntax' if span else "empty string specified for ports."
+            raise CliError(complaint + why)
+    return _span(span, f"{complaint}invalid range specified for port: {span}")
 
 
 def _publish(value: str) -> Iterable[tuple[str, dict[str, str]]]:

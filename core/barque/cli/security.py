@@ -31,7 +31,7 @@ def security_options(options: Sequence[str]) -> dict[str, Any]:
         elif not separator and key != "no-new-privileges":
             raise CliError(f'Invalid --security-opt: "{option}"')
         else:
-            passed.append(f"{key}={value}" if separator else key)
+            passed.append(option)
     return fields | {"SecurityOpt": passed}
 
 

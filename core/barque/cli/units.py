@@ -92,6 +92,8 @@ def duration_ns(value: str) -> int:
     if rest == "0":
         return 0
     parts = re.findall(r"([0-9]*\.?[0-9]*)(ns|us|µs|μs|ms|s|m|h)", rest)
+    if re.fullmatch(r"[0-9]*\.?[0-9]*", rest) and rest not in ("", "."):
+        raise ValueError(f'time: missing unit in duration "{value}"')
     if not rest or "".join(number + unit for number, unit in parts) != rest or ("" in dict(parts)):
         raise ValueError(f'time: invalid duration "{value}"')
     try:

@@ -17,7 +17,7 @@ from barque.engine.names import check_name, random_name
 from barque.engine.networking.etcfiles import EtcFiles
 from barque.engine.records import ContainerRecord, StoredContainer, WaitHandle, encode
 from barque.engine.validation import check_config
-from barque.oci.spec import merge_image
+from barque.oci.merging import merge_image
 from barque.spi.common import Platform
 from barque.spi.errors import Conflict, InvalidArgument, NotFound
 from barque.spi.frontend import Container, ContainerConfig

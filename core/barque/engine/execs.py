@@ -12,7 +12,7 @@ from typing import Any
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
 from barque.engine.records import ContainerRecord
-from barque.oci.spec import exec_process
+from barque.oci.process import exec_process
 from barque.shim.client import ShimClient
 from barque.shim.protocol import ClientAttach
 from barque.shim.users import resolve_user

@@ -23,7 +23,9 @@ __all__ = ["ContainerRecord", "PendingClient", "StoredContainer", "WaitHandle"]
 @dataclass(frozen=True, slots=True)
 class StoredContainer:
     """What the database keeps. `config` is resolved against the image; `starttime` is init's, in clock ticks since the
-    boot `boot_id` names (proc(5), stat field 22), which tells it from a later process with its pid."""
+    boot `boot_id` names (proc(5), stat field 22), which tells it from a later process with its pid.
+    `restart_count`: restarts by its policy since a user started it. `user_stopped`: a user stopped or killed it since then.
+    `health_shell`: what runs a CMD-SHELL healthcheck; empty for the usual one."""
 
     id: str
     name: str
@@ -42,6 +44,9 @@ class StoredContainer:
     starttime: int = 0
     boot_id: str = ""
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+    restart_count: int = 0
+    user_stopped: bool = False
+    health_shell: tuple[str, ...] = ()
 
 
 _adapter: TypeAdapter[StoredContainer] = TypeAdapter(StoredContainer)
@@ -107,7 +112,10 @@ class WaitHandle:
 
 
 class ContainerRecord:
-    """One container. `lock` guards everything here; operations on one container take turns by it."""
+    """One container. `lock` guards everything here; operations on one container take turns by it.
+
+    `backoff`: the last wait before a restart by its policy, in seconds. `user_stop`: a user has asked for the end of this run.
+    `kept`: it is to be started again at once, so its end is not to remove it."""
 
     def __init__(self, stored: StoredContainer) -> None:
         self.stored = stored
@@ -116,6 +124,9 @@ class ContainerRecord:
         self.pending: list[PendingClient] = []
         self.control: socket.socket | None = None
         self.removed = False
+        self.backoff = 0.0
+        self.user_stop = False
+        self.kept = False
 
     @property
     def id(self) -> str:
@@ -129,6 +140,16 @@ class ContainerRecord:
     def running(self) -> bool:
         """Whether it has processes; also when they are paused."""
         return self.stored.state.status in ("running", "paused")
+
+    @property
+    def restarting(self) -> bool:
+        """Whether its policy is about to start it again; it has no processes meanwhile."""
+        return self.stored.state.status == "restarting"
+
+    @property
+    def active(self) -> bool:
+        """What Docker calls running: it is, or is about to."""
+        return self.running or self.restarting
 
     def change(self, database: Database, **fields: Any) -> None:
         """Replace fields of the stored value, durable first."""

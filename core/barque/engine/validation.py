@@ -6,18 +6,20 @@ import os
 import posixpath
 import re
 
+from barque.engine.limit_checks import check_limits, check_ulimits
 from barque.oci import capabilities as caps
+from barque.oci.devices import check_rule
 from barque.oci.seccomp import resolve_profile
+from barque.oci.selinux import check_label_options
 from barque.spi import errors
 from barque.spi.errors import InvalidArgument
 from barque.spi.frontend import BindMount, ContainerConfig
 
 __all__ = ["check_config", "signal_number"]
 
-_MINIMUM_MEMORY = 6 << 20
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9._-]{0,62})?")
-_RLIMITS = frozenset(
-    "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
+_IPC_SYSCTLS = frozenset(
+    f"kernel.{name}" for name in "msgmax msgmnb msgmni sem shmall shmmax shmmni shm_rmid_forced".split()
 )
 _CGROUP_PART = re.compile(r"[A-Za-z0-9_.:@-]+")
 
@@ -29,7 +31,11 @@ def check_config(config: ContainerConfig, bounding: frozenset[str]) -> None:
             "HostConfig.Init is not implemented by barque yet", hint="use an image that brings an init"
         )
     _check_basics(config)
-    _check_limits(config)
+    _check_namespaces(config)
+    _check_sysctls(config)
+    check_limits(config.resources)
+    check_ulimits(config.ulimits)
+    _check_devices(config)
     for bind in config.binds:
         _check_bind(bind)
     for target in config.tmpfs:
@@ -59,31 +65,57 @@ def _check_basics(config: ContainerConfig) -> None:
             )
 
 
-def _check_limits(config: ContainerConfig) -> None:
-    limits = config.resources
-    if 0 < limits.memory < _MINIMUM_MEMORY:
-        raise InvalidArgument("Minimum memory limit allowed is 6MB")
-    if limits.memory < 0:
-        raise InvalidArgument("Memory limit must not be negative")
-    if limits.memory_swap > 0 and not limits.memory:
-        raise InvalidArgument("You should always set the Memory limit when using Memoryswap limit, see usage")
-    if 0 < limits.memory_swap < limits.memory:
-        raise InvalidArgument("Minimum memoryswap limit should be larger than memory limit, see usage")
-    if limits.memory and limits.memory_reservation > limits.memory:
-        raise InvalidArgument("Minimum memory limit can not be less than memory reservation limit, see usage")
-    if limits.nano_cpus < 0 or limits.nano_cpus > (os.cpu_count() or 1) * 1_000_000_000:
+def _check_namespaces(config: ContainerConfig) -> None:
+    for mode, what, words in (
+        (config.pid_mode, "PID mode", ("", "host")),
+        (config.ipc_mode, "IPC mode", ("", "host", "none", "private", "shareable")),
+        (config.uts_mode, "UTS mode", ("", "host")),
+        (config.cgroupns_mode, "cgroup namespace mode", ("", "host", "private")),
+        (config.userns_mode, "user namespace mode", ("", "host")),
+    ):
+        joins = what in ("PID mode", "IPC mode") and mode.startswith("container:") and mode != "container:"
+        if mode not in words and not joins:
+            raise InvalidArgument(f"invalid {what}: {mode}")
+    if config.uts_mode == "host" and config.hostname:
+        raise InvalidArgument("conflicting options: hostname and the UTS mode")
+    if config.writable_cgroups and config.cgroupns_mode != "private":
         raise InvalidArgument(
-            f"range of CPUs is from 0.01 to {os.cpu_count()}.00, as there are only {os.cpu_count()} CPUs available"
+            "writable-cgroups needs a private cgroup namespace", hint="add --cgroupns private"
         )
-    if limits.nano_cpus and (limits.cpu_quota or limits.cpu_period):
-        raise InvalidArgument("Conflicting options: Nano CPUs and CPU Period cannot both be set")
-    for ulimit in config.ulimits:
-        if ulimit.name not in _RLIMITS:
-            raise InvalidArgument(f"invalid ulimit type: {ulimit.name}")
-        if ulimit.hard != -1 and (ulimit.soft == -1 or ulimit.soft > ulimit.hard):
+
+
+def _check_sysctls(config: ContainerConfig) -> None:
+    """Only what belongs to a namespace of the container's own; in the words of the docker CLI, else of runc."""
+    for name in config.sysctls:
+        dotted = name.replace("/", ".")
+        kind = _namespace_of(dotted)
+        if kind is None:
             raise InvalidArgument(
-                f"ulimit soft limit must be less than or equal to hard limit: {ulimit.soft} > {ulimit.hard}"
+                f"sysctl '{name}' is not allowed", hint="it is not in a namespace: set it on the host"
             )
+        shared = {"network": config.network, "IPC": config.ipc_mode, "UTS": config.uts_mode}[kind]
+        if shared == "host":
+            raise InvalidArgument(f'sysctl "{name}" not allowed in host {kind.lower()} namespace')
+
+
+def _namespace_of(name: str) -> str | None:
+    if name.startswith("net."):
+        return "network"
+    if name in _IPC_SYSCTLS or name.startswith("fs.mqueue."):
+        return "IPC"
+    return "UTS" if name == "kernel.domainname" else None
+
+
+def _check_devices(config: ContainerConfig) -> None:
+    for rule in config.device_rules:
+        check_rule(rule)
+    for device in config.devices:
+        if not device.source or set(device.permissions) - set("rwm"):
+            raise InvalidArgument(
+                f"invalid device mode: {device.permissions}", hint="of the letters r, w and m"
+            )
+    if config.selinux:
+        check_label_options(config.selinux)
 
 
 def _check_bind(bind: BindMount) -> None:

@@ -105,9 +105,9 @@ class NetworkDriver(Facade):
         """See `NetworkHooks.network_attach`."""
         return self._ask("network_attach", Attachment, spec=spec, netns=netns)
 
-    def detach(self, endpoint: Endpoint) -> None:
+    def detach(self, endpoint: Endpoint, netns: int | None = None) -> None:
         """See `NetworkHooks.network_detach`."""
-        self._call("network_detach", endpoint=endpoint)
+        self._call("network_detach", endpoint=endpoint, netns=netns)
 
     def update(
         self, endpoint: Endpoint, netns: int, default_route: bool, ports: tuple[PortBinding, ...]

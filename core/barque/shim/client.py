@@ -135,6 +135,10 @@ class ShimClient:
         """The pids of its processes, in the shim's pid namespace."""
         return tuple(self._ask({"op": "processes"}, timeout=_SLOW)["pids"])
 
+    def resolver(self, netns: int) -> None:
+        """Answer names in the container's network namespace `netns` from now on, as `resolver.json` says. Idempotent."""
+        self._ask({"op": "resolver"}, [netns], _SLOW)
+
     def exec_state(self, exec_id: str) -> dict[str, Any]:
         """`{"pid", "running", "code"}`."""
         return self._ask({"op": "exec-state", "exec": exec_id})

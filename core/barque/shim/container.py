@@ -53,23 +53,26 @@ class Running:
     """What a shim has to know of its container, as a worker hands it over: a line of text, and descriptors.
 
     `shares_pids`: other processes of the container may outlive init. `memory_events`: see `memory_cgroup`.
+    `resolver`: what `resolver_sockets` made, or nothing.
     `control`, `settings` (the payload) and `listener` are descriptors, `clients` those of clients that attached
     before the start, `streams` the shim's ends of the process's (see `ProcessStdio.adopt`).
     """
 
     def __init__(self, text: bytes, fds: list[int]) -> None:
-        pid, start_time, shares_pids, clients, self.id, self.memory_events = text.split(b" ", 5)
+        pid, start_time, shares_pids, clients, resolver, self.id, self.memory_events = text.split(b" ", 6)
         self.pid = int(pid)
         self.start_time = int(start_time)
         self.shares_pids = shares_pids == b"1"
         self.control, self.settings, self.listener = fds[:3]
-        self.clients = fds[3 : 3 + int(clients)]
-        self.streams = fds[3 + int(clients) :]
+        behind = 3 + int(clients)
+        self.clients = fds[3:behind]
+        self.resolver = fds[behind : behind + int(resolver)]
+        self.streams = fds[behind + int(resolver) :]
 
     @staticmethod
-    def text(pid: int, start_time: int, shares_pids: bool, clients: int, id: str) -> bytes:
-        """The line of the running process `pid`."""
-        words = f"{pid} {start_time} {int(shares_pids)} {clients} {id} {events_file(pid)}"
+    def text(pid: int, start_time: int, shares_pids: bool, clients: int, resolver: int, id: str) -> bytes:
+        """The line of the running process `pid`; `clients` and `resolver` are numbers of descriptors."""
+        words = f"{pid} {start_time} {int(shares_pids)} {clients} {resolver} {id} {events_file(pid)}"
         return words.encode("utf-8", "surrogateescape")
 
 
@@ -113,20 +116,28 @@ class BringUp:
             remove_exit_file(state)
             listener = listen_at(state)
             undo.callback(os.unlink, SOCKET_NAME, dir_fd=state)
+            resolver = self._resolver(launch.netns) if config.resolver and launch.netns is not None else []
             stdio = ProcessStdio(terminal=config.terminal, stdin=config.open_stdin, stdout=True, stderr=True)
             pid, shares_pids = self._run(config, launch.netns, stdio, undo)
             undo.pop_all()
         started = start_time(pid)
         _tell(launch.control, {"event": "started", "pid": pid, "starttime": started})
-        text = Running.text(pid, started, shares_pids, len(launch.clients), config.id)
+        text = Running.text(pid, started, shares_pids, len(launch.clients), len(resolver), config.id)
         fds = (
             launch.control.detach(),
             launch.settings,
             listener.detach(),
             *launch.clients,
+            *resolver,
             *stdio.descriptors,
         )
         return text, list(fds)
+
+    def _resolver(self, netns: int) -> list[int]:
+        """Before the container runs: its first process may ask for a name at once."""
+        from barque.shim.resolver_sockets import make_sockets
+
+        return make_sockets(netns, self.report)
 
     def _run(
         self, config: ShimConfig, netns: int | None, stdio: ProcessStdio, undo: ExitStack
@@ -177,7 +188,7 @@ def _warm_up(drivers: Drivers) -> None:
     sample = ShimConfig("", "", "", "", mounts, "", "", {"process": {}}, "", "", clients=clients)
     ShimConfig.from_json(packets.decode(packets.encode(sample.to_json())))
     own = os.getpid()
-    Running.text(own, start_time(own), False, 0, "")
+    Running.text(own, start_time(own), False, 0, 0, "")
     with ExitStack() as undo:
         stdio = ProcessStdio(terminal=False, stdin=True, stdout=True, stderr=True)
         undo.callback(stdio.close)

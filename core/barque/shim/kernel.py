@@ -14,6 +14,7 @@ from functools import cache
 __all__ = [
     "AT_EMPTY_PATH",
     "AT_RECURSIVE",
+    "CLONE_NEWNET",
     "CLONE_NEWNS",
     "CLONE_NEWUSER",
     "MNT_DETACH",
@@ -38,6 +39,7 @@ __all__ = [
     "set_death_signal",
     "set_name",
     "set_subreaper",
+    "setns",
     "umount2",
     "unshare",
 ]
@@ -47,6 +49,7 @@ AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
 MNT_DETACH = 2
 MOUNT_ATTR_RDONLY = 0x1
 MOUNT_ATTR_NOSUID = 0x2
@@ -103,6 +106,11 @@ def _check(result: int, path: str | None = None) -> int:
 def unshare(flags: int) -> None:
     """unshare(2)."""
     _check(_libc().unshare(ctypes.c_int(flags)))
+
+
+def setns(fd: int, kind: int) -> None:
+    """setns(2)."""
+    _check(_libc().setns(ctypes.c_int(fd), ctypes.c_int(kind)))
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str) -> None:

@@ -38,6 +38,7 @@ class Operations:
             "update": self._update,
             "stats": self._stats,
             "processes": self._processes,
+            "resolver": self._resolver,
             "release": self._release,
         }
 
@@ -111,6 +112,12 @@ class Operations:
         self, _connection: Connection, _request: dict[str, Any], _fds: list[int]
     ) -> dict[str, Any]:
         return {"pids": self._service.runtime().processes()}
+
+    def _resolver(self, _connection: Connection, _request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        if len(fds) != 1:
+            raise InvalidArgument("resolver takes one descriptor, the network namespace's")
+        self._service.resolve(fds[0])
+        return {}
 
     def _release(self, _connection: Connection, _request: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
         if not self._service.has_ended:

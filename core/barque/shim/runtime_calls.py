@@ -8,6 +8,7 @@ from typing import Any
 
 from barque.shim import packets
 from barque.shim.mounts import enter_namespace
+from barque.shim.spare import LARGEST, SpareWorker
 from barque.shim.stdio import set_window_size
 from barque.shim.worker import Answer, Worker
 from barque.spi import errors
@@ -37,19 +38,52 @@ class RuntimeCalls:
         self._root = root
         self._private_mounts = private_mounts
         self._report = report
+        self._spare: SpareWorker | None = None
 
     def exec(self, process: Mapping[str, Any], stdio: Stdio | None) -> tuple[int, int | None]:
         """`runtime_exec`: the process's pid, and the pty's master if it has a terminal."""
-
-        def task() -> Answer:
-            started = self._runtime.runtime_exec(RuntimeExec(self._id, self._root, process, stdio))
-            size = process.get("consoleSize")
-            if started.console is not None and size:
-                set_window_size(started.console, int(size["height"]), int(size["width"]))
-            return str(started.pid).encode(), [] if started.console is None else [started.console]
-
-        text, fds = self._call(task)
+        text, fds = self._exec_by_spare(process, stdio) or self._call(lambda: self._exec(process, stdio))
         return int(text), fds[0] if fds else None
+
+    def _exec(self, process: Mapping[str, Any], stdio: Stdio | None) -> Answer:
+        """In a worker."""
+        started = self._runtime.runtime_exec(RuntimeExec(self._id, self._root, process, stdio))
+        size = process.get("consoleSize")
+        if started.console is not None and size:
+            set_window_size(started.console, int(size["height"]), int(size["width"]))
+        return str(started.pid).encode(), [] if started.console is None else [started.console]
+
+    def _exec_by_spare(self, process: Mapping[str, Any], stdio: Stdio | None) -> Answer | None:
+        """None when there is no spare worker, or it was killed while it waited."""
+        spare, self._spare = self._spare, None
+        if spare is None:
+            return None
+        document = packets.encode(process)
+        if len(document) > LARGEST:
+            spare.close()
+            return None
+        try:
+            return spare.start(document, stdio)
+        except ConnectionError:
+            return None
+
+    def expect_exec(self) -> None:
+        """Have a worker ready for the next `exec`. Idempotent."""
+        if self._spare is None:
+            self._spare = SpareWorker(self._prepare_exec, self._exec, self._report)
+
+    def expect_no_exec(self) -> None:
+        """Let the ready worker go. Idempotent."""
+        if self._spare is not None:
+            self._spare.close()
+            self._spare = None
+
+    def _prepare_exec(self) -> None:
+        """In a worker that waits."""
+        if self._private_mounts:
+            enter_namespace()
+        if hasattr(self._runtime, "rehearse_exec"):
+            self._runtime.rehearse_exec(self._id, self._root)
 
     def kill(self, signal: int, all: bool) -> None:
         """`runtime_kill`."""

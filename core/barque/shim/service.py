@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Mapping
 from socket import SocketType
 from time import time_ns
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from barque.shim import packets
 from barque.shim.container import Drivers, Running, open_log
@@ -26,7 +26,11 @@ from barque.shim.runtime_calls import RuntimeCalls
 from barque.shim.server import Connection, Server
 from barque.shim.stdio import ProcessStdio, set_window_size
 from barque.shim.streams import Streams
+from barque.shim.worker import Answer, Worker
 from barque.spi.errors import BarqueError, Conflict
+
+if TYPE_CHECKING:
+    from barque.shim.resolver import Resolver
 
 __all__ = ["Service"]
 
@@ -67,6 +71,9 @@ class Service:
         self._recorded = False  # by a daemon, durably: `exit.json` need not survive a power cut
         for client, attach in zip(container.clients, settings.clients, strict=True):
             self.streams.add(client, ClientAttach(**attach), start=False)
+        self._resolver: Resolver | None = None
+        if container.resolver:
+            self._serve_names(container.resolver)
         self._signals = signals
         self.loop.watch(signals, select.EPOLLIN, self._signalled)
 
@@ -145,6 +152,24 @@ class Service:
         self._require_running()
         return self._runtime
 
+    def resolve(self, netns: int) -> None:
+        """Answer names in the namespace `netns` from now on; idempotent. Raises FailedPrecondition, Conflict."""
+        self._require_running()
+        if self._resolver is not None:
+            return
+
+        def task() -> Answer:
+            from barque.shim.resolver_sockets import make_sockets
+
+            return b"", make_sockets(netns, self._defect)
+
+        self._serve_names(Worker(task, self._defect).result()[1])
+
+    def _serve_names(self, sockets: list[int]) -> None:
+        from barque.shim.resolver import Resolver
+
+        self._resolver = Resolver(self.loop, self._state, sockets)
+
     def release(self) -> None:
         """A daemon has recorded the exit: free the socket's name, and end when the clients have their output."""
         self.server.stop()
@@ -172,6 +197,8 @@ class Service:
         now = time_ns()
         if self._container.shares_pids:
             self._attempt(lambda: self._runtime.kill(signal.SIGKILL, True))
+        if self._resolver is not None:
+            self._resolver.close()
         self.streams.drain()
         self._log.close()
         ended = Exit(code, now, self._check_oom())

@@ -36,7 +36,7 @@ def run(drivers: Drivers, title: Title, launches: SocketType) -> None:
     title.set(b"barque-shim " + container.id)
     ended = None
     if not container.clients:
-        ended = rest(container.pid, [signals, container.control, container.listener, *container.streams])
+        ended = rest(container.pid, [signals, container.control, container.listener, *container.resolver, *container.streams])
     gc.enable()
     Service(drivers, container, signals).serve(ended)
 

@@ -15,7 +15,7 @@ from typing import NoReturn
 from barque.shim import kernel, packets
 from barque.spi.errors import BarqueError, Internal, from_wire
 
-__all__ = ["Answer", "Worker"]
+__all__ = ["Answer", "Worker", "answer", "result"]
 
 Answer = tuple[bytes, list[int]]
 """What a worker hands back: a short text, and descriptors."""
@@ -45,20 +45,30 @@ class Worker:
     def result(self) -> Answer:
         """Wait for the task. Raises what it raised, Internal for anything but a BarqueError."""
         try:
-            received = packets.receive_bytes(self._socket)
+            return result(self._socket)
         finally:
             self._socket.close()
-        if received is None:
-            raise Internal("a runtime driver ended its process", hint="see the kernel's log")
-        data, fds = received
-        if data[:1] != _DONE:
-            raise from_wire(packets.decode(data)["error"])
-        return data[1:], fds
+
+
+def result(line: SocketType) -> Answer:
+    """What a worker says on its `line`. Raises what its task raised, Internal for anything but a BarqueError."""
+    received = packets.receive_bytes(line)
+    if received is None:
+        raise Internal("a runtime driver ended its process", hint="see the kernel's log")
+    data, fds = received
+    if data[:1] != _DONE:
+        raise from_wire(packets.decode(data)["error"])
+    return data[1:], fds
 
 
 def _work(task: Callable[[], Answer], shim: SocketType, report: Callable[[Exception], None]) -> NoReturn:
+    kernel.set_death_signal()  # without its shim nobody would take what the driver starts
+    answer(task, shim, report)
+
+
+def answer(task: Callable[[], Answer], shim: SocketType, report: Callable[[Exception], None]) -> NoReturn:
+    """In a worker: do `task`, tell the shim, end."""
     try:
-        kernel.set_death_signal()  # without its shim nobody would take what the driver starts
         text, fds = task()
         packets.send_bytes(shim, _DONE + text, fds)
     except Exception as error:  # noqa: BLE001 - carried over to the shim; the process ends here

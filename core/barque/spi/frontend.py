@@ -90,7 +90,8 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class NetworkRequest:
-    """A network to make. `driver` "": the profile's default. What is empty is chosen. `document` is the frontend's own, kept unread."""
+    """A network to make. `driver` "": the profile's default. What is empty is chosen. `placeholder`: only its settings are kept, for
+    others to be made like it. `document` is the frontend's own, kept unread."""
 
     name: str
     driver: str = ""
@@ -100,6 +101,7 @@ class NetworkRequest:
     ipv6: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    placeholder: bool = False
     document: Mapping[str, Any] = field(default_factory=dict)
 
 

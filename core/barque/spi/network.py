@@ -158,8 +158,12 @@ class NetworkHooks:
         """
         raise NotImplementedError
 
-    def network_detach(self, endpoint: Endpoint) -> None:
-        """Release addresses, ports, rules and links of an endpoint. Idempotent; the sandbox may be gone."""
+    def network_detach(self, endpoint: Endpoint, netns: int | None) -> None:
+        """Release addresses, ports, rules and links of an endpoint. Idempotent; the sandbox may be gone.
+
+        `netns` is the sandbox of a container that goes on running (with CONNECT): when this returns, the interface is gone from it.
+        None: the container ended, its sandbox is closed or will be, and what goes with it need not be waited for.
+        """
         raise NotImplementedError
 
     @needs(NetworkCapability.CONNECT)

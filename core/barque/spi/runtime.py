@@ -11,7 +11,8 @@ that nobody else sees; what a driver keeps in memory, it has from the launcher, 
 driver never waits for a process it returned (the shim reaps), and such a process must not ask to die with its
 parent (PR_SET_PDEATHSIG). `runtime_probe` runs in the daemon too. An optional method `preload()` is called once in the
 launcher, before any shim is forked: for libraries and tables that every container needs. An optional method `rehearse()` is
-called in each child that waits for its container: it may run through a creation on nothing, so that its pages are its own by then.
+called in each child that waits for its container: it may run through a creation on nothing, so that its pages are its own by then;
+`rehearse_exec(id, root)` in one that waits for an exec in container `id`. What either raises is not told to anybody.
 The module that holds the driver imports the standard library and `barque.spi` only.
 
 Lifecycle: create -> start -> (exec …, kill …) -> init exits, the shim reaps it -> delete.

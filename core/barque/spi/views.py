@@ -165,13 +165,14 @@ class ProcessTable:
 @dataclass(frozen=True, slots=True)
 class Network:
     """A network with its driver and its endpoints (container id -> endpoint). `predefined`: the profile's own, which stays.
-    `document` as in its request."""
+    `placeholder` and `document` as in its request."""
 
     spec: NetworkSpec
     driver: str
     created_ns: int
     endpoints: Mapping[str, Endpoint]
     predefined: bool = False
+    placeholder: bool = False
     document: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -81,9 +81,9 @@ class NetworkLab:
         """A new network namespace, closed at the end."""
         return self._cleanup.enter_context(namespace())
 
-    def detach(self, attached: Attached) -> None:
-        """Detach an endpoint."""
-        self.driver.network_detach(attached.endpoint)
+    def detach(self, attached: Attached, *, live: bool = False) -> None:
+        """Detach an endpoint: of a container that ended, or (`live`) of one that goes on running."""
+        self.driver.network_detach(attached.endpoint, attached.netns if live else None)
 
     def crash(self, names: list[str], each: int, **fields: Any) -> tuple[list[NetworkSpec], list[Attached]]:
         """A daemon with these networks and `each` endpoints in every one of them, killed; containers live on.
@@ -154,7 +154,7 @@ class NetworkLab:
         self.driver.network_remove(network)
 
     def _detach(self, endpoint: Endpoint) -> None:
-        self.driver.network_detach(endpoint)
+        self.driver.network_detach(endpoint, None)
 
     def _serve_until_killed(
         self, channel: socket.socket, names: list[str], each: int, fields: dict[str, Any]

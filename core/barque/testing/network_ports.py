@@ -74,7 +74,7 @@ class NetworkPorts:
 
     @pytest.mark.needs(NetworkCapability.PORTS)
     def test_port_that_a_program_of_the_host_has(self, lab: NetworkLab, bridged: NetworkSpec) -> None:
-        with serve(None, 8080, address="127.0.0.1"), pytest.raises(Conflict, match="already allocated"):
+        with serve(None, 8080, address="127.0.0.1"), pytest.raises(Conflict, match="address already in use"):
             lab.attach(bridged, ports=(PortBinding(80, host_port=8080),))
 
     @pytest.mark.needs(NetworkCapability.PORTS)

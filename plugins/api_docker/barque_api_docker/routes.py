@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from barque_api_docker import (
+    attach_ws,
     container_control,
     container_files,
     container_list,
@@ -14,6 +15,7 @@ from barque_api_docker import (
     images,
     loads,
     networks,
+    plugins,
     prunes,
     pulls,
     pushes,
@@ -23,6 +25,7 @@ from barque_api_docker import (
     volumes,
 )
 from barque_api_docker.call import Handler
+from barque_api_docker.swarm import SWARM_ROUTES
 
 __all__ = ["ROUTES", "UNIMPLEMENTED"]
 
@@ -47,6 +50,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/containers/{id}/resize", containers.resize),
     ("POST", "/containers/{id}/wait", container_streams.wait),
     ("POST", "/containers/{id}/attach", container_streams.attach),
+    ("GET", "/containers/{id}/attach/ws", attach_ws.attach),
     ("GET", "/containers/{id}/logs", container_streams.logs),
     ("DELETE", "/containers/{id}", containers.remove),
     ("HEAD", "/containers/{id}/archive", container_files.stat),
@@ -83,26 +87,31 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/networks", networks.networks),
     ("GET", "/networks/{id}", networks.inspect),
     ("GET", "/volumes/{name}", volumes.inspect_volume),
-    ("GET", "/plugins/{name*}/json", volumes.inspect_plugin),
+    ("GET", "/plugins", plugins.plugins),
+    ("GET", "/plugins/privileges", plugins.install),
+    ("GET", "/plugins/{name*}/json", plugins.inspect),
+    ("POST", "/plugins/pull", plugins.install),
+    ("POST", "/plugins/create", plugins.install),
+    ("POST", "/plugins/{name*}/enable", plugins.enable),
+    ("POST", "/plugins/{name*}/disable", plugins.disable),
+    ("POST", "/plugins/{name*}/upgrade", plugins.install),
+    ("POST", "/plugins/{name*}/push", plugins.push),
+    ("POST", "/plugins/{name*}/set", plugins.set_up),
+    ("DELETE", "/plugins/{name*}", plugins.remove),
+    *SWARM_ROUTES,
 )
 
 _UNIMPLEMENTED = {
     "GET": """
-        /containers/{id}/attach/ws
-        /volumes /plugins /plugins/privileges /nodes /nodes/{id} /swarm /swarm/unlockkey /services /services/{id}
-        /services/{id}/logs /tasks /tasks/{id} /tasks/{id}/logs /secrets /secrets/{id} /configs /configs/{id}
+        /volumes
         """,
-    "PUT": "/volumes/{name}",
     "POST": """
         /containers/{id}/rename
         /build /volumes/create
-        /networks/create /networks/{id}/connect /networks/{id}/disconnect /plugins/pull /plugins/create
-        /plugins/{name*}/enable /plugins/{name*}/disable /plugins/{name*}/upgrade /plugins/{name*}/push
-        /plugins/{name*}/set /nodes/{id}/update /swarm/init /swarm/join /swarm/leave /swarm/update /swarm/unlock
-        /services/create /services/{id}/update /secrets/create /secrets/{id}/update /configs/create
-        /configs/{id}/update /session
+        /networks/create /networks/{id}/connect /networks/{id}/disconnect
+        /session
         """,
-    "DELETE": "/volumes/{name} /networks/{id} /plugins/{name*} /nodes/{id} /services/{id} /secrets/{id} /configs/{id}",
+    "DELETE": "/volumes/{name} /networks/{id}",
 }
 UNIMPLEMENTED = tuple(
     (method, pattern, None) for method, patterns in _UNIMPLEMENTED.items() for pattern in patterns.split()

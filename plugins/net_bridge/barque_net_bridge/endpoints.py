@@ -15,13 +15,14 @@ from barque.spi.errors import AlreadyExists, BarqueError, InvalidArgument
 from barque.spi.network import Attachment, Endpoint, EndpointSpec, NetworkSpec, PortBinding
 from barque_net_bridge import conntrack
 from barque_net_bridge.background import Background
+from barque_net_bridge.bindings import Hosts
 from barque_net_bridge.links import HostLinks
 from barque_net_bridge.namespaces import read_sysctl
 from barque_net_bridge.networks import Bridged, Networks
 from barque_net_bridge.ports import HostPorts
 from barque_net_bridge.records import address_of, guard_rule, port_rules, sound
 from barque_net_bridge.ruleset import GuardRule
-from barque_net_bridge.sandbox import Plan, connect, prepare
+from barque_net_bridge.sandbox import Plan, connect, prepare, route
 from barque_net_bridge.settings import interface_name, mac_address
 from barque_net_bridge.slots import Slot, WarmSlots
 
@@ -51,23 +52,42 @@ class Endpoints:
         network = self._networks.get(spec.network.id)
         with ExitStack() as undo:
             self._claim(spec, undo)
-            ports = self._reserve_ports(spec, network, undo)
+            undo.callback(self._ports.release, spec.id)
+            ports = self._reserve_ports(spec.id, spec.ports, network)
             endpoint, sandbox = self._interface(spec, network, ports, netns, undo)
             self._publish(endpoint, undo)
             self._live[spec.id] = endpoint
             undo.pop_all()
         return Attachment(endpoint, sandbox)
 
-    def detach(self, endpoint: Endpoint) -> None:
+    def detach(self, endpoint: Endpoint, netns: int | None) -> None:
         """Release what an endpoint has, as much of it as there is. Its link goes with its sandbox, or in a moment."""
         with ExitStack() as steps:  # each is tried, whatever becomes of the others
             if endpoint.host_interface:
-                steps.callback(self._links.bury, endpoint.host_interface)
+                away = self._links.bury if netns is None else self._links.remove
+                steps.callback(away, endpoint.host_interface)
             network = self._networks.known().get(endpoint.network_id)
             if network is not None and endpoint.ipv4:
                 steps.callback(network.pool.release, address_of(endpoint), endpoint.id)
             steps.callback(self._withdraw, endpoint.id)
             self._live.pop(endpoint.id, None)
+
+    def update(
+        self, endpoint: Endpoint, netns: int, default_route: bool, ports: tuple[PortBinding, ...]
+    ) -> Endpoint:
+        """Move the default route and the published ports to or from a live endpoint. On error it is as it was."""
+        network = self._networks.get(endpoint.network_id)
+        with ExitStack() as undo:
+            undo.callback(self._ports.keep, endpoint.id, endpoint.ports)
+            chosen = self._reserve_ports(endpoint.id, ports, network)
+            changed = replace(endpoint, ports=chosen, default_route=default_route)
+            self._republish(changed, undo)
+            gateways = () if network.spec.internal else (network.pool.gateway,)
+            route(netns, endpoint.interface, gateways, default=default_route)
+            undo.pop_all()
+        self._ports.keep(endpoint.id, chosen)
+        self._live[endpoint.id] = changed
+        return changed
 
     def restore(self, networks: tuple[NetworkSpec, ...], endpoints: tuple[Endpoint, ...]) -> None:
         """These endpoints, and no others, exist: takes their addresses and ports, asserts their rules and links."""
@@ -75,7 +95,7 @@ class Endpoints:
         live = {endpoint.id: endpoint for endpoint in sound(endpoints) if endpoint.network_id in wanted}
         for known in list(self._live.values()):
             if known is not None and known.id not in live:
-                self.detach(known)
+                self.detach(known, None)
         for endpoint in live.values():
             self._readmit(endpoint)
         self._networks.firewall.restore(
@@ -121,14 +141,11 @@ class Endpoints:
         undo.callback(self._live.pop, spec.id, None)
 
     def _reserve_ports(
-        self, spec: EndpointSpec, network: Bridged, undo: ExitStack
+        self, id: str, wanted: tuple[PortBinding, ...], network: Bridged
     ) -> tuple[PortBinding, ...]:
-        if not spec.ports or network.spec.internal:
+        if not wanted or network.spec.internal:
             return ()
-        default = network.options.host_ip
-        wanted = tuple(replace(port, host_ip=port.host_ip or default) for port in spec.ports)
-        undo.callback(self._ports.release, spec.id)
-        return self._ports.reserve(spec.id, wanted)
+        return self._ports.reserve(id, wanted, Hosts(default=network.options.host_ip))
 
     def _interface(
         self,
@@ -158,12 +175,17 @@ class Endpoints:
         return _endpoint(spec, network, ports, plan), sandbox
 
     def _publish(self, endpoint: Endpoint, undo: ExitStack) -> None:
-        if not endpoint.ports:
-            return
-        undo.callback(self._withdraw, endpoint.id)
+        if endpoint.ports:
+            undo.callback(self._withdraw, endpoint.id)
+            self._republish(endpoint, undo)
+
+    def _republish(self, endpoint: Endpoint, undo: ExitStack) -> None:
+        """Publish the endpoint's ports instead of what it had."""
         rules = port_rules(endpoint)
-        self._networks.firewall.publish(endpoint.id, rules)
-        conntrack.forget_udp({rule.host_port for rule in rules if rule.protocol == "udp"})
+        before = self._networks.firewall.replace(endpoint.id, rules)
+        undo.callback(self._networks.firewall.replace, endpoint.id, before)
+        changed = set(rules) ^ set(before)
+        conntrack.forget_udp({rule.host_port for rule in changed if rule.protocol == "udp"})
 
     def _withdraw(self, id: str) -> None:
         try:
@@ -265,4 +287,5 @@ def _endpoint(spec: EndpointSpec, network: Bridged, ports: tuple[PortBinding, ..
         ipv4=str(plan.address),
         gateway4="" if network.spec.internal else network.spec.subnets[0].gateway,
         ports=ports,
+        default_route=spec.default_route,
     )

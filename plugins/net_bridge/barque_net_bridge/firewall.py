@@ -56,15 +56,27 @@ class Firewall:
             elif rules is not None:
                 self._change(ruleset.delete_elements(self.table, ruleset.network_elements(rules)))
 
-    def publish(self, endpoint: str, ports: tuple[PortRule, ...]) -> None:
-        """Publish an endpoint's ports."""
+    def replace(self, endpoint: str, ports: tuple[PortRule, ...]) -> tuple[PortRule, ...]:
+        """Publish these ports of an endpoint instead of what it had, in one transaction; return what it had."""
         with self._lock:
-            self._ports[endpoint] = ports
+            before = self._ports.get(endpoint, ())
+            self._set_ports(endpoint, ports)
+            gone = ruleset.port_elements([port for port in before if port not in ports], keys_only=True)
+            new = ruleset.port_elements([port for port in ports if port not in before])
+            commands = ruleset.delete_elements(self.table, gone) + ruleset.add_elements(self.table, new)
             try:
-                self._change(ruleset.add_elements(self.table, ruleset.port_elements(ports)))
+                if commands:
+                    self._change(commands)
             except FailedPrecondition:
-                del self._ports[endpoint]
+                self._set_ports(endpoint, before)
                 raise
+            return before
+
+    def _set_ports(self, endpoint: str, ports: tuple[PortRule, ...]) -> None:
+        if ports:
+            self._ports[endpoint] = ports
+        else:
+            self._ports.pop(endpoint, None)
 
     def withdraw(self, endpoint: str) -> tuple[PortRule, ...]:
         """Undo `publish` and return what had been published. Idempotent."""

@@ -53,7 +53,7 @@ class HostNetwork(NetworkHooks):
         return Attachment(Endpoint(spec.id, spec.network.id, spec.container_id))
 
     @hookimpl
-    def network_detach(self, endpoint: Endpoint) -> None:
+    def network_detach(self, endpoint: Endpoint, netns: int | None) -> None:
         """Nothing is held."""
 
     @hookimpl

@@ -44,6 +44,13 @@ class HostLinks:
         if first:
             self._background.after(_GRACE, self._bury_all)
 
+    def remove(self, host: str) -> None:
+        """Delete a link now: its sandbox lives on without it. Idempotent."""
+        self._networks.firewall.unguard((host,))
+        with kernel("removing a link"):
+            self._delete({host})
+        self._made.discard(host)
+
     def match(self, masters: Mapping[str, int]) -> None:
         """Delete what a former process made, but the links in `masters` (name to bridge index); put a link
         that lost its bridge back on it."""

@@ -55,7 +55,7 @@ class NoneNetwork(NetworkHooks):
         return Attachment(Endpoint(spec.id, spec.network.id, spec.container_id))
 
     @hookimpl
-    def network_detach(self, endpoint: Endpoint) -> None:
+    def network_detach(self, endpoint: Endpoint, netns: int | None) -> None:
         """Nothing is held."""
 
     @hookimpl

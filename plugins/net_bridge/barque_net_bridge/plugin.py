@@ -12,6 +12,7 @@ from barque.spi.network import (
     NetworkCapability,
     NetworkHooks,
     NetworkSpec,
+    PortBinding,
 )
 from barque_net_bridge.background import Background
 from barque_net_bridge.endpoints import Endpoints
@@ -60,7 +61,14 @@ class BridgeNetwork(NetworkHooks):
     """
 
     Config = BridgeConfig
-    capabilities = frozenset({NetworkCapability.OWN_SANDBOX, NetworkCapability.PORTS})
+    capabilities = frozenset(
+        {
+            NetworkCapability.OWN_SANDBOX,
+            NetworkCapability.PORTS,
+            NetworkCapability.CREATE,
+            NetworkCapability.CONNECT,
+        }
+    )
 
     def __init__(self, name: str, config: BridgeConfig) -> None:
         self.name = name
@@ -99,9 +107,16 @@ class BridgeNetwork(NetworkHooks):
         return self._endpoints.attach(spec, netns)
 
     @hookimpl
-    def network_detach(self, endpoint: Endpoint) -> None:
+    def network_detach(self, endpoint: Endpoint, netns: int | None) -> None:
         """See NetworkHooks."""
-        self._endpoints.detach(endpoint)
+        self._endpoints.detach(endpoint, netns)
+
+    @hookimpl
+    def network_update(
+        self, endpoint: Endpoint, netns: int, default_route: bool, ports: tuple[PortBinding, ...]
+    ) -> Endpoint:
+        """See NetworkHooks."""
+        return self._endpoints.update(endpoint, netns, default_route, ports)
 
     @hookimpl
     def network_restore(self, networks: tuple[NetworkSpec, ...], endpoints: tuple[Endpoint, ...]) -> None:

@@ -3,6 +3,7 @@
 The socket of a published port is bound and stays so, but takes no traffic: nftables sends that to the container.
 A socket filter drops what reaches it while somebody has flushed the rules; a client then retransmits
 and finds the rules restored, where a refusal would have ended its attempt.
+SCTP ports are kept apart in memory, and with a socket too where the host speaks SCTP.
 """
 
 from __future__ import annotations
@@ -13,20 +14,45 @@ import logging
 import socket
 import struct
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from barque.spi.errors import BarqueError, Conflict, InvalidArgument
 from barque.spi.network import PortBinding
+from barque_net_bridge.bindings import (
+    Hosts,
+    addresses,
+    candidates,
+    checked,
+    overlap,
+    satisfies,
+    unused_numbers,
+)
 from barque_net_bridge.refusals import kernel
-from barque_net_bridge.ruleset import ANY
 
-__all__ = ["HostPorts", "checked"]
+__all__ = ["HostPorts"]
 
 log = logging.getLogger(__name__)
 
 SO_ATTACH_FILTER = 26
+IPPROTO_SCTP = 132
 _DROP_ALL = ctypes.create_string_buffer(struct.pack("=HBBI", 0x06, 0, 0, 0))  # bpf: ret #0
-_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A port that an endpoint has, with the socket that keeps it (None: memory alone does)."""
+
+    binding: PortBinding
+    socket: socket.socket | None
+
+
+class _Taken(Exception):
+    """This number is not free: `ours` when another endpoint has it."""
+
+    def __init__(self, ours: bool) -> None:
+        super().__init__()
+        self.ours = ours
 
 
 class HostPorts:
@@ -37,27 +63,46 @@ class HostPorts:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held: dict[str, list[socket.socket]] = {}
+        self._held: dict[str, list[_Held]] = {}
+        self._users: dict[tuple[str, int], list[str]] = {}  # protocol and number -> host addresses
 
-    def reserve(self, endpoint: str, bindings: tuple[PortBinding, ...]) -> tuple[PortBinding, ...]:
-        """Take these ports for an endpoint, all or none, and return them with host address and port filled in.
+    def reserve(
+        self, endpoint: str, bindings: tuple[PortBinding, ...], hosts: Hosts = Hosts()
+    ) -> tuple[PortBinding, ...]:
+        """Take these ports for an endpoint, all or none, and return them, one for each host address, as they are. What the endpoint
+        has already it keeps.
 
         Errors: Conflict, InvalidArgument.
         """
-        held: list[socket.socket] = []
-        chosen: list[PortBinding] = []
-        try:
-            for binding in bindings:
-                taken = _bind(checked(binding), endpoint)
-                held.append(taken)
-                host_ip, host_port = taken.getsockname()
-                chosen.append(replace(binding, host_ip=host_ip, host_port=host_port))
-        except BaseException:
-            _close(held)
-            raise
         with self._lock:
-            self._held.setdefault(endpoint, []).extend(held)
+            held = self._held.get(endpoint, [])
+            kept, fresh = list(held), list[_Held]()
+            chosen: list[PortBinding] = []
+            try:
+                for binding in map(checked, bindings):
+                    where = addresses(binding, hosts)
+                    found = [_pop(kept, binding, address) for address in where]
+                    if where and all(found):
+                        chosen += [one.binding for one in found if one is not None]
+                        continue
+                    kept += [one for one in found if one is not None]
+                    fresh += (taken := self._take(binding, where, endpoint))
+                    chosen += [one.binding for one in taken]
+            except BaseException:
+                self._free(fresh)
+                raise
+            if fresh:
+                self._held[endpoint] = [*held, *fresh]
         return tuple(chosen)
+
+    def keep(self, endpoint: str, bindings: tuple[PortBinding, ...]) -> None:
+        """Give back the ports of an endpoint but these."""
+        with self._lock:
+            held = self._held.pop(endpoint, [])
+            kept = [one for one in held if one.binding in bindings]
+            if kept:
+                self._held[endpoint] = kept
+            self._free([one for one in held if one not in kept])
 
     def restore(self, endpoint: str, bindings: tuple[PortBinding, ...]) -> None:
         """Take the ports of a living container again. One that was lost meanwhile stays published all the same."""
@@ -66,58 +111,99 @@ class HostPorts:
                 return
         for binding in bindings:
             try:
-                self.reserve(endpoint, (binding,))
+                self.reserve(endpoint, (binding,), Hosts(ipv6=True))
             except BarqueError as error:
                 log.warning("%s", error)
 
     def release(self, endpoint: str) -> None:
         """Give back the ports of an endpoint. Idempotent."""
-        with self._lock:
-            held = self._held.pop(endpoint, [])
-        _close(held)
+        self.keep(endpoint, ())
 
     def close(self) -> None:
         """Give back all. Idempotent."""
-        with self._lock:
-            held = [taken for sockets in self._held.values() for taken in sockets]
-            self._held.clear()
-        _close(held)
+        for endpoint in list(self._held):
+            self.release(endpoint)
+
+    def _take(self, binding: PortBinding, where: tuple[str, ...], endpoint: str) -> list[_Held]:
+        """The first number that is free on all addresses."""
+        numbers = candidates(binding, len(where))
+        if binding.protocol == "sctp" and not binding.host_port:
+            numbers = unused_numbers()
+        ours = False
+        for number in numbers:
+            try:
+                return self._take_number(binding, where, number, endpoint)
+            except _Taken as taken:
+                ours = ours or taken.ours
+        raise _unavailable(binding, where[0], endpoint, ours)
+
+    def _take_number(
+        self, binding: PortBinding, where: tuple[str, ...], number: int, endpoint: str
+    ) -> list[_Held]:
+        taken: list[_Held] = []
+        try:
+            for address in where:
+                wanted = replace(binding, host_ip=address, host_port=number, host_port_last=0)
+                if any(overlap(address, other) for other in self._users.get((binding.protocol, number), ())):
+                    raise _Taken(ours=True)
+                taken.append(self._note(_bind(wanted, endpoint)))
+                number = taken[-1].binding.host_port
+        except BaseException:
+            self._free(taken)
+            raise
+        return taken
+
+    def _note(self, held: _Held) -> _Held:
+        key = (held.binding.protocol, held.binding.host_port)
+        self._users.setdefault(key, []).append(held.binding.host_ip)
+        return held
+
+    def _free(self, gone: list[_Held]) -> None:
+        for held in gone:
+            key = (held.binding.protocol, held.binding.host_port)
+            self._users[key].remove(held.binding.host_ip)
+            if not self._users[key]:
+                del self._users[key]
+            if held.socket is not None:
+                held.socket.close()
 
 
-def checked(binding: PortBinding) -> PortBinding:
-    """The binding with its host address filled in. Errors: InvalidArgument."""
-    if binding.protocol not in _KINDS:
-        raise InvalidArgument(
-            f"invalid protocol {binding.protocol!r} for a published port", hint="use tcp or udp"
-        )
-    if not 0 < binding.container_port < 65536 or not 0 <= binding.host_port < 65536:
-        raise InvalidArgument(f"invalid port in {binding.host_port}:{binding.container_port}")
-    host_ip = binding.host_ip or ANY
-    try:
-        socket.inet_pton(socket.AF_INET, host_ip)
-    except OSError as error:
-        raise InvalidArgument(
-            f"invalid host address {host_ip!r} for a published port",
-            hint="the bridge driver publishes on IPv4 addresses",
-        ) from error
-    return replace(binding, host_ip=host_ip)
+def _pop(held: list[_Held], binding: PortBinding, address: str) -> _Held | None:
+    """Take the one that is what `binding` asks for on `address` out of `held`."""
+    found = next((one for one in held if satisfies(one.binding, binding, address)), None)
+    if found is not None:
+        held.remove(found)
+    return found
 
 
-def _bind(binding: PortBinding, endpoint: str) -> socket.socket:
-    host = (binding.host_ip, binding.host_port)
+def _bind(binding: PortBinding, endpoint: str) -> _Held:
+    if binding.protocol == "sctp" and not _speaks_sctp():
+        return _Held(binding, None)
+    family = socket.AF_INET6 if ":" in binding.host_ip else socket.AF_INET
+    protocol = IPPROTO_SCTP if binding.protocol == "sctp" else 0
     with kernel("opening a socket for a published port"):
-        taken = socket.socket(socket.AF_INET, _KINDS[binding.protocol] | socket.SOCK_CLOEXEC)
+        taken = socket.socket(family, _KINDS[binding.protocol] | socket.SOCK_CLOEXEC, protocol)
     try:
-        _hold(taken, host)
+        _hold(taken, (binding.host_ip, binding.host_port))
+        return _Held(replace(binding, host_port=taken.getsockname()[1]), taken)
     except OSError as error:
         taken.close()
-        raise _unavailable(binding, endpoint, error) from error
-    return taken
+        if error.errno == errno.EADDRINUSE:
+            raise _Taken(ours=False) from error
+        raise _refused(binding, endpoint, error) from error
+
+
+def _speaks_sctp() -> bool:
+    """Whether the kernel has SCTP loaded: asking with a socket would load it."""
+    with open("/proc/net/protocols", encoding="ascii") as file:
+        return any(line.startswith("SCTP ") for line in file)
 
 
 def _hold(taken: socket.socket, host: tuple[str, int]) -> None:
     program = struct.pack("HP", 1, ctypes.addressof(_DROP_ALL))
     taken.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
+    if taken.family == socket.AF_INET6:
+        taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     if taken.type == socket.SOCK_STREAM:
         # Connections of a former owner may linger in TIME_WAIT; a listener keeps others away all the same.
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -127,22 +213,25 @@ def _hold(taken: socket.socket, host: tuple[str, int]) -> None:
         taken.bind(host)
 
 
-def _unavailable(binding: PortBinding, endpoint: str, error: OSError) -> BarqueError:
-    where = f"{binding.host_ip}:{binding.host_port}"
-    message = f"driver failed programming external connectivity on endpoint {endpoint[:12]}: Bind for {where} failed"
-    if error.errno == errno.EADDRINUSE:
-        option = "-ltnp" if binding.protocol == "tcp" else "-lunp"
-        return Conflict(
-            f"{message}: port is already allocated",
-            hint=f"choose another host port, or see who has it: ss {option} 'sport = :{binding.host_port}'",
-        )
+def _unavailable(binding: PortBinding, host_ip: str, endpoint: str, ours: bool) -> BarqueError:
+    where = f"{host_ip}:{binding.host_port}"
+    option = {"tcp": "-ltnp", "udp": "-lunp", "sctp": "-lSnp"}[binding.protocol]
+    hint = f"choose another host port, or see who has it: ss {option} 'sport = :{binding.host_port}'"
+    message = f"driver failed programming external connectivity on endpoint {endpoint[:12]}: "
+    if binding.host_port_last > binding.host_port or not binding.host_port:
+        span = f"-{binding.host_port_last}" if binding.host_port_last else ""
+        return Conflict(f"{message}Bind for {where}{span} failed: all ports are allocated")
+    if ours:
+        return Conflict(f"{message}Bind for {where} failed: port is already allocated", hint=hint)
+    target = f"{where}:{binding.container_port}/{binding.protocol}"
+    return Conflict(f"{message}failed to bind host port for {target}: address already in use", hint=hint)
+
+
+def _refused(binding: PortBinding, endpoint: str, error: OSError) -> BarqueError:
+    target = f"{binding.host_ip}:{binding.host_port}:{binding.container_port}/{binding.protocol}"
+    message = f"driver failed programming external connectivity on endpoint {endpoint[:12]}: failed to bind host port for {target}"
     if error.errno == errno.EADDRNOTAVAIL:
         return InvalidArgument(
             f"{message}: cannot assign requested address", hint="this host has no such address"
         )
     return Conflict(f"{message}: {error.strerror}")
-
-
-def _close(sockets: list[socket.socket]) -> None:
-    for taken in sockets:
-        taken.close()

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Interface
 
 from barque.spi.errors import BarqueError, InvalidArgument
 from barque.spi.network import Endpoint
-from barque_net_bridge.ports import checked
+from barque_net_bridge.bindings import ANY4, checked
 from barque_net_bridge.ruleset import GuardRule, PortRule
 from barque_net_bridge.settings import interface_name, mac_address
 
@@ -31,7 +31,7 @@ def port_rules(endpoint: Endpoint) -> tuple[PortRule, ...]:
     """The rules of its published ports. Errors: InvalidArgument."""
     address = str(address_of(endpoint)) if endpoint.ports else ""
     return tuple(
-        PortRule(port.protocol, port.host_ip, port.host_port, address, port.container_port)
+        PortRule(port.protocol, port.host_ip or ANY4, port.host_port, address, port.container_port)
         for port in map(checked, endpoint.ports)
     )
 

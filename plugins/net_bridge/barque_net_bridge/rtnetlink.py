@@ -30,6 +30,7 @@ __all__ = [
     "add_default_route",
     "add_veth",
     "addresses",
+    "delete_default_route",
     "delete_group",
     "delete_link",
     "delete_links",
@@ -45,7 +46,7 @@ __all__ = [
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_GETADDR = 20, 22
-RTM_NEWROUTE, RTM_GETROUTE = 24, 26
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER = 1, 3, 4, 10
 IFLA_LINKINFO, IFLA_GROUP, IFLA_NET_NS_FD = 18, 27, 28
@@ -197,14 +198,20 @@ def add_address(index: int, address: IPv4Interface) -> Request:
 
 def add_default_route(index: int, gateway: bytes) -> Request:
     """Send what has no other route to `gateway` (packed) through link `index`."""
-    header = _RTMSG.pack(
-        socket.AF_INET, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0
-    )
+    family = socket.AF_INET if len(gateway) == 4 else socket.AF_INET6
+    header = _RTMSG.pack(family, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0)
     return Request(
         RTM_NEWROUTE,
         NLM_F_CREATE | NLM_F_REPLACE,
         header + attribute(RTA_GATEWAY, gateway) + _u32(RTA_OIF, index),
     )
+
+
+def delete_default_route(index: int, gateway: bytes) -> Request:
+    """Undo `add_default_route`; one through another link is left. ESRCH: there is none."""
+    family = socket.AF_INET if len(gateway) == 4 else socket.AF_INET6
+    header = _RTMSG.pack(family, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0)
+    return Request(RTM_DELROUTE, 0, header + attribute(RTA_GATEWAY, gateway) + _u32(RTA_OIF, index))
 
 
 def links(channel: NetlinkSocket) -> list[Link]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address
 
 from barque_net_bridge import rtnetlink
 from barque_net_bridge.namespaces import in_namespace, in_new_namespace, write_sysctl
-from barque_net_bridge.netlink import NETLINK_ROUTE, NetlinkSocket
+from barque_net_bridge.netlink import NETLINK_ROUTE, NetlinkError, NetlinkSocket
 from barque_net_bridge.refusals import kernel
 from barque_net_bridge.rtnetlink import Veth
 
-__all__ = ["Plan", "connect", "loopback_up", "prepare"]
+__all__ = ["Plan", "connect", "loopback_up", "prepare", "route"]
 
 LOOPBACK = 1  # every network namespace is born with it as its first link
 
@@ -58,6 +59,42 @@ def loopback_up(netns: int) -> None:
 
     with kernel("bringing up the loopback interface of the sandbox"):
         in_namespace(netns, work)
+
+
+def route(
+    netns: int, interface: str, gateways: tuple[IPv4Address | IPv6Address, ...], *, default: bool
+) -> None:
+    """Send what has no other route in the sandbox through `interface`, or no longer. Idempotent. On error it is as it was."""
+
+    def work() -> None:
+        with NetlinkSocket(NETLINK_ROUTE) as inside:
+            index = rtnetlink.link(inside, interface).index
+            done: list[bytes] = []
+            try:
+                for gateway in gateways:
+                    if _set_route(inside, index, gateway.packed, default):
+                        done.append(gateway.packed)
+            except BaseException:
+                for packed in done:
+                    _set_route(inside, index, packed, not default)
+                raise
+
+    with kernel(f"changing the default route through {interface}"):
+        in_namespace(netns, work)
+
+
+def _set_route(inside: NetlinkSocket, index: int, gateway: bytes, default: bool) -> bool:
+    """Whether anything was done: a route that is not there need not be deleted."""
+    if default:
+        inside.do(rtnetlink.add_default_route(index, gateway))
+        return True
+    try:
+        inside.do(rtnetlink.delete_default_route(index, gateway))
+    except NetlinkError as error:
+        if error.errno != errno.ESRCH:
+            raise
+        return False
+    return True
 
 
 def _furnish(channel: NetlinkSocket, plan: Plan, netns: int) -> None:

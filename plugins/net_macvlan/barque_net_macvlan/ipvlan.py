@@ -52,7 +52,7 @@ class IpvlanNetwork(NetworkHooks):
         raise NotImplementedError
 
     @hookimpl
-    def network_detach(self, endpoint: Endpoint) -> None:
+    def network_detach(self, endpoint: Endpoint, netns: int | None) -> None:
         """See NetworkHooks."""
 
     @hookimpl

@@ -92,6 +92,10 @@ class NativeRuntime:
         execution.keyring = self.config.new_keyring
         return RuntimeTask(*execution.run())
 
+    def rehearse_exec(self, id: str, root: str) -> None:
+        """Take the page faults of an exec in a process that waits to be asked for one in `id`. Changes nothing."""
+        warm.rehearse_exec(id, root)
+
     @hookimpl
     def runtime_state(self, id: str, root: str) -> RuntimeState:
         """See `RuntimeHooks`."""

@@ -60,6 +60,24 @@ def rehearse() -> None:
     use_in_advance()
 
 
+def rehearse_exec(container: str, root: str) -> None:
+    """`rehearse` for a process that waits for an exec in `container`: everything that only reads."""
+    from barque_runtime_native.cgroup.control import CgroupEntry, exec_directories, is_frozen, main_directory
+    from barque_runtime_native.execute import Execution
+    from barque_runtime_native.state import status_of
+
+    execution = Execution(container, root, {"args": ["true"], "cwd": "/", "user": {"uid": 0, "gid": 0}})
+    status_of(execution.store, execution.document)
+    init = execution.store.read_init()
+    is_frozen(main_directory(execution.cgroups))
+    unified = execution.document["unified"]
+    execution.store.read_filter()
+    CgroupEntry(
+        exec_directories(execution.cgroups, init[0] if init else 0, unified=unified), unified=unified
+    ).close()
+    use_in_advance()
+
+
 def load_seccomp() -> None:
     """Load libseccomp; only containers with a filter need it."""
     from barque_runtime_native.seccomp import cache as seccomp_cache  # noqa: F401 - both, for who forks containers

@@ -24,7 +24,11 @@ __all__ = ["CREATE", "RUN"]
 
 def create(context: Context, values: Values) -> int:
     """Create a container and print its id."""
-    body = container_body(values, context.environ, detached=False)
+    try:
+        body = container_body(values, context.environ, detached=False)
+    except CliError as error:
+        error.exit_code = 125 if error.exit_code is None else error.exit_code
+        raise
     sys.stdout.write(_create(context, values, body) + "\n")
     return 0
 

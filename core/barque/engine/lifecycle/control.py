@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from barque.engine.core import Core
 from barque.engine.records import ContainerRecord
-from barque.oci.spec import resource_limits
+from barque.oci.limits import resource_limits
 from barque.shim.client import ShimClient
 from barque.spi.errors import Conflict, FailedPrecondition, InvalidArgument, Unavailable
 from barque.spi.frontend import ContainerUse, InterfaceUse, ProcessTable, Resources

@@ -62,11 +62,11 @@ class PublishingNetwork(NetworkDriver):
         self._keeper.ask({"op": "serve", "id": id, "targets": _targets(endpoint)})
         return replace(attachment, endpoint=endpoint)
 
-    def detach(self, endpoint: Endpoint) -> None:
+    def detach(self, endpoint: Endpoint, netns: int | None = None) -> None:
         """See `NetworkHooks.network_detach`."""
         if endpoint.ports and self._publishes:
             self._keeper.ask({"op": "release", "id": self._key(endpoint.id)})
-        super().detach(endpoint)
+        super().detach(endpoint, netns)
 
     def restore(self, networks: tuple[NetworkSpec, ...], endpoints: tuple[Endpoint, ...]) -> None:
         """See `NetworkHooks.network_restore`. The keeper still has the ports, unless it is a new one."""
