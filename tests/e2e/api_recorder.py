@@ -5,7 +5,7 @@ import json
 import socket
 import time
 from dataclasses import dataclass, field
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -52,7 +52,7 @@ class Recorder:
         self.answers = {}
         self.names = {}
 
-    def ask(self, method, path, body=None, *, headers=None, name="", versioned=True, **query):
+    def ask(self, method, path, body=None, /, *, headers=None, name="", versioned=True, **query):
         """`query`: its values are JSON when they are dicts. `body`: bytes as they are, the rest as JSON."""
         target = path + _query(query)
         sent = dict(headers or {})
@@ -70,6 +70,7 @@ class Recorder:
         return self.keep(name or f"{method} {target}", method, path, response.status, given, data)
 
     def keep(self, step, method, path, status, headers, data):
+        step = unquote(step)
         for id, name in self.names.items():
             step = step.replace(id, name)
         number, base = 1, step
@@ -79,7 +80,7 @@ class Recorder:
         answer = self.answers[step] = Answer(step, method, path, status, headers, data)
         return answer
 
-    def hijack(self, method, path, body=None, *, send=b"", half_close=True, name="", upgrade=True, **query):
+    def hijack(self, method, path, body=None, /, *, send=b"", half_close=True, name="", upgrade=True, **query):
         """A request that takes the connection over: the answer's body is all that comes until the end."""
         data = b"" if body is None else json.dumps(body).encode()
         target = path + _query(query)
@@ -106,7 +107,7 @@ class Recorder:
                 rest += more
         return self.keep(name or f"{method} {target}", method, path, status, headers, rest)
 
-    def until(self, method, path, condition, seconds=10.0, **query):
+    def until(self, method, path, condition, /, seconds=10.0, **query):
         """Ask again until `condition(answer)`, keeping the last answer only."""
         deadline = time.monotonic() + seconds
         while True:

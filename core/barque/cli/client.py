@@ -61,6 +61,11 @@ class Client:
         raw = self._whole("POST", path, query, body)[1]
         return json.loads(raw) if raw.strip() else None
 
+    def put(self, path: str, query: Query = (), body: object = None) -> Any:
+        """PUT; the JSON answer, or None when there is none."""
+        raw = self._whole("PUT", path, query, body)[1]
+        return json.loads(raw) if raw.strip() else None
+
     def delete(self, path: str, query: Query = ()) -> Any:
         """DELETE; the JSON answer, or None when there is none."""
         raw = self._whole("DELETE", path, query)[1]

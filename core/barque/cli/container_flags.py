@@ -9,12 +9,6 @@ from barque.cli.units import duration_ns, memory
 __all__ = ["CONTAINER_OPTIONS"]
 
 
-def _pull_policy(value: str) -> str:
-    if value not in ("always", "missing", "never"):
-        raise ValueError("must be one of always, missing, never")
-    return value
-
-
 _PROCESS = (
     repeated("attach", "Attach to STDIN, STDOUT or STDERR", short="a"),
     repeated("env", "Set environment variables", short="e"),
@@ -42,7 +36,6 @@ _IDENTITY = (
         "pull",
         "Pull image before running ('always', 'missing', 'never')",
         default="missing",
-        check=_pull_policy,
     ),
     flag("quiet", "Suppress the pull output", short="q"),
     flag("disable-content-trust", "Skip image verification", default=True),

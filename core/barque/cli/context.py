@@ -6,9 +6,14 @@ import os
 import socket
 from collections.abc import Mapping
 
+from barque.cli.addressing import choose, context_name
 from barque.cli.client import Client
 from barque.cli.errors import DaemonUnavailable
-from barque.cli.host import Address, choose, default_socket, dial
+from barque.cli.host import Address, default_socket, dial
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from barque.cli.tls_settings import TlsFlags
 
 __all__ = ["Context"]
 
@@ -16,10 +21,22 @@ __all__ = ["Context"]
 class Context:
     """The global flags and the environment of one call of `barque`."""
 
-    def __init__(self, host: str = "", profile: str = "", environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        host: str = "",
+        profile: str = "",
+        environ: Mapping[str, str] | None = None,
+        *,
+        context: str = "",
+        tls: TlsFlags | None = None,
+        may_start: bool = True,
+    ) -> None:
         self.environ = os.environ if environ is None else environ
         self.profile = profile or self.environ.get("BARQUE_PROFILE", "")
         self._host = host
+        self._context = context
+        self._tls = tls
+        self._may_start = may_start
         self._address: Address | None = None
         self._client: Client | None = None
 
@@ -27,8 +44,13 @@ class Context:
     def address(self) -> Address:
         """The daemon's address. Raises CliError when what names it is wrong."""
         if self._address is None:
-            self._address = choose(self._host, self.environ)
+            self._address = choose(self._host, self.environ, context=self._context, tls=self._tls)
         return self._address
+
+    @property
+    def name(self) -> str:
+        """The name of the context in use: `default` where an address or nothing was said."""
+        return self._context or ("default" if self._host else context_name(self.environ))
 
     @property
     def client(self) -> Client:
@@ -39,19 +61,20 @@ class Context:
 
     def new_client(self) -> Client:
         """A client of its own, for another thread."""
-        return Client(self._dial, self.address.host or "barque")
+        return Client(self.dial, self.address.host or "barque")
 
     def close(self) -> None:
         """Let go of the daemon."""
         if self._client is not None:
             self._client.close()
 
-    def _dial(self) -> socket.socket:
+    def dial(self) -> socket.socket:
+        """A new connection to the daemon, which is started if it is ours to start. Raises DaemonUnavailable."""
         try:
             return dial(self.address)
         except DaemonUnavailable as error:
             absent = isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError)
-            if not absent or self.address.path != default_socket(self.environ):
+            if not absent or not self._may_start or self.address.path != default_socket(self.environ):
                 raise
         from barque.cli.autostart import start_daemon
 

@@ -1,29 +1,51 @@
-"""Which daemon: an address from `--host`, BARQUE_HOST, DOCKER_HOST, or the default socket; and connecting to it."""
+"""A daemon's address: what `unix://`, `tcp://` and `ssh://` say, and connecting to it."""
 
 from __future__ import annotations
 
 import os
+import re
 import socket
-import stat
 from collections.abc import Mapping
 
 from barque.cli.errors import CliError, DaemonUnavailable
 
-__all__ = ["Address", "choose", "default_socket", "dial"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from barque.cli.tls_settings import Tls
 
+__all__ = ["Address", "default_socket", "dial", "parse_address"]
+
+PLAIN_PORT = 2375
+TLS_PORT = 2376
 _LOOPBACK = ("localhost", "::1")
+_FORMS = "use unix:///PATH, tcp://HOST[:PORT] or ssh://[USER@]HOST[:PORT]"
+_NAME = re.compile(r"[\w.:%-]+", re.ASCII)
 
 
 class Address:
-    """A parsed daemon address. `path` is set for unix sockets, `host` and `port` for TCP. `url` is as given."""
+    """A parsed daemon address. `url` is as given.
 
-    __slots__ = ("host", "path", "port", "url")
+    `scheme` is `unix` (then `path` is set), `tcp` (`host`, `port`, and `tls` unless it is plain), or `ssh` (`host`, and
+    `user`, `port`, `path` if they were said).
+    """
 
-    def __init__(self, url: str, *, path: str = "", host: str = "", port: int = 0) -> None:
+    __slots__ = ("host", "path", "port", "scheme", "tls", "url", "user")
+
+    def __init__(
+        self, url: str, scheme: str, *, path: str = "", host: str = "", port: int = 0, user: str = "", tls: Tls | None = None
+    ) -> None:  # fmt: skip
         self.url = url
+        self.scheme = scheme
         self.path = path
         self.host = host
         self.port = port
+        self.user = user
+        self.tls = tls
+
+    @property
+    def at_once(self) -> int:
+        """How many connections may be opened at the same moment: sshd refuses more than a few that are not yet let in."""
+        return 5 if self.scheme == "ssh" else 50
 
 
 def default_socket(environ: Mapping[str, str]) -> str:
@@ -37,60 +59,60 @@ def default_socket(environ: Mapping[str, str]) -> str:
     return f"/tmp/barque-{uid}/barque.sock"
 
 
-def choose(flag: str, environ: Mapping[str, str]) -> Address:
-    """The address to use. Raises CliError for an address that is malformed or of a kind that is not spoken yet."""
-    url = flag or environ.get("BARQUE_HOST") or environ.get("DOCKER_HOST") or ""
-    if not url:
-        path = default_socket(environ)
-        _check_ours(os.path.dirname(path))
-        url = f"unix://{path}"
-    return _parse(url)
+def parse_address(url: str, tls: Tls | None = None, *, plain: bool = False) -> Address:
+    """The address that `url` says; `tls` is how to protect TCP, `plain`: unprotected TCP was asked for by name.
 
-
-def _check_ours(directory: str) -> None:
-    """In /tmp anybody can make a directory first, and with it a daemon that is not ours. Raises CliError."""
-    if directory != f"/tmp/barque-{os.geteuid()}":
-        return
-    try:
-        status = os.lstat(directory)
-    except FileNotFoundError:
-        return
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
-        raise CliError(
-            f"{directory} is not a directory of this user alone",
-            hint="set XDG_RUNTIME_DIR to a directory that is, or name a daemon by --host",
-        )
-
-
-def _parse(url: str) -> Address:
+    Raises CliError for an address that is malformed, and for one that would put commands on a network unprotected."""
     scheme, separator, rest = url.partition("://")
+    if not separator and not url.startswith("/"):
+        scheme, rest = "tcp", url
     if scheme == "unix" and rest.startswith("/"):
-        return Address(url, path=rest)
+        return Address(url, "unix", path=rest)
     if scheme == "tcp" and rest:
-        return _tcp(url, rest.rstrip("/"))
-    if scheme == "ssh" and separator:
-        raise CliError(
-            f"ssh is not supported yet: {url}",
-            hint="forward the socket: ssh -NL /tmp/barque.sock:/run/barque/barque.sock HOST, "
-            "then use --host unix:///tmp/barque.sock",
-        )
-    raise CliError(
-        f"unable to parse docker host `{url}`",
-        hint="use unix:///PATH, or tcp://127.0.0.1:PORT on this machine",
-    )
+        return _tcp(url, rest.rstrip("/"), tls, plain=plain)
+    if scheme == "ssh" and rest:
+        return _ssh(url, rest)
+    raise _malformed(url)
 
 
-def _tcp(url: str, rest: str) -> Address:
-    name, _, port = rest.rpartition(":")
-    name = name.removeprefix("[").removesuffix("]")
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise CliError(f"unable to parse docker host `{url}`", hint="use tcp://127.0.0.1:PORT")
-    if not _is_loopback(name):
+def _tcp(url: str, rest: str, tls: Tls | None, *, plain: bool) -> Address:
+    name, port = _host_and_port(url, rest)
+    if tls is None and not plain and not _is_loopback(name):
         raise CliError(
-            f"TLS is not supported yet, and {url} without it would let the network command this daemon",
-            hint="forward the daemon's socket with ssh -L",
+            f"{url} without TLS would let everybody on the network between read and change what is sent",
+            hint="use --tlsverify with --tlscacert, --tlscert and --tlskey, or ssh://; --tls=false if you must",
         )
-    return Address(url, host=name, port=int(port))
+    return Address(url, "tcp", host=name, port=port or (TLS_PORT if tls else PLAIN_PORT), tls=tls)
+
+
+def _ssh(url: str, rest: str) -> Address:
+    authority, slash, path = rest.partition("/")
+    user, _, place = authority.rpartition("@")
+    name, port = _host_and_port(url, place)
+    if ":" in user:
+        raise CliError("plain-text password is not supported", hint="use a key, and ssh-agent")
+    if user.startswith("-") or any(mark in rest for mark in "?#"):
+        raise _malformed(url)
+    return Address(url, "ssh", host=name, port=port, user=user, path=slash + path if path else "")
+
+
+def _host_and_port(url: str, text: str) -> tuple[str, int]:
+    """The name, and the port or 0."""
+    if text.startswith("["):
+        name, closed, rest = text[1:].partition("]")
+        port = rest.removeprefix(":")
+        fits = bool(closed) and rest in ("", f":{port}")
+    else:
+        name, _, port = text.partition(":")
+        fits = True
+    number = int(port) if port.isascii() and port.isdigit() else 0
+    if not fits or not _NAME.fullmatch(name) or name.startswith("-") or (port and not 0 < number < 65536):
+        raise _malformed(url)
+    return name, number
+
+
+def _malformed(url: str) -> CliError:
+    return CliError(f"unable to parse docker host `{url}`", hint=_FORMS)
 
 
 def _is_loopback(name: str) -> bool:
@@ -101,16 +123,30 @@ def _is_loopback(name: str) -> bool:
 
 
 def dial(address: Address, timeout: float | None = None) -> socket.socket:
-    """A connected socket. Raises DaemonUnavailable whose cause is the OSError."""
+    """A connected socket. Raises DaemonUnavailable whose cause is the OSError, CliError for certificates of no use."""
+    if address.scheme == "ssh":
+        from barque.cli.ssh import dial_ssh
+
+        return dial_ssh(address)
+    sock = _connect(address, timeout)
+    if address.tls is None:
+        return sock
+    from barque.cli.tls import protect
+
+    return protect(sock, address, address.tls)
+
+
+def _connect(address: Address, timeout: float | None) -> socket.socket:
     sock: socket.socket | None = None
     try:
-        if address.path:
+        if address.scheme == "unix":
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            sock.settimeout(timeout)
             sock.connect(address.path)
-            return sock
-        sock = socket.create_connection((address.host, address.port), timeout)
+        else:
+            sock = socket.create_connection((address.host, address.port), timeout)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(None)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
     except OSError as error:
         if sock is not None:

@@ -47,6 +47,9 @@ _MODES = {
 }
 
 
+_WINDOWS = ("cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops")
+
+
 def host_config(values: Values) -> dict[str, Any]:
     """What was asked for, no more. Raises CliError in Docker's words."""
     _check(values)
@@ -93,6 +96,13 @@ def _check(values: Values) -> None:
             raise CliError(complaint)
     if values.flag("rm") and restart_policy(values.text("restart"))["Name"] not in ("", "no"):
         raise CliError("conflicting options: cannot specify both --restart and --rm")
+    for name in _WINDOWS:
+        if values.given(name):
+            raise CliError(
+                f'"--{name}" is only supported on a daemon running on windows, but the Barque daemon is running on linux'
+            )
+    if not values.flag("disable-content-trust"):
+        raise CliError("content trust is not supported", hint="name the image by its digest")
     if values.text("log-driver") == "none" and values.all("log-opt"):
         raise CliError("invalid logging opts for driver none")
 

@@ -11,8 +11,6 @@ from barque.cli.errors import CliError
 
 __all__ = ["for_each"]
 
-_AT_ONCE = 50
-
 
 def for_each(
     context: Context,
@@ -49,7 +47,7 @@ def _outcomes(
         finally:
             client.close()
 
-    with ThreadPoolExecutor(min(_AT_ONCE, len(names))) as pool:
+    with ThreadPoolExecutor(min(context.address.at_once, len(names))) as pool:
         return list(pool.map(one, names))
 
 

@@ -74,7 +74,7 @@ def _bare_field(found: dict[str, Any], key: str, part: str) -> None:
     elif key == "volume-nocopy":
         found.setdefault("VolumeOptions", {})["NoCopy"] = True
     elif key == "bind-nonrecursive":
-        raise ValueError("bind-nonrecursive is deprecated, use bind-recursive=disabled instead")
+        found.setdefault("BindOptions", {})["NonRecursive"] = True
     else:
         raise ValueError(f"invalid field '{part}' must be a key=value pair")
 
@@ -103,7 +103,7 @@ def _field(found: dict[str, Any], key: str, setting: str, part: str) -> None:
     elif key.startswith("volume-"):
         _volume_field(found, key, setting, part)
     elif key == "bind-nonrecursive":
-        raise ValueError("bind-nonrecursive is deprecated, use bind-recursive=disabled instead")
+        found.setdefault("BindOptions", {})["NonRecursive"] = _boolean(key, setting)
     else:
         raise ValueError(f"unexpected key '{key}' in '{part}'")
 

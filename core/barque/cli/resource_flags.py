@@ -60,9 +60,5 @@ RESOURCE_NUMBERS = {
     "BlkioWeight": "blkio-weight",
     "PidsLimit": "pids-limit",
     "MemorySwappiness": "memory-swappiness",
-    "CpuCount": "cpu-count",
-    "CpuPercent": "cpu-percent",
-    "IOMaximumBandwidth": "io-maxbandwidth",
-    "IOMaximumIOps": "io-maxiops",
 }
 RESOURCE_TEXTS = {"CpusetCpus": "cpuset-cpus", "CpusetMems": "cpuset-mems"}

@@ -8,18 +8,18 @@ _LEAST = 10
 _GAP = 3
 
 
-def align(text: str) -> str:
-    """Replace the tabs of `text` by spaces so that the cells of adjoining lines line up.
+def align(text: str, least: int = _LEAST) -> str:
+    """Replace the tabs of `text` by spaces so that the cells of adjoining lines line up, each `least` columns wide.
 
     A cell is what ends with a tab; a column is a run of adjoining lines that have that cell (the elastic tabstops of
     Go's text/tabwriter), so a line with fewer cells ends the columns to its right.
     """
     lines = [line.split("\t") for line in text.split("\n")]
-    _widen(lines, 0, len(lines), 0)
+    _widen(lines, 0, len(lines), 0, least)
     return "\n".join("".join(cells) for cells in lines)
 
 
-def _widen(lines: list[list[str]], start: int, end: int, column: int) -> None:
+def _widen(lines: list[list[str]], start: int, end: int, column: int, least: int) -> None:
     """Pad the cells of `column` in lines start..end, run by run, and then the columns to their right."""
     line = start
     while line < end:
@@ -29,8 +29,8 @@ def _widen(lines: list[list[str]], start: int, end: int, column: int) -> None:
         first = line
         while line < end and len(lines[line]) > column + 1:
             line += 1
-        widest = max(_LEAST, *(width(cells[column]) + _GAP for cells in lines[first:line]))
-        _widen(lines, first, line, column + 1)
+        widest = max(least, *(width(cells[column]) + _GAP for cells in lines[first:line]))
+        _widen(lines, first, line, column + 1, least)
         for cells in lines[first:line]:
             cells[column] += " " * (widest - width(cells[column]))
 

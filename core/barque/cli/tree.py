@@ -11,10 +11,12 @@ __all__ = ["ALIASES", "COMMANDS", "GROUPS", "MANAGEMENT", "load", "paths", "sugg
 GROUPS = {
     "container": "Manage containers",
     "image": "Manage images",
+    "context": "Manage contexts",
     "network": "Manage networks",
     "plugin": "Show the drivers of the engine",
     "profile": "Show and check engine profiles",
     "system": "Manage Barque",
+    "volume": "Manage volumes",
 }
 MANAGEMENT = "Management Commands"
 
@@ -30,12 +32,19 @@ _CONTAINER = {
     "kill": "lifecycle:KILL",
     "logs": "logs:LOGS",
     "ls": "ps:CONTAINER_LS",
+    "pause": "changing:PAUSE",
+    "port": "port:PORT",
     "prune": "prune:CONTAINER_PRUNE",
+    "rename": "changing:RENAME",
     "restart": "lifecycle:RESTART",
     "rm": "remove:RM",
     "run": "run:RUN",
     "start": "start:START",
+    "stats": "stats:STATS",
     "stop": "lifecycle:STOP",
+    "top": "top:TOP",
+    "unpause": "changing:UNPAUSE",
+    "update": "changing:UPDATE",
     "wait": "lifecycle:WAIT",
 }
 _IMAGE = {
@@ -50,6 +59,34 @@ _IMAGE = {
     "rm": "rmi:IMAGE_RM",
     "save": "archives:SAVE",
     "tag": "tag:TAG",
+}
+_NETWORK = {
+    "connect": "network_connect:CONNECT",
+    "create": "network_create:CREATE",
+    "disconnect": "network_connect:DISCONNECT",
+    "inspect": "network:INSPECT",
+    "ls": "network:LS",
+    "prune": "prune:NETWORK_PRUNE",
+    "rm": "network:RM",
+}
+_VOLUME = {
+    "create": "volume_create:CREATE",
+    "inspect": "volume:INSPECT",
+    "ls": "volume:LS",
+    "prune": "prune:VOLUME_PRUNE",
+    "rm": "volume:RM",
+    "update": "volume_create:UPDATE",
+}
+_CONTEXT = {
+    "create": "context_change:CREATE",
+    "export": "context_archive:EXPORT",
+    "import": "context_archive:IMPORT",
+    "inspect": "context_show:INSPECT",
+    "ls": "context_show:LS",
+    "rm": "context_change:RM",
+    "show": "context_show:SHOW",
+    "update": "context_change:UPDATE",
+    "use": "context_change:USE",
 }
 _SYSTEM = {"events": "events:EVENTS", "info": "info:INFO"}
 
@@ -72,8 +109,11 @@ COMMANDS = {
     "system check": "check:CHECK",
     "system df": "df:DF",
     "system prune": "prune:SYSTEM_PRUNE",
-    "network ls": "network:LS",
-    "network inspect": "network:INSPECT",
+    "system dial-stdio": "dial_stdio:DIAL_STDIO",
+    **{f"network {name}": target for name, target in _NETWORK.items()},
+    **{f"volume {name}": target for name, target in _VOLUME.items()},
+    **{f"context {name}": target for name, target in _CONTEXT.items()},
+    "completion": "completion:COMPLETION",
     "plugin ls": "plugin:LS",
     "plugin show": "plugin:SHOW",
     "plugin verify": "plugin:VERIFY",
@@ -89,6 +129,11 @@ ALIASES = {
     "image list": "image ls",
     "image remove": "image rm",
     "network list": "network ls",
+    "network remove": "network rm",
+    "context list": "context ls",
+    "context remove": "context rm",
+    "volume list": "volume ls",
+    "volume remove": "volume rm",
     "plugin list": "plugin ls",
     "profile list": "profile ls",
 }

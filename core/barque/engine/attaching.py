@@ -34,6 +34,10 @@ class Attacher:
         with record.lock:
             if record.removed:
                 raise NotFound(f"No such container: {record.id}")
+            if record.stored.state.status == "paused":
+                raise Conflict(f"container {record.id} is paused, unpause the container before attach")
+            if record.restarting:
+                raise Conflict(f"container {record.id} is restarting, wait until the container is running")
             stream.accept()
             if request.logs:
                 self._replay(record, request, stream.fd)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 
 from barque.engine import failpoints
@@ -15,7 +15,9 @@ from barque.engine.images.layers import prepare_snapshot
 from barque.engine.images.rows import StoredImage
 from barque.engine.names import check_name, random_name
 from barque.engine.networking.etcfiles import EtcFiles
+from barque.engine.networking.links import check_links
 from barque.engine.records import ContainerRecord, StoredContainer, WaitHandle, encode
+from barque.engine.resolving_options import settle_options
 from barque.engine.validation import check_config
 from barque.oci.merging import merge_image
 from barque.spi.common import Platform
@@ -75,11 +77,14 @@ class ContainerService:
         image_config = core.images.config(image.id).get("config") or {}
         resolved = replace(config, **merge_image(config, image_config))
         check_config(resolved, core.host.bounding)
+        check_links(config, self.find)
+        resolved = core.networks.checked(config, resolved)
+        resolved, warnings = settle_options(resolved, core.host)
         path, args = _command(resolved)
         log = core.drivers.log(config.log_driver)
         runtime = core.drivers.runtime(config.runtime)
         id = secrets.token_hex(32)
-        chosen = self._reserve(name, id)
+        chosen = self.reserve_name(name, id)
         stored = StoredContainer(
             id=id,
             name=chosen,
@@ -94,29 +99,27 @@ class ContainerService:
             log_driver=log.name,
             log_options=dict(log.validate(config.log_options)),
             hostname=resolved.hostname or id[:12],
+            health_shell=tuple(config.document.get("Shell") or image_config.get("Shell") or ()),
         )
         try:
             self._make(stored, image)
         except BaseException:
             self._unmake(stored)
-            self._release_name(stored)
+            self.release_name(stored.name, id)
             raise
         with self._lock:
             record = self._records[id] = ContainerRecord(stored)
         core.images.touch(image.id)
         core.publish(stored, "create")
-        return replace(self.view(record), warnings=self._warnings(resolved))
+        return replace(self.view(record), warnings=(*warnings, *self._warnings(resolved)))
 
     def remove(self, record: ContainerRecord) -> None:
         """Remove a container that does not run. Errors: Conflict, NotFound (somebody else removed it meanwhile)."""
         with record.lock:
             if record.removed:
                 raise NotFound(f"No such container: {record.id}")
-            if record.running:
-                raise Conflict(
-                    f'cannot remove container "/{record.name}": container is running: '
-                    "stop the container before removing or force remove"
-                )
+            if record.active:
+                raise Conflict(f'cannot remove container "/{record.name}": container is {_hindrance(record)}')
             failpoints.hit("remove.begin")
             self._core.database.delete("containers", record.id)
             record.removed = True
@@ -124,7 +127,7 @@ class ContainerService:
             self._unmake(record.stored)
             with self._lock:
                 del self._records[record.id]
-            self._release_name(record.stored)
+            self.release_name(record.name, record.id)
             self._core.execs_dropped(record.id)
             for client in record.pending:
                 self._core.close_pending(client)
@@ -139,25 +142,29 @@ class ContainerService:
             raise InvalidArgument(f'invalid condition: "{condition}"')
         with record.lock:
             waiter = WaitHandle(record, condition)
-            if record.removed or (condition == "not-running" and not record.running):
+            if record.removed or (condition == "not-running" and not record.active):
                 waiter.set(record.exit_status())
             else:
                 record.waiters.append(waiter)
             return waiter
 
-    def endpoints(self) -> Mapping[str, Mapping[str, Endpoint]]:
-        """Endpoints of running containers, by container id and network name."""
-        return {r.id: r.stored.endpoints for r in self.records() if r.running}
+    def networked(self) -> tuple[Endpoint, ...]:
+        """The endpoints of running containers."""
+        return tuple(one for r in self.records() if r.running for one in r.stored.endpoints.values())
+
+    def stored(self, id: str) -> StoredContainer | None:
+        """The container with this id, None when there is none."""
+        record = self._records.get(id)
+        return record.stored if record is not None else None
 
     def image_users(self) -> list[tuple[str, str, bool]]:
         """(container id, image id, running) of all."""
-        return [(r.id, r.stored.image_id, r.running) for r in self.records()]
+        return [(r.id, r.stored.image_id, r.active) for r in self.records()]
 
     def view(self, record: ContainerRecord) -> Container:
         """As a frontend sees it."""
         stored = record.stored
-        state = self._core.layout.container(stored.id)
-        files = EtcFiles(state)
+        files = self.etc_files(stored)
         return Container(
             id=stored.id,
             name=stored.name,
@@ -177,7 +184,17 @@ class ContainerService:
             resolv_conf_path=str(files.resolv_conf),
             endpoints=stored.endpoints,
             exec_ids=self._core.exec_ids(stored.id),
+            restart_count=stored.restart_count,
         )
+
+    def etc_files(self, stored: StoredContainer) -> EtcFiles:
+        """The container's /etc files: those of another one when it shares that one's network."""
+        mode, _, other = stored.config.network.partition(":")
+        owner = stored.id
+        if mode == "container" and other:
+            with contextlib.suppress(NotFound, InvalidArgument):  # gone: its start says so
+                owner = self.find(other).id
+        return EtcFiles(self._core.layout.container(owner))
 
     def _log_path(self, stored: StoredContainer) -> str:
         driver = self._core.drivers.log(stored.log_driver)
@@ -212,7 +229,8 @@ class ContainerService:
             return ()
         return (f"Published ports are discarded when using {config.network} network mode",)
 
-    def _reserve(self, name: str | None, id: str) -> str:
+    def reserve_name(self, name: str | None, id: str) -> str:
+        """Take a name (None: any) for the container `id`. Errors: Conflict, InvalidArgument, in Docker's words."""
         with self._lock:
             chosen = check_name(name) if name else random_name(self._names)
             owner = self._names.get(chosen)
@@ -224,10 +242,11 @@ class ContainerService:
             self._names[chosen] = id
             return chosen
 
-    def _release_name(self, stored: StoredContainer) -> None:
+    def release_name(self, name: str, id: str) -> None:
+        """Give a name back; nothing when it is another's. Idempotent."""
         with self._lock:
-            if self._names.get(stored.name) == stored.id:
-                del self._names[stored.name]
+            if self._names.get(name) == id:
+                del self._names[name]
 
     def _make(self, stored: StoredContainer, image: StoredImage) -> None:
         state = self._core.layout.container(stored.id)
@@ -248,6 +267,14 @@ class ContainerService:
         self._core.drivers.storage(stored.storage).remove(stored.id)
         shutil.rmtree(layout.bundle(stored.id), ignore_errors=True)
         shutil.rmtree(layout.container(stored.id), ignore_errors=True)
+
+
+def _hindrance(record: ContainerRecord) -> str:
+    """Why one that is not down cannot be removed, in Docker's words."""
+    status = record.stored.state.status
+    if status == "paused":
+        return "paused and must be unpaused first"
+    return f"{status}: stop the container before removing or force remove"
 
 
 def _check_platform(config: ContainerConfig, actual: Platform) -> None:

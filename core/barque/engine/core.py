@@ -26,7 +26,8 @@ __all__ = ["Core"]
 
 @dataclass(slots=True)
 class Core:
-    """One engine's parts. `launcher()` waits until it is ready. The exec service sets what begins with `exec`."""
+    """One engine's parts. `launcher()` waits until it is ready. The exec service sets what begins with `exec`; `renamed` (container,
+    old name, new name) is for whoever keeps names of containers."""
 
     layout: Layout
     host: Host
@@ -43,6 +44,7 @@ class Core:
     exec_ids: Callable[[str], tuple[str, ...]] = field(default=lambda _: ())
     execs_ended: Callable[[str], None] = field(default=lambda _: None)
     execs_dropped: Callable[[str], None] = field(default=lambda _: None)
+    renamed: Callable[[str, str, str], None] = field(default=lambda *_: None)
 
     def publish(self, stored: StoredContainer, action: str, **more: Any) -> None:
         """An event of a container, with Docker's attributes: labels, image, name, and more."""

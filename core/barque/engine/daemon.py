@@ -27,6 +27,7 @@ from barque.engine.images.pulling import Puller
 from barque.engine.images.service import ImageService
 from barque.engine.layout import Layout
 from barque.engine.monitor import Monitor
+from barque.engine.networking.resolving import NameService
 from barque.engine.networking.sandboxes import SandboxPool
 from barque.engine.networking.service import NetworkService
 from barque.engine.storagechoice import choose_storage
@@ -134,7 +135,9 @@ def build_engine(root: Path, run: Path, profile: Profile, keeper: Keeper | None 
         events=events,
         images=images,
         puller=Puller(drivers, content, images, DiffIds(content, images, layout.run / "empty")),
-        networks=NetworkService(drivers, database, SandboxPool(monitor.submit), keeper),
+        networks=NetworkService(
+            drivers, database, SandboxPool(monitor.submit), events, NameService(layout), keeper
+        ),
         volumes=VolumeService(drivers, database, events),
         monitor=monitor,
         launcher=launcher.result,

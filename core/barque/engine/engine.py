@@ -20,11 +20,14 @@ from barque.engine.host import remove_cgroup_parent
 from barque.engine.lifecycle.adoption import Adopter
 from barque.engine.lifecycle.control import Controller
 from barque.engine.lifecycle.ending import Ender
+from barque.engine.lifecycle.restarting import Restarter
+from barque.engine.lifecycle.reviving import Reviver
 from barque.engine.lifecycle.starting import Starter
-from barque.engine.records import WaitHandle, decode, unreadable
+from barque.engine.networking.connecting import Connector
+from barque.engine.networking.making import NetworkMaker
+from barque.engine.records import ContainerRecord, WaitHandle, decode, unreadable
 from barque.engine.validation import signal_number
 from barque.plugins.facades import FrontendDriver
-from barque.spi import errors
 from barque.spi.authorization import AuthorizationRequest
 from barque.spi.errors import BarqueError, NotFound
 from barque.spi.frontend import (
@@ -59,12 +62,18 @@ class BarqueEngine(ContentFacade):
     def __init__(self, core: Core) -> None:
         super().__init__(core, ContainerService(core))
         self._execs = ExecService(core, self._containers)
-        self._ender = Ender(core, self._containers, self._execs.ended)
+        self._restarter = Restarter(lambda record: self._starter.start_again(record))
+        self._ender = Ender(core, self._containers, self._restarter, self._execs.ended)
         self._starter = Starter(core, self._containers, self._ender.on_event)
+        self._reviver = Reviver(self._containers.find, self._starter.revive)
         self._attacher = Attacher(core, self._containers)
         self._controller = Controller(core)
         self._adopter = Adopter(core, self._containers, self._ender, self._execs.adopt)
         self._authorizer = Authorizer(core.drivers)
+        self._maker = NetworkMaker(core, self._containers)
+        self._connector = Connector(core, self._containers)
+        core.networks.naming.lookup = self._containers.stored
+        core.renamed = lambda id, *_: self._connector.renamed(id)
         self._started_ns = time.time_ns()
         self._id = core.database.fact("engine-id", secrets.token_hex(16))
 
@@ -80,14 +89,16 @@ class BarqueEngine(ContentFacade):
             except ValueError as error:
                 _log.error("container %s: its record is damaged and it is listed as dead: %s", id[:12], error)
                 self._containers.add(unreadable(id, document))
+        core.networks.adopt(self._containers.networked())
         self._adopter.adopt_all()
 
     def settle(self) -> None:
         """What need not be done before the first answer: sweep leftovers, make networks agree, finish removals."""
         core = self._core
-        core.networks.restore(
-            lambda: tuple(e for by in self._containers.endpoints().values() for e in by.values())
-        )
+        core.networks.restore(self._containers.networked)
+        self._connector.reassert()
+        self._restarter.open()
+        self._reviver.begin(self._containers.records())
         self._containers.sweep()
         self._collector.start()
         for record in self._containers.records():
@@ -96,12 +107,15 @@ class BarqueEngine(ContentFacade):
                     self._containers.remove(record)
 
     def stop(self) -> None:
-        """The end is near: long operations (pulls) are to end. Idempotent."""
+        """The end is near: long operations (pulls) are to end, and no container is restarted any more. Idempotent."""
+        self._reviver.stop()
         self._core.puller.stop()
         self._pusher.stop()
 
     def close(self) -> None:
         """Stop; containers go on. With none left, also take away what is the engine's own on this host. Idempotent."""
+        self._restarter.close()
+        self._reviver.close()
         in_use = any(record.running for record in self._containers.records())
         self._core.puller.wait(3.0)
         self._collector.close()
@@ -146,7 +160,9 @@ class BarqueEngine(ContentFacade):
         return self._containers.view(self._containers.find(ref))
 
     def container_start(self, ref: str) -> bool:
-        record = self._containers.find(ref)
+        return self._start(self._containers.find(ref))
+
+    def _start(self, record: ContainerRecord) -> bool:
         try:
             return self._starter.start(record)
         except BarqueError:
@@ -168,18 +184,22 @@ class BarqueEngine(ContentFacade):
         self._controller.resume(self._containers.find(ref))
 
     def container_update(self, ref: str, resources: Resources | None, restart: RestartPolicy | None) -> None:
-        if restart is not None:
-            raise errors.NotImplemented("restart policies")
-        if resources is not None:
-            self._controller.update(self._containers.find(ref), resources)
+        self._controller.update(self._containers.find(ref), resources, restart)
 
     def container_rename(self, ref: str, name: str) -> None:
-        raise errors.NotImplemented("rename")
+        from barque.engine.lifecycle.renaming import rename  # hardly ever
+
+        rename(self._core, self._containers, self._containers.find(ref), name)
 
     def container_restart(self, ref: str, signal: str | None, timeout: int | None) -> None:
         record = self._containers.find(ref)
-        self._ender.stop(record, signal, timeout)
-        self._starter.start(record)
+        record.kept = True
+        try:
+            self._ender.stop(record, signal, timeout)
+        finally:
+            record.kept = False
+        self._start(record)
+        self._core.publish(record.stored, "restart")
 
     def container_stats(self, ref: str) -> ContainerUse:
         return self._controller.use(self._containers.find(ref))
@@ -191,8 +211,11 @@ class BarqueEngine(ContentFacade):
         return self._containers.wait(self._containers.find(ref), condition)
 
     def container_remove(self, ref: str, force: bool, volumes: bool = False, link: bool = False) -> None:
+        if link:
+            self._connector.unlink(ref)
+            return
         record = self._containers.find(ref)
-        if force and record.running:
+        if force and record.active:
             removed = self._containers.wait(record, "removed") if record.stored.config.auto_remove else None
             self._ender.kill_and_wait(record)
             if removed is not None:
@@ -226,22 +249,22 @@ class BarqueEngine(ContentFacade):
     # -- networks -----------------------------------------------------------------------------
 
     def network_list(self) -> tuple[Network, ...]:
-        return self._core.networks.all(self._containers.endpoints())
+        return self._core.networks.all()
 
     def network_get(self, ref: str) -> Network:
-        return self._core.networks.get(ref, self._containers.endpoints())
+        return self._core.networks.get(ref)
 
     def network_create(self, request: NetworkRequest) -> Network:
-        raise errors.NotImplemented("networks")
+        return self._maker.create(request)
 
     def network_remove(self, ref: str) -> None:
-        raise errors.NotImplemented("networks")
+        self._maker.remove(ref)
 
     def network_connect(self, ref: str, container: str, config: EndpointConfig) -> None:
-        raise errors.NotImplemented("networks")
+        self._connector.connect(ref, container, config)
 
     def network_disconnect(self, ref: str, container: str, force: bool) -> None:
-        raise errors.NotImplemented("networks")
+        self._connector.disconnect(ref, container, force)
 
     # -- volumes ------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
+from barque.engine.lifecycle.control import require_running
 from barque.engine.records import ContainerRecord
 from barque.oci.process import exec_process
 from barque.shim.client import ShimClient
@@ -190,8 +191,7 @@ class ExecService:
 
 
 def _require_awake(record: ContainerRecord) -> None:
-    if not record.running:
-        raise Conflict(f"container {record.id} is not running")
+    require_running(record)
     if record.stored.state.status == "paused":
         raise Conflict(f"Container {record.id} is paused, unpause the container before exec")
 

@@ -11,18 +11,21 @@ from barque.engine.processes import boot_id
 from barque.engine.rootless.cgroups import NO_LIMITS, delegated_parent
 from barque.oci.capabilities import bounding_set
 
-__all__ = ["CGROUP_PARENT", "Host", "remove_cgroup_parent"]
+__all__ = ["CDI_DIRECTORIES", "CGROUP_PARENT", "Host", "remove_cgroup_parent"]
 
 _MOST_GIDS = 1 << 31  # net.ipv4.ping_group_range takes no more
 CGROUP_PARENT = "/barque"
 """Where containers' cgroups are made, in every hierarchy."""
+CDI_DIRECTORIES = ("/etc/cdi", "/var/run/cdi")
+"""Where vendors describe their devices (`barque.oci.cdi`); the last one counts most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
     """`cgroup_v2`: nothing but the unified hierarchy. `bounding`: capabilities the daemon may give. `rootless`: it is
     root in its user's namespaces only. `cgroup_parent`: where containers' cgroups are made, empty where there can be
-    none. `last_gid`: the groups from 0 to this one exist. `warnings`: what is lacking, for `info`."""
+    none. `last_gid`: the groups from 0 to this one exist. `warnings`: what is lacking, for `info`. `cdi_directories`:
+    descriptions of devices."""
 
     cgroup_v2: bool
     bounding: frozenset[str]
@@ -31,15 +34,21 @@ class Host:
     cgroup_parent: str = CGROUP_PARENT
     last_gid: int = _MOST_GIDS - 1
     warnings: tuple[str, ...] = ()
+    cdi_directories: tuple[str, ...] = CDI_DIRECTORIES
 
     @classmethod
-    def look(cls, *, rootless: bool = False, warnings: tuple[str, ...] = ()) -> Host:
+    def look(
+        cls, *, rootless: bool = False, warnings: tuple[str, ...] = (), cdi_directories: tuple[str, ...] = ()
+    ) -> Host:
         """Read them; what only the caller knows is given."""
         unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
         status = Path("/proc/self/status").read_text()
         parent = delegated_parent() if rootless else CGROUP_PARENT
         warnings = warnings if parent else (*warnings, NO_LIMITS)
-        return cls(unified, bounding_set(status), boot_id(), rootless, parent, _last_gid(), warnings)
+        directories = cdi_directories or CDI_DIRECTORIES
+        return cls(
+            unified, bounding_set(status), boot_id(), rootless, parent, _last_gid(), warnings, directories
+        )
 
     def cgroups_path(self, parent: str, id: str) -> str:
         """The cgroup of a container, below `parent` if its configuration names one; empty for none."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
 from pathlib import Path
 
-__all__ = ["boot_id", "kill_process", "start_time"]
+__all__ = ["boot_id", "kill_process", "seconds_since", "start_time"]
 
 
 def boot_id() -> str:
@@ -23,6 +24,13 @@ def start_time(pid: int) -> int | None:
         return None
     fields = text.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else int(fields[19])
+
+
+def seconds_since(starttime: int) -> float:
+    """How long ago a process with this start time started, by the clock that nobody sets (0: it never did, 0.0)."""
+    if not starttime:
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - starttime / os.sysconf("SC_CLK_TCK")
 
 
 def kill_process(pid: int, starttime: int, timeout: float = 5.0) -> bool:

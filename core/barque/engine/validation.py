@@ -6,11 +6,12 @@ import os
 import posixpath
 import re
 
+from barque.engine.lifecycle.restarting import check_restart_policy
 from barque.engine.limit_checks import check_limits, check_ulimits
 from barque.oci import capabilities as caps
 from barque.oci.devices import check_rule
+from barque.oci.health import check_healthcheck
 from barque.oci.seccomp import resolve_profile
-from barque.oci.selinux import check_label_options
 from barque.spi import errors
 from barque.spi.errors import InvalidArgument
 from barque.spi.frontend import BindMount, ContainerConfig
@@ -56,8 +57,10 @@ def _check_basics(config: ContainerConfig) -> None:
     for entry in config.env:
         if not entry or entry.startswith("=") or "\0" in entry:
             raise InvalidArgument(f"invalid environment variable: {entry!r}", hint="write NAME=VALUE")
-    if config.auto_remove and config.document.get("RestartPolicy", {}).get("Name", "") not in ("", "no"):
+    check_restart_policy(config.restart)
+    if config.auto_remove and config.restart.name != "no":
         raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
+    check_healthcheck(config.healthcheck)
     for part in filter(None, config.cgroup_parent.split("/")):
         if part == ".." or not _CGROUP_PART.fullmatch(part):
             raise InvalidArgument(
@@ -115,6 +118,8 @@ def _check_devices(config: ContainerConfig) -> None:
                 f"invalid device mode: {device.permissions}", hint="of the letters r, w and m"
             )
     if config.selinux:
+        from barque.oci.selinux import check_label_options  # hardly ever
+
         check_label_options(config.selinux)
 
 

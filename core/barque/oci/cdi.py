@@ -17,10 +17,9 @@ from typing import Any
 from barque.oci.devices import node_at
 from barque.spi.errors import Internal
 
-__all__ = ["CDI_DIRECTORIES", "Devices"]
+__all__ = ["Devices"]
 
 _log = logging.getLogger(__name__)
-CDI_DIRECTORIES = ("/etc/cdi", "/var/run/cdi")
 _MAX_FILE = 4 << 20
 _HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 _EDITS = ("env", "deviceNodes", "mounts", "hooks", "additionalGids", "intelRdt")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from barque.oci.health import inherit
 from barque.spi.container import ContainerConfig
 
 __all__ = ["merge_image"]
@@ -25,6 +26,7 @@ def merge_image(config: ContainerConfig, image: Mapping[str, Any]) -> dict[str, 
     changes["user"] = config.user or image.get("User") or ""
     changes["labels"] = {**(image.get("Labels") or {}), **config.labels}
     changes["stop_signal"] = config.stop_signal or image.get("StopSignal") or ""
+    changes["healthcheck"] = inherit(config.healthcheck, image.get("Healthcheck"))
     exposed = dict.fromkeys([*config.exposed_ports, *(image.get("ExposedPorts") or {})])
     changes["exposed_ports"] = tuple(exposed)
     return changes

@@ -36,7 +36,6 @@ def _gpus(request: DeviceRequest, known: Sequence[str]) -> list[str]:
     alternatives = " ".join(f"[{' '.join(all_of)}]" for all_of in request.capabilities)
     raise Internal(
         f'could not select device driver "{request.driver}" with capabilities: [{alternatives}]',
-        hint="GPUs are given by CDI: have their vendor's tool write /etc/cdi, for example `nvidia-ctk cdi generate --format=json`",
     )
 
 

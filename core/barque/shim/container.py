@@ -144,9 +144,13 @@ class BringUp:
     ) -> tuple[int, bool]:
         """Mount the root, create the container and let init execute its program."""
         runtime = self._drivers.runtime(config.runtime)
-        if config.mounts:
+        if config.mounts or config.shared_memory:
             enter_namespace()
             mount_all(config.rootfs, config.mounts)
+        if config.shared_memory:
+            from barque.shim.borrowing import borrow_memory  # hardly ever: not at the start of every shim
+
+            borrow_memory(*config.shared_memory)
         spec = _with_user(_with_netns(config.spec, netns), config)
         request = RuntimeCreate(config.id, config.bundle, config.runtime_root, spec, stdio.child)
         task = runtime.runtime_create(request)

@@ -105,6 +105,7 @@ class ShimConfig:
     the root is ready and the runtime is called in the launcher's mount namespace.
     `user` (Docker's USER[:GROUP]) and `group_add` are resolved in the mounted root file system and put into the spec's
     `process.user`, with HOME if the environment has none; None leaves the spec as it is.
+    `shared_memory`: `/proc/PID` of another container's process, and where its /dev/shm is to be mounted for the spec to use.
     `resolver`: answer names in the sandbox from the start on. `health`: `{"process": an OCI process, "interval_ns", "timeout_ns",
     "start_period_ns", "start_interval_ns", "retries"}`, all resolved (no zeros where a default applies).
     """
@@ -128,6 +129,7 @@ class ShimConfig:
     clients: tuple[ClientAttach, ...] = ()
     user: str | None = None
     group_add: tuple[str, ...] = ()
+    shared_memory: tuple[str, str] | None = None
     resolver: bool = False
     health: Mapping[str, Any] | None = None
 
@@ -143,7 +145,7 @@ class ShimConfig:
         settings = {key: getattr(self, key) for key in ShimSettings._fields if key != "private_mounts"}
         return {
             **settings,
-            "private_mounts": bool(self.mounts),
+            "private_mounts": bool(self.mounts or self.shared_memory),
             "clients": [asdict(client) for client in self.clients],
         }
 
@@ -156,6 +158,8 @@ class ShimConfig:
         )
         known["clients"] = tuple(ClientAttach(**c) for c in known.get("clients", ()))
         known["group_add"] = tuple(known.get("group_add", ()))
+        if known.get("shared_memory"):
+            known["shared_memory"] = tuple(known["shared_memory"])
         if known.get("console_size"):
             known["console_size"] = tuple(known["console_size"])
         return cls(**known)

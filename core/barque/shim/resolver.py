@@ -181,9 +181,7 @@ class _Connection:
 
     def _watch(self) -> None:
         reading = select.EPOLLIN if self._unanswered < _MAX_PIPELINED and not self._out else 0
-        self._loop.watch(
-            self._socket.fileno(), reading | (select.EPOLLOUT if self._out else 0), self._ready
-        )
+        self._loop.watch(self._socket.fileno(), reading | (select.EPOLLOUT if self._out else 0), self._ready)
 
     def _ready(self, events: int) -> None:
         try:

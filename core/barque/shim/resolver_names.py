@@ -126,7 +126,9 @@ def reverse_address(name: str) -> str | None:
     """The address that a name below in-addr.arpa or ip6.arpa stands for, as the tables write it; else None."""
     if name.endswith(_SUFFIX4):
         parts = name.removesuffix(_SUFFIX4).split(".")[::-1]
-        if len(parts) == 4 and all(p.isascii() and p.isdigit() and len(p) < 4 and int(p) < 256 for p in parts):
+        if len(parts) == 4 and all(
+            p.isascii() and p.isdigit() and len(p) < 4 and int(p) < 256 for p in parts
+        ):
             return inet_ntop(AF_INET, bytes(int(part) for part in parts))
     elif name.endswith(_SUFFIX6):
         nibbles = name.removesuffix(_SUFFIX6).split(".")[::-1]

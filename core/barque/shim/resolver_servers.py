@@ -37,7 +37,8 @@ class Servers:
 
     def __init__(self, loop: Loop, netns: int) -> None:
         self._loop, self._netns = loop, netns
-        self._queries: OrderedDict[int, _Query] = OrderedDict()  # by socket, the one that is due first at the head
+        # by socket, the first that is due at the head
+        self._queries: OrderedDict[int, _Query] = OrderedDict()
         self._waking = False
 
     def ask(self, servers: Sequence[Server], question: Question, data: bytes, tcp: bool, done: Done) -> None:
@@ -144,9 +145,7 @@ def _connect(server: Server, tcp: bool) -> socket.socket:
 class _Query:
     """One question on its way: a datagram, or (over TCP, RFC 7766) a stream with lengths before the messages."""
 
-    def __init__(
-        self, servers: list[Server], question: Question, data: bytes, tcp: bool, done: Done
-    ) -> None:
+    def __init__(self, servers: list[Server], question: Question, data: bytes, tcp: bool, done: Done) -> None:
         self.servers, self.question, self.data, self.tcp, self.done = servers, question, data, tcp, done
         self.last: bytes | None = None
         self.due = 0.0

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 __all__ = [
-    "A",
     "AAAA",
     "ANY",
     "FORMERR",
@@ -18,6 +17,7 @@ __all__ = [
     "PTR",
     "REFUSED",
     "SERVFAIL",
+    "A",
     "Malformed",
     "Question",
     "Record",

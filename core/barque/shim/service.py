@@ -72,8 +72,8 @@ class Service:
         for client, attach in zip(container.clients, settings.clients, strict=True):
             self.streams.add(client, ClientAttach(**attach), start=False)
         self._resolver: Resolver | None = None
-        if container.resolver:
-            self._serve_names(container.resolver)
+        self._resolver_sockets = container.resolver
+        self._await_query()
         self._signals = signals
         self.loop.watch(signals, select.EPOLLIN, self._signalled)
 
@@ -155,7 +155,7 @@ class Service:
     def resolve(self, netns: int) -> None:
         """Answer names in the namespace `netns` from now on; idempotent. Raises FailedPrecondition, Conflict."""
         self._require_running()
-        if self._resolver is not None:
+        if self._resolver_sockets:
             return
 
         def task() -> Answer:
@@ -163,12 +163,18 @@ class Service:
 
             return b"", make_sockets(netns, self._defect)
 
-        self._serve_names(Worker(task, self._defect).result()[1])
+        self._resolver_sockets = Worker(task, self._defect).result()[1]
+        self._await_query()
 
-    def _serve_names(self, sockets: list[int]) -> None:
+    def _await_query(self) -> None:
+        """A container that asks for no name does not pay for a resolver."""
+        for sock in self._resolver_sockets[:2]:
+            self.loop.watch(sock, select.EPOLLIN, self._first_query)
+
+    def _first_query(self, _: int) -> None:
         from barque.shim.resolver import Resolver
 
-        self._resolver = Resolver(self.loop, self._state, sockets)
+        self._resolver = Resolver(self.loop, self._state, self._resolver_sockets)
 
     def release(self) -> None:
         """A daemon has recorded the exit: free the socket's name, and end when the clients have their output."""
@@ -197,8 +203,7 @@ class Service:
         now = time_ns()
         if self._container.shares_pids:
             self._attempt(lambda: self._runtime.kill(signal.SIGKILL, True))
-        if self._resolver is not None:
-            self._resolver.close()
+        self._close_resolver()
         self.streams.drain()
         self._log.close()
         ended = Exit(code, now, self._check_oom())
@@ -208,6 +213,16 @@ class Service:
         self.streams.finish()
         self._delete()
         self.loop.later(_LINGER, self._overdue)
+
+    def _close_resolver(self) -> None:
+        """The sockets hold the container's network namespace."""
+        if self._resolver is not None:
+            self._resolver.close()
+        else:
+            for sock in self._resolver_sockets[:2]:
+                self.loop.forget(sock)
+            packets.close_all(self._resolver_sockets)
+        self._resolver_sockets = []
 
     def _check_oom(self) -> bool:
         oom = MemoryCgroup(self._container.memory_events).kills() > 0

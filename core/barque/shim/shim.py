@@ -36,7 +36,8 @@ def run(drivers: Drivers, title: Title, launches: SocketType) -> None:
     title.set(b"barque-shim " + container.id)
     ended = None
     if not container.clients:
-        ended = rest(container.pid, [signals, container.control, container.listener, *container.resolver, *container.streams])
+        sockets = [container.control, container.listener, *container.resolver[:2]]
+        ended = rest(container.pid, [signals, *sockets, *container.streams])
     gc.enable()
     Service(drivers, container, signals).serve(ended)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from barque.spi.errors import BarqueError, Conflict, NotFound, NotImplemented
+from barque.spi.errors import BarqueError, Conflict, NotFound
 from barque_api_docker.call import Call, json_response
-from barque_api_docker.fields import Fields
 from barque_api_docker.http import Response
+from barque_api_docker.translate.lifecycle import restart_policy
 from barque_api_docker.translate.stats import Reading, absent_document, stats_document
 from barque_api_docker.translate.update import updated_resources
 
@@ -30,17 +30,17 @@ def unpause(call: Call) -> Response:
 
 
 def update(call: Call) -> Response:
-    """`POST /containers/{id}/update`: limits; what the body leaves out stays as it is."""
+    """`POST /containers/{id}/update`: limits and the restart policy; what the body leaves out stays as it is."""
     body = call.body()
-    _refuse_restart_policy(body)
     container = call.engine.container_get(call.params["id"])
-    call.engine.container_update(container.id, updated_resources(container.config.resources, body), None)
+    policy = restart_policy(body) if body.part("RestartPolicy").text("Name") else None
+    try:
+        resources = updated_resources(container.config.resources, body)
+        changed = resources if resources != container.config.resources else None
+        call.engine.container_update(container.id, changed, policy)
+    except Conflict as error:
+        raise Conflict(f"Cannot update container {container.id}: {error.message}", hint=error.hint) from error
     return json_response({"Warnings": None})
-
-
-def _refuse_restart_policy(body: Fields) -> None:
-    if body.part("RestartPolicy").text("Name") not in ("", "no"):
-        raise NotImplemented("RestartPolicy is not implemented by barque yet")
 
 
 def top(call: Call) -> Response:

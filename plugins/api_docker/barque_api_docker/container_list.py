@@ -34,7 +34,7 @@ def containers(call: Call) -> Response:
     everything = call.engine.container_list()
     shown = _between(everything, filters)
     if not (call.query_flag("all") or limit > 0 or "status" in filters):
-        shown = tuple(one for one in shown if one.state.status in ("running", "paused"))
+        shown = tuple(one for one in shown if one.state.status in ("running", "paused", "restarting"))
     for keep in _tests(call.engine, filters):
         shown = tuple(one for one in shown if keep(one))
     if limit > 0:
@@ -86,7 +86,7 @@ def _tests(engine: Engine, filters: Filters) -> list[Callable[[Container], bool]
     if "status" in filters:
         tests.append(lambda one: filters.exact("status", one.state.status))
     if "health" in filters:
-        tests.append(lambda _: "none" in filters.values("health"))
+        tests.append(lambda one: (one.state.health.status if one.state.health else "none") in filters.values("health"))
     if (task := filters.flag("is-task")) is not None:
         tests.append(lambda _: not task)
     if "isolation" in filters:

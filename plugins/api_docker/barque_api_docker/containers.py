@@ -14,7 +14,7 @@ from barque_api_docker.translate.create import container_config
 from barque_api_docker.translate.inspect import inspect_document
 from barque_api_docker.translate.text import platform
 
-__all__ = ["create", "inspect", "kill", "remove", "resize", "restart", "start", "stop", "terminal_size"]
+__all__ = ["create", "inspect", "kill", "remove", "rename", "resize", "restart", "start", "stop", "terminal_size"]
 
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _NO_CONTENT = Response(204)
@@ -67,18 +67,20 @@ def start(call: Call) -> Response:
 
 def stop(call: Call) -> Response:
     """`POST /containers/{id}/stop`."""
-    return _NO_CONTENT if _stop(call) else _NOT_MODIFIED
+    signal, timeout = call.query("signal") or None, call.query_number("t")
+    return _NO_CONTENT if call.engine.container_stop(call.params["id"], signal, timeout) else _NOT_MODIFIED
 
 
 def restart(call: Call) -> Response:
     """`POST /containers/{id}/restart`."""
-    _stop(call)
-    call.engine.container_start(call.params["id"])
+    call.engine.container_restart(call.params["id"], call.query("signal") or None, call.query_number("t"))
     return _NO_CONTENT
 
 
-def _stop(call: Call) -> bool:
-    return call.engine.container_stop(call.params["id"], call.query("signal") or None, call.query_number("t"))
+def rename(call: Call) -> Response:
+    """`POST /containers/{id}/rename`."""
+    call.engine.container_rename(call.params["id"], call.query("name") or "")
+    return _NO_CONTENT
 
 
 def kill(call: Call) -> Response:

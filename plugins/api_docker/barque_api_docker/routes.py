@@ -41,6 +41,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/containers/{id}/start", containers.start),
     ("POST", "/containers/{id}/stop", containers.stop),
     ("POST", "/containers/{id}/restart", containers.restart),
+    ("POST", "/containers/{id}/rename", containers.rename),
     ("POST", "/containers/{id}/kill", containers.kill),
     ("POST", "/containers/{id}/pause", container_control.pause),
     ("POST", "/containers/{id}/unpause", container_control.unpause),
@@ -106,7 +107,6 @@ _UNIMPLEMENTED = {
         /volumes
         """,
     "POST": """
-        /containers/{id}/rename
         /build /volumes/create
         /networks/create /networks/{id}/connect /networks/{id}/disconnect
         /session

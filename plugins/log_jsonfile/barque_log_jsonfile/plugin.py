@@ -22,15 +22,15 @@ __all__ = ["JsonFileLog", "JsonFileLogConfig"]
 
 @dataclass(frozen=True)
 class JsonFileLogConfig:
-    """The default `--log-opt`s.
+    """The default `--log-opt`s. As Docker's: nothing is rotated, so that no line is lost.
 
     max_size: a file is rotated before it grows beyond this (`20m`; k, m, g are powers of 1000 as Docker's;
         `-1`: never).
     max_file: how many files are kept, the one that is written included; the oldest is dropped.
     """
 
-    max_size: str = "20m"
-    max_file: int = 5
+    max_size: str = "-1"
+    max_file: int = 1
 
 
 class JsonFileLog:

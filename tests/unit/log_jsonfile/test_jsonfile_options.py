@@ -22,8 +22,8 @@ def test_defaults_come_from_the_profile():
     assert driver.log_validate({"max-file": "7"}) == {"max-size": "1m", "max-file": "7"}
 
 
-def test_rotation_is_on_by_default(driver):
-    assert Limits.of(driver.log_validate({})) == Limits(20_000_000, 5)
+def test_nothing_is_rotated_by_default(driver):
+    assert Limits.of(driver.log_validate({})) == Limits(0, 1)
 
 
 @pytest.mark.parametrize(

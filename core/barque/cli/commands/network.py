@@ -1,9 +1,12 @@
-"""`barque network ls` and `barque network inspect`."""
+"""`barque network ls`, `inspect` and `rm`."""
 
 from __future__ import annotations
 
+import sys
+
 from barque.cli.commands.inspect import show_each
 from barque.cli.context import Context
+from barque.cli.errors import CliError
 from barque.cli.filters import filters_parameter
 from barque.cli.flags import Command, Values, flag, repeated, text
 from barque.cli.listing import FORMAT_HELP, Listing, print_listing
@@ -13,7 +16,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["INSPECT", "LS"]
+__all__ = ["INSPECT", "LS", "RM"]
+
+_NOT_FOUND = 404
 
 _HEADINGS = {
     "ID": "NETWORK ID",
@@ -82,6 +87,23 @@ def inspect(context: Context, values: Values) -> int:
     )
 
 
+def remove(context: Context, values: Values) -> int:
+    """Remove networks, one after the other. With --force one that is not there is no failure."""
+    failed = False
+    for name in values.arguments:
+        try:
+            context.client.delete(f"/networks/{segment(name)}")
+        except CliError as error:
+            if values.flag("force") and getattr(error, "status", 0) == _NOT_FOUND:
+                continue
+            sys.stdout.flush()
+            sys.stderr.write(f"{error.message}\n" + (f"Hint: {error.hint}\n" if error.hint else ""))
+            failed = True
+        else:
+            sys.stdout.write(f"{name}\n")
+    return 1 if failed else 0
+
+
 LS = Command(
     summary="List networks",
     usage="[OPTIONS]",
@@ -104,4 +126,12 @@ INSPECT = Command(
         flag("verbose", "Verbose output for diagnostics", short="v"),
     ),
     examples=("barque network inspect -f '{{json .IPAM.Config}}' bridge",),
+)
+RM = Command(
+    summary="Remove one or more networks",
+    usage="NETWORK [NETWORK...]",
+    run=remove,
+    arguments=(1, None),
+    options=(flag("force", "Do not error if the network does not exist", short="f"),),
+    examples=("barque network rm back front",),
 )

@@ -1,4 +1,4 @@
-"""`barque image prune`, `barque container prune`, `barque system prune`."""
+"""`barque prune` of images, containers, networks, volumes, and of all that together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from barque.cli.filters import filters_parameter
 from barque.cli.flags import Command, Option, Values, flag, repeated
 from barque.cli.units import human_size
 
-__all__ = ["CONTAINER_PRUNE", "IMAGE_PRUNE", "SYSTEM_PRUNE"]
+__all__ = ["CONTAINER_PRUNE", "IMAGE_PRUNE", "NETWORK_PRUNE", "SYSTEM_PRUNE", "VOLUME_PRUNE"]
 
 
 def image_prune(context: Context, values: Values) -> int:
@@ -32,6 +32,28 @@ def container_prune(context: Context, values: Values) -> int:
     return _report([text], freed)
 
 
+def network_prune(context: Context, values: Values) -> int:
+    """Remove the networks that no container uses."""
+    warning = "This will remove all custom networks not used by at least one container."
+    if values.flag("force") or confirmed(warning):
+        sys.stdout.write(_networks(context, values.all("filter"))[0])
+    return 0
+
+
+def volume_prune(context: Context, values: Values) -> int:
+    """Remove the anonymous volumes that no container uses; with --all those with a name too."""
+    every, filters = values.flag("all"), values.all("filter")
+    if every and any(value.partition("=")[0] == "all" for value in filters):
+        raise CliError("conflicting options: cannot specify both --all and --filter all=1")
+    what = "all local volumes" if every else "anonymous local volumes"
+    if not values.flag("force") and not confirmed(
+        f"This will remove {what} not used by at least one container."
+    ):
+        return 0
+    text, freed = _volumes(context, [*filters, *(["all=true"] if every else [])])
+    return _report([text], freed)
+
+
 def system_prune(context: Context, values: Values) -> int:
     """Remove all that is not in use, kind by kind."""
     filters, every, volumes = values.all("filter"), values.flag("all"), values.flag("volumes")
@@ -41,7 +63,7 @@ def system_prune(context: Context, values: Values) -> int:
         return 0
     results = [_containers(context, filters), _networks(context, filters)]
     if volumes:
-        results.append(_listed(context, "volumes", "VolumesDeleted", "Deleted Volumes:", filters))
+        results.append(_volumes(context, filters))
     results.append(_images(context, filters, every=every))
     results.append(_listed(context, "build", "CachesDeleted", "Deleted build cache objects:", filters))
     return _report([text for text, _ in results], sum(freed for _, freed in results))
@@ -83,6 +105,10 @@ def _networks(context: Context, filters: list[str]) -> tuple[str, int]:
     return _listed(context, "networks", "NetworksDeleted", "Deleted Networks:", filters)
 
 
+def _volumes(context: Context, filters: list[str]) -> tuple[str, int]:
+    return _listed(context, "volumes", "VolumesDeleted", "Deleted Volumes:", filters)
+
+
 def _listed(context: Context, kind: str, field: str, heading: str, filters: list[str]) -> tuple[str, int]:
     answer = context.client.post(f"/{kind}/prune", {"filters": filters_parameter(filters)})
     return _block(heading, answer.get(field) or []), int(answer.get("SpaceReclaimed") or 0)
@@ -121,6 +147,24 @@ CONTAINER_PRUNE = Command(
     run=container_prune,
     options=(_filter('"until=<timestamp>"'), _FORCE),
     examples=("barque container prune -f --filter until=24h",),
+)
+NETWORK_PRUNE = Command(
+    summary="Remove all unused networks",
+    usage="[OPTIONS]",
+    run=network_prune,
+    options=(_filter('"until=<timestamp>"'), _FORCE),
+    examples=("barque network prune -f --filter until=24h",),
+)
+VOLUME_PRUNE = Command(
+    summary="Remove unused local volumes",
+    usage="[OPTIONS]",
+    run=volume_prune,
+    options=(
+        flag("all", "Remove all unused volumes, not just anonymous ones", short="a"),
+        _filter('"label=<label>"'),
+        _FORCE,
+    ),
+    examples=("barque volume prune -f", "barque volume prune -a --filter label=stage=test"),
 )
 SYSTEM_PRUNE = Command(
     summary="Remove unused data",

@@ -111,6 +111,8 @@ def _create(context: Context, values: Values, body: dict[str, Any]) -> str:
             f"container ID file found, make sure the other container isn't running or delete {cidfile}"
         )
     image, policy = body["Image"], values.text("pull")
+    if policy not in ("always", "missing", "never"):
+        raise CliError(f"invalid pull option: '{policy}': must be one of \"always\", \"missing\" or \"never\"", exit_code=125)
     if policy == "always":
         _pull(context, values, image)
     try:

@@ -17,6 +17,7 @@ from typing import Any
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
 from barque.engine.lifecycle.ending import Ender
+from barque.engine.lifecycle.health import read_health
 from barque.engine.processes import kill_process, start_time
 from barque.engine.records import ContainerRecord
 from barque.shim.client import ShimClient, read_exit_file
@@ -72,6 +73,8 @@ class Adopter:
             return
         with record.lock:
             live = replace(record.stored.state, pid=int(hello["pid"]))
+            if live.health is not None:
+                live = replace(live, health=read_health(state) or live.health)
             record.stored = replace(record.stored, state=live, starttime=int(hello["starttime"]))
             record.control = channel
             self._adopt_execs(record.id, hello.get("execs") or {})

@@ -8,13 +8,22 @@ import subprocess
 from dataclasses import replace
 
 from barque.engine.core import Core
+from barque.engine.limit_checks import check_limits
+from barque.engine.lifecycle.restarting import check_restart_policy
 from barque.engine.records import ContainerRecord
 from barque.oci.limits import resource_limits
 from barque.shim.client import ShimClient
 from barque.spi.errors import Conflict, FailedPrecondition, InvalidArgument, Unavailable
-from barque.spi.frontend import ContainerUse, InterfaceUse, ProcessTable, Resources
+from barque.spi.frontend import (
+    ContainerConfig,
+    ContainerUse,
+    InterfaceUse,
+    ProcessTable,
+    Resources,
+    RestartPolicy,
+)
 
-__all__ = ["Controller"]
+__all__ = ["Controller", "require_running"]
 
 _PS_SECONDS = 10
 # Options of ps(1) only choose and format; a word that is none of them could name a file or another user's processes.
@@ -30,7 +39,7 @@ class Controller:
     def pause(self, record: ContainerRecord) -> None:
         """See `Engine.container_pause`."""
         with record.lock:
-            self._require_running(record)
+            require_running(record)
             if record.stored.state.status == "paused":
                 raise Conflict(f"container {record.id} is already paused")
             with self._shim(record) as shim:
@@ -48,39 +57,60 @@ class Controller:
             self._set_status(record, "running")
         self._core.publish(record.stored, "unpause")
 
-    def update(self, record: ContainerRecord, resources: Resources) -> None:
+    def update(
+        self, record: ContainerRecord, resources: Resources | None, restart: RestartPolicy | None
+    ) -> None:
         """See `Engine.container_update`. A container that does not run gets the limits with its next start."""
+        if resources is not None:
+            check_limits(resources)
         with record.lock:
-            if record.running:
-                with self._shim(record) as shim:
-                    shim.update(resource_limits(resources))
-            config = replace(record.stored.config, resources=resources)
+            if record.removed or record.stored.state.status in ("removing", "dead"):
+                raise Conflict('Container is marked for removal and cannot be "update".')
+            config = _with_policy(record.stored.config, restart)
+            if resources is not None:
+                if record.running:
+                    with self._shim(record) as shim:
+                        shim.update(resource_limits(resources))
+                config = replace(config, resources=resources)
             record.change(self._core.database, config=config)
         self._core.publish(record.stored, "update")
 
     def use(self, record: ContainerRecord) -> ContainerUse:
         """See `Engine.container_stats`."""
-        self._require_running(record)
+        require_running(record)
         with self._shim(record) as shim:
             stats = shim.stats()
         return ContainerUse(stats, interfaces(record.stored.state.pid))
 
     def processes(self, record: ContainerRecord, options: str) -> ProcessTable:
         """See `Engine.container_top`."""
-        self._require_running(record)
+        require_running(record)
         with self._shim(record) as shim:
             pids = frozenset(map(str, shim.processes()))
         return process_table(options or "-ef", pids)
-
-    def _require_running(self, record: ContainerRecord) -> None:
-        if not record.running:
-            raise Conflict(f"container {record.id} is not running")
 
     def _set_status(self, record: ContainerRecord, status: str) -> None:
         record.change(self._core.database, state=replace(record.stored.state, status=status))
 
     def _shim(self, record: ContainerRecord) -> ShimClient:
         return ShimClient.connect(os.fspath(self._core.layout.container(record.id)))
+
+
+def require_running(record: ContainerRecord) -> None:
+    """Errors: Conflict, in Docker's words, for one that does not run now."""
+    if record.restarting:
+        raise Conflict(f"Container {record.id} is restarting, wait until the container is running")
+    if not record.running:
+        raise Conflict(f"container {record.id} is not running")
+
+
+def _with_policy(config: ContainerConfig, restart: RestartPolicy | None) -> ContainerConfig:
+    if restart is None:
+        return config
+    check_restart_policy(restart)
+    if config.auto_remove and restart.name != "no":
+        raise Conflict("Restart policy cannot be updated because AutoRemove is enabled for the container")
+    return replace(config, restart=restart)
 
 
 def interfaces(pid: int) -> tuple[InterfaceUse, ...]:

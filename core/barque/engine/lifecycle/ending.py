@@ -14,7 +14,9 @@ from typing import Any
 from barque.engine import failpoints
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
-from barque.engine.processes import kill_process
+from barque.engine.lifecycle.health import HealthKeeper, ended_health
+from barque.engine.lifecycle.restarting import Restarter, backoff, wants_restart
+from barque.engine.processes import kill_process, seconds_since
 from barque.engine.records import ContainerRecord
 from barque.engine.validation import signal_number
 from barque.shim.client import ShimClient, read_exit_file, tell_recorded
@@ -29,12 +31,18 @@ _KILL_TIMEOUT = 10.0
 
 
 class Ender:
-    """Ends containers. `exec_ended` is told of execs that a shim reports."""
+    """Ends containers. `exec_ended` is told of execs that a shim reports, `restarter` of containers that are to run again."""
 
     def __init__(
-        self, core: Core, containers: ContainerService, exec_ended: Callable[[str, str, int], None]
+        self,
+        core: Core,
+        containers: ContainerService,
+        restarter: Restarter,
+        exec_ended: Callable[[str, str, int], None],
     ) -> None:
-        self._core, self._containers, self._exec_ended = core, containers, exec_ended
+        self._core, self._containers, self._restarter = core, containers, restarter
+        self._exec_ended = exec_ended
+        self._health = HealthKeeper(core)
 
     def on_event(self, record: ContainerRecord, event: dict[str, Any] | None) -> None:
         """An event of a running container's shim; None: the channel is gone, so the shim is dead."""
@@ -46,7 +54,9 @@ class Ender:
         elif kind == "exec-exit":
             self._exec_ended(record.id, str(event["exec"]), int(event["code"]))
         elif kind == "oom":
-            self._core.publish(record.stored, "oom")
+            self._killed_for_memory(record)
+        elif kind in ("health", "health-begin"):
+            self._health.on_event(record, event)
         elif kind == "log-error":
             _log.warning(
                 "container %s: log: %s (%s bytes lost)",
@@ -62,32 +72,54 @@ class Ender:
                 return
             core, stored = self._core, record.stored
             seconds = max(0, finished_ns - stored.state.started_ns) // 1_000_000_000
+            stopped = stored.user_stopped or record.user_stop
+            again = wants_restart(stored.config.restart, code, stopped, stored.restart_count)
             state = replace(
                 stored.state,
-                status="exited",
+                status="restarting" if again else "exited",
                 pid=0,
                 exit_code=code,
                 finished_ns=finished_ns,
-                oom_killed=oom_killed,
+                oom_killed=oom_killed or stored.state.oom_killed,
+                health=ended_health(stored.state.health),
             )
             failpoints.hit("exit.record")
-            record.change(core.database, state=state, endpoints={}, starttime=0)
-            if oom_killed:
+            record.change(
+                core.database,
+                state=state,
+                endpoints={},
+                starttime=0,
+                user_stopped=stopped,
+                restart_count=stored.restart_count + again,
+            )
+            if oom_killed and not stored.state.oom_killed:
                 core.publish(stored, "oom")
             core.execs_ended(stored.id)
             core.publish(stored, "die", exitCode=code, execDuration=seconds)
             core.networks.disconnect(stored.endpoints)
             self._release(record)
+            remove = stored.config.auto_remove and not record.kept
+            # also when it is to run again: as in Docker, every end of a run is one for those who wait
             record.notify(ExitStatus(code, finished_ns, oom_killed), "not-running", "next-exit")
-            remove = stored.config.auto_remove
+            if again:
+                record.backoff = backoff(record.backoff, seconds_since(stored.starttime))
+                self._restarter.schedule(record, record.backoff)
         if remove:
             with contextlib.suppress(NotFound):
                 self._containers.remove(record)
 
     def signal(self, record: ContainerRecord, number: int) -> None:
-        """Send a signal to init. Errors: Conflict when it does not run."""
-        if not record.running:
-            raise Conflict(f"cannot kill container: {record.id}: container {record.id} is not running")
+        """Send a signal to init. One that is to end it rests its restart policy; where it is about to be restarted, that is all.
+
+        Errors: Conflict when it does not run."""
+        with record.lock:
+            if record.restarting:
+                self._give_up(record)
+                return
+            if not record.running:
+                raise Conflict(f"cannot kill container: {record.id}: container {record.id} is not running")
+            if _is_to_end(record, number):
+                self._rest_policy(record)
         try:
             with ShimClient.connect(self._state(record)) as shim:
                 shim.kill(number, all=False)
@@ -95,6 +127,28 @@ class Ender:
         except NotFound:
             return  # it ended in this moment
         self._core.publish(record.stored, "kill", signal=number)
+
+    def _rest_policy(self, record: ContainerRecord) -> None:
+        """Durable before the signal is sent, where there is a policy; else the exit's record says it."""
+        record.user_stop = True
+        if record.stored.config.restart.name != "no" and not record.stored.user_stopped:
+            record.change(self._core.database, user_stopped=True)
+
+    def _give_up(self, record: ContainerRecord) -> None:
+        """A container that waits for its restart stays down."""
+        self._restarter.cancel(record)
+        state = replace(record.stored.state, status="exited")
+        record.change(self._core.database, state=state, user_stopped=True)
+        record.notify(record.exit_status(), "not-running", "next-exit")
+
+    def _killed_for_memory(self, record: ContainerRecord) -> None:
+        """The kernel killed a process of it, which need not have been init. The exit's record makes it durable."""
+        with record.lock:
+            if record.running:
+                record.stored = replace(
+                    record.stored, state=replace(record.stored.state, oom_killed=True)
+                )
+                self._core.publish(record.stored, "oom")
 
     def _wake(self, record: ContainerRecord) -> None:
         """A paused container that is signalled goes on, to have the signal: as dockerd does it."""
@@ -107,7 +161,7 @@ class Ender:
 
     def stop(self, record: ContainerRecord, signal_name: str | None, timeout: int | None) -> bool:
         """See `Engine.container_stop`."""
-        if not record.running:
+        if not record.active:
             return False
         config = record.stored.config
         number = signal_number(signal_name or config.stop_signal or "TERM")
@@ -176,3 +230,9 @@ class Ender:
 
     def _state(self, record: ContainerRecord) -> str:
         return os.fspath(self._core.layout.container(record.id))
+
+
+def _is_to_end(record: ContainerRecord, number: int) -> bool:
+    """Docker's rule: of a container that names its stop signal, that one and KILL; else any."""
+    named = record.stored.config.stop_signal
+    return not named or number in (signal.SIGKILL, signal_number(named))

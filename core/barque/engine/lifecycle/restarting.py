@@ -17,15 +17,32 @@ from concurrent.futures import ThreadPoolExecutor
 
 from barque.engine.records import ContainerRecord
 from barque.spi.container import RestartPolicy
-from barque.spi.errors import BarqueError
+from barque.spi.errors import BarqueError, InvalidArgument
 
-__all__ = ["Restarter", "backoff", "wants_restart"]
+__all__ = ["Restarter", "backoff", "check_restart_policy", "wants_restart"]
 
 _log = logging.getLogger(__name__)
 _FIRST_DELAY = 0.1
 _LONGEST_DELAY = 60.0
 _LONG_RUN = 10.0
 _WORKERS = 4
+
+
+def check_restart_policy(policy: RestartPolicy) -> None:
+    """Errors: InvalidArgument, in Docker's words."""
+    if policy.name not in ("no", "always", "on-failure", "unless-stopped"):
+        raise InvalidArgument(
+            f"invalid restart policy: unknown policy '{policy.name}'; "
+            "use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+        )
+    if policy.name == "on-failure":
+        if policy.maximum < 0:
+            raise InvalidArgument("invalid restart policy: maximum retry count cannot be negative")
+    elif policy.maximum:
+        negative = " and cannot be negative" if policy.maximum < 0 else ""
+        raise InvalidArgument(
+            f"invalid restart policy: maximum retry count can only be used with 'on-failure'{negative}"
+        )
 
 
 def wants_restart(policy: RestartPolicy, code: int, user_stopped: bool, count: int) -> bool:
@@ -47,7 +64,8 @@ def backoff(previous: float, ran: float) -> float:
 class Restarter:
     """Starts containers when their time has come. Thread-safe; has no thread before there is something to restart.
 
-    `start` starts one as its policy does. Nothing is started before `open`: at the daemon's start the networks come first.
+    `start` starts one as its policy does. Before `open` nothing is scheduled: at the daemon's start the networks come first, and who
+    is to run then is found by a look at everybody (`reviving`).
     """
 
     def __init__(
@@ -64,11 +82,15 @@ class Restarter:
     def schedule(self, record: ContainerRecord, seconds: float) -> None:
         """Start it in so many seconds, unless it is cancelled, or scheduled anew."""
         with self._condition:
+            if not self._opened:
+                return
             number = next(self._numbers)
             self._current[record.id] = number
             heapq.heappush(self._due, (self._clock() + seconds, number, record))
-            if self._opened:
-                self._awaken()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="restarts", daemon=True)
+                self._thread.start()
+            self._condition.notify_all()
 
     def cancel(self, record: ContainerRecord) -> None:
         """It is not to be started after all. Idempotent."""
@@ -79,8 +101,6 @@ class Restarter:
         """From now on containers can be started."""
         with self._condition:
             self._opened = True
-            if self._due:
-                self._awaken()
 
     def close(self) -> None:
         """Start nothing any more: the next daemon will. Waits for starts that are under way. Idempotent."""
@@ -89,12 +109,6 @@ class Restarter:
             self._condition.notify_all()
         if self._thread is not None:
             self._thread.join()
-
-    def _awaken(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="restarts", daemon=True)
-            self._thread.start()
-        self._condition.notify_all()
 
     def _run(self) -> None:
         with ThreadPoolExecutor(_WORKERS, thread_name_prefix="restart") as pool:

@@ -7,6 +7,7 @@ uses another's namespaces, or is linked to it, is started after that one.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -29,12 +30,24 @@ class Reviver:
     ) -> None:
         self._find, self._start = find, start
         self._stopped = False
+        self._thread: threading.Thread | None = None
+
+    def begin(self, records: Iterable[ContainerRecord]) -> None:
+        """`revive`, on a thread of its own; without one when there is nothing to do."""
+        wanted = [record for record in records if _is_wanted(record)]
+        if wanted:
+            self._thread = threading.Thread(target=self.revive, args=(wanted,), name="reviver", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Stop, and wait for what is under way. Idempotent."""
+        self.stop()
+        if self._thread is not None:
+            self._thread.join()
 
     def revive(self, records: Iterable[ContainerRecord]) -> None:
         """Start those of `records` that are to run: several at once, each after those it needs."""
         wanted = {record.id: record for record in records if _is_wanted(record)}
-        if not wanted:
-            return
         needs = {id: self._needs(record) & wanted.keys() for id, record in wanted.items()}
         with ThreadPoolExecutor(_WORKERS, thread_name_prefix="revive") as pool:
             for rank in ranks(needs):
@@ -70,8 +83,6 @@ def _is_wanted(record: ContainerRecord) -> bool:
         return False
     policy = stored.config.restart
     if record.restarting or policy.name == "always":
-        return True
-    if stored.state.status == "created" and policy.name == "unless-stopped":
         return True
     return wants_restart(policy, stored.state.exit_code, stored.user_stopped, stored.restart_count)
 

@@ -14,7 +14,11 @@ from typing import Any
 from barque.engine import failpoints
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
+from barque.engine.lifecycle.health import health_settings, initial_health
+from barque.engine.lifecycle.joining import joined_namespace, lender_of_memory, running_pid
+from barque.engine.networking.choosing import ports_of, way_out_first
 from barque.engine.networking.etcfiles import EtcFiles
+from barque.engine.networking.links import linked, with_links
 from barque.engine.networking.sandboxes import open_sandbox
 from barque.engine.networking.service import Connection
 from barque.engine.records import ContainerRecord, PendingClient
@@ -31,7 +35,6 @@ from barque.spi.errors import (
     from_wire,
 )
 from barque.spi.frontend import ContainerState
-from barque.spi.network import PortBinding
 from barque.spi.trees.failures import reported
 
 __all__ = ["Starter"]
@@ -51,22 +54,42 @@ class Starter:
     def start(self, record: ContainerRecord) -> bool:
         """See `Engine.container_start`."""
         with record.lock:
-            if record.running:
+            if record.stored.state.status == "paused":
+                raise Conflict("cannot start a paused container, try unpause instead")
+            if record.active:
                 return False
             if record.removed or record.stored.state.status in ("removing", "dead"):
-                raise Conflict(f"cannot start container {record.id}: it is {record.stored.state.status}")
-            try:
-                self._start(record)
-            except BarqueError as error:
-                raise self._failed(record, error) from error
+                raise Conflict("container is marked for removal and cannot be started")
+            record.user_stop, record.backoff = False, 0.0
+            self._start_or_fail(record, restart_count=0)
             return True
 
-    def _start(self, record: ContainerRecord) -> None:
+    def start_again(self, record: ContainerRecord) -> None:
+        """Start it as its restart policy does; nothing if it does not wait for that any more. Errors as of `start`."""
+        with record.lock:
+            if record.restarting:
+                self._start_or_fail(record, record.stored.restart_count)
+
+    def revive(self, record: ContainerRecord) -> None:
+        """Start it at the daemon's start, whatever it waits for; nothing if it runs. Errors as of `start`."""
+        with record.lock:
+            if record.restarting:
+                self._start_or_fail(record, restart_count=0)
+            else:
+                self.start(record)
+
+    def _start_or_fail(self, record: ContainerRecord, restart_count: int) -> None:
+        try:
+            self._start(record, restart_count)
+        except BarqueError as error:
+            raise self._failed(record, error) from error
+
+    def _start(self, record: ContainerRecord, restart_count: int) -> None:
         self._await_previous_shim(record)
         with contextlib.ExitStack() as undo:
             connection = self._connect(record, undo)
             try:
-                self._launch(record, connection, undo)
+                self._launch(record, connection, undo, restart_count)
             finally:
                 if connection.netns is not None:
                     os.close(connection.netns)
@@ -81,7 +104,8 @@ class Starter:
     def _failed(self, record: ContainerRecord, error: BarqueError) -> BarqueError:
         """Record a start that failed; the error a client shall see (126 and 127 as Docker words them)."""
         code = error.exit_code if error.exit_code in (126, 127) else 128
-        state = replace(record.stored.state, exit_code=code, error=error.message)
+        status = "exited" if record.restarting else record.stored.state.status
+        state = replace(record.stored.state, status=status, exit_code=code, error=error.message)
         record.change(self._core.database, state=state, endpoints={})
         pending = self._take_pending(record)
         _close_all(pending)
@@ -96,33 +120,34 @@ class Starter:
         config = record.stored.config
         mode, _, other = config.network.partition(":")
         if mode == "container" and other:
-            pid = self._running_pid(other, "network")
+            pid = running_pid(self._containers, other, "network")
             return Connection("sandbox", {}, open_sandbox(pid))
-        ports = config.ports + (
-            self._all_exposed(config.exposed_ports, config.ports) if config.publish_all else ()
-        )
-        connection = self._core.networks.connect(record.id, config, ports)
-        undo.callback(self._core.networks.disconnect, connection.endpoints)
+        networks = self._core.networks
+        links = linked(config, networks.table, self._containers.find) if config.links else ()
+        connection = networks.connect(record.id, config, ports_of(config))
+        undo.callback(networks.disconnect, connection.endpoints)
         failpoints.hit("start.network")
-        return connection
+        return replace(connection, links=links) if links else connection
 
-    @staticmethod
-    def _all_exposed(exposed: tuple[str, ...], published: tuple[PortBinding, ...]) -> tuple[PortBinding, ...]:
-        taken = {(p.container_port, p.protocol) for p in published}
-        wanted = []
-        for text in exposed:
-            port, _, protocol = text.partition("/")
-            if port.isdigit() and (int(port), protocol or "tcp") not in taken:
-                wanted.append(PortBinding(int(port), protocol or "tcp"))
-        return tuple(wanted)
-
-    def _launch(self, record: ContainerRecord, connection: Connection, undo: contextlib.ExitStack) -> None:
+    def _launch(
+        self,
+        record: ContainerRecord,
+        connection: Connection,
+        undo: contextlib.ExitStack,
+        restart_count: int,
+    ) -> None:
         core, stored = self._core, record.stored
-        files = EtcFiles(core.layout.container(stored.id))
+        files = self._containers.etc_files(stored)
         host_network = connection.mode == "host"
         hostname = os.uname().nodename if host_network and not stored.config.hostname else stored.hostname
+        mode, _, lender = stored.config.network.partition(":")
+        if mode == "container":
+            hostname = stored.config.hostname or self._containers.find(lender).stored.hostname
         with reported(f"starting container {stored.name}", str(core.layout.containers)):
-            files.write(stored.config, hostname, connection.endpoints.values(), host_network)
+            if mode != "container":
+                hosts = [host for link in connection.links for host in link.hosts]
+                ends = way_out_first(connection.endpoints)
+                files.write(stored.config, hostname, ends, host_network, connection.resolver, hosts)
         bundle = core.layout.bundle(stored.id)
         (bundle / "rootfs").mkdir(mode=0o700, parents=True, exist_ok=True)
         for bind in stored.config.binds:
@@ -132,10 +157,15 @@ class Starter:
         undo.callback(_close_all, pending)
         shim = self._shim_config(record, connection, files, hostname, bundle, pending)
         # one durable write before anything runs: the next daemon then knows which addresses are in use
-        state = ContainerState("running", started_ns=time.time_ns())
+        state = ContainerState("running", started_ns=time.time_ns(), health=initial_health(stored))
         previous = stored.state
         record.change(
-            core.database, state=state, endpoints=dict(connection.endpoints), boot_id=core.host.boot_id
+            core.database,
+            state=state,
+            endpoints=dict(connection.endpoints),
+            boot_id=core.host.boot_id,
+            restart_count=restart_count,
+            user_stopped=False,
         )
         undo.callback(record.change, core.database, state=previous, endpoints={})
         failpoints.hit("start.launch")
@@ -186,6 +216,7 @@ class Starter:
         core, stored = self._core, record.stored
         config = stored.config
         log = self._containers.log_spec(stored)
+        lender, shared_memory = lender_of_memory(self._containers, config.ipc_mode), str(bundle / "shm")
         inputs = SpecInputs(
             id=stored.id,
             rootfs=str(bundle / "rootfs"),
@@ -193,13 +224,17 @@ class Starter:
             hostname=hostname,
             cgroups_path=core.host.cgroups_path(config.cgroup_parent, stored.id),
             network=connection.mode,
-            pid_namespace=self._namespace(config.pid_mode, "pid"),
-            ipc_namespace=self._namespace(config.ipc_mode, "ipc"),
+            pid_namespace=joined_namespace(self._containers, config.pid_mode, "pid"),
+            ipc_namespace=joined_namespace(self._containers, config.ipc_mode, "ipc"),
             files=files.mounts(),
             bounding=core.host.bounding,
             cgroup_v2=core.host.cgroup_v2,
             last_gid=core.host.last_gid,
+            shared_memory=shared_memory if lender else "",
+            cdi_directories=core.host.cdi_directories,
         )
+        spec = runtime_spec(with_links(config, stored.name, connection.links), inputs)
+        groups = spec["process"]["user"].pop("additionalGids", ())  # those that devices bring
         runtime_root = core.layout.runtime(stored.runtime)
         return ShimConfig(
             id=stored.id,
@@ -209,7 +244,7 @@ class Starter:
             mounts=core.drivers.storage(stored.storage).mounts(stored.id),
             runtime=stored.runtime,
             runtime_root=str(runtime_root),
-            spec=runtime_spec(config, inputs),
+            spec=spec,
             log=stored.log_driver,
             log_directory=log.directory,
             log_options=dict(stored.log_options),
@@ -219,28 +254,14 @@ class Starter:
             console_size=_console_size(config.document),
             clients=tuple(client.attach for client in pending),
             user=config.user,
-            group_add=config.group_add,
+            group_add=(*config.group_add, *map(str, groups)),
+            resolver=connection.resolver,
+            health=health_settings(stored, core.host.bounding) if config.healthcheck else None,
+            shared_memory=(lender, shared_memory) if lender else None,
         )
-
-    def _namespace(self, mode: str, kind: str) -> str | None:
-        """See `SpecInputs.pid_namespace`."""
-        name, _, other = mode.partition(":")
-        if mode == "host":
-            return ""
-        if name == "container" and other:
-            return f"/proc/{self._running_pid(other, kind)}/ns/{kind}"
-        if mode in ("", "private", "shareable", "none"):
-            return None
-        raise InvalidArgument(f"invalid {kind} mode: {mode}")
 
     def _state(self, record: ContainerRecord) -> str:
         return os.fspath(self._core.layout.container(record.id))
-
-    def _running_pid(self, ref: str, what: str) -> int:
-        other = self._containers.find(ref)
-        if not other.running or not other.stored.state.pid:
-            raise Conflict(f"cannot join {what} of a non running container: {other.id}")
-        return other.stored.state.pid
 
 
 def _console_size(document: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -135,7 +135,7 @@ def _range_problems(text: str, net: _Net) -> list[str]:
         problems.append(f"invalid ip-range {text}: CIDR block is bigger than its parent subnet {net}")
     if str(part) != _compressed(text):
         problems.append(f"invalid ip-range {text}: it should be {part}")
-    if not net.overlaps(part):  # type: ignore[arg-type]  # the same family, see above
+    if not net.overlaps(part):
         problems.append(f"invalid ip-range {text}: parent subnet {net} doesn't contain ip-range")
     return problems
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from barque.engine.networking.stored import StoredNetwork
 from barque.spi.frontend import ContainerConfig, EndpointConfig
-from barque.spi.network import PortBinding
+from barque.spi.network import Endpoint, PortBinding
 
-__all__ = ["Wanted", "gateway", "interfaces", "kept_ports", "ports_of"]
+__all__ = ["Wanted", "gateway", "interfaces", "kept_ports", "ports_of", "way_out_first"]
 
 _INTERFACE_OPTION = "com.docker.network.endpoint.ifname"
 
@@ -45,6 +45,11 @@ def interfaces(wanted: Sequence[Wanted], taken: Sequence[str] = ()) -> list[str]
             used.add(name)
         names.append(name)
     return names
+
+
+def way_out_first(endpoints: Mapping[str, Endpoint]) -> list[Endpoint]:
+    """The endpoints of a container, that of its default route before the others."""
+    return sorted(endpoints.values(), key=lambda endpoint: not endpoint.default_route)
 
 
 def ports_of(config: ContainerConfig) -> tuple[PortBinding, ...]:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from barque.engine.networking.resolvconf import is_ours, resolv_conf
 from barque.spi.errors import InvalidArgument
 from barque.spi.frontend import ContainerConfig
 from barque.spi.network import Endpoint
 
-__all__ = ["EtcFiles"]
+__all__ = ["EtcFiles", "Link"]
+
+Link = tuple[str, Sequence[str]]
+"""An address and the names a container has for it."""
 
 _LOCAL = (
     "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\n"
     "ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
 )
-_FALLBACK_SERVERS = ("8.8.8.8", "8.8.4.4")
+_HOST_GATEWAY = "host-gateway"
+_LARGEST = 1024 * 1024  # of a file that a container may have written to
 
 
 class EtcFiles:
@@ -36,34 +41,113 @@ class EtcFiles:
         )
 
     def write(
-        self, config: ContainerConfig, hostname: str, endpoints: Iterable[Endpoint], host_network: bool
+        self,
+        config: ContainerConfig,
+        hostname: str,
+        endpoints: Iterable[Endpoint],
+        host_network: bool,
+        resolver: bool = False,
+        links: Iterable[Link] = (),
     ) -> None:
-        """Make all three for this start, world-readable, in place: a container's bind mount keeps the inode."""
+        """Make all three for this start, world-readable, in place: a container's bind mount keeps the inode.
+
+        The first of `endpoints` is the container's way out. `resolver`: names are answered on 127.0.0.11. `links`: those of the
+        default bridge, where no names are answered. Errors: InvalidArgument, OSError.
+        """
+        ends = tuple(endpoints)
         qualified = f"{hostname}.{config.domainname}" if config.domainname else hostname
+        local = Path("/etc/hosts").read_text() if host_network else _LOCAL
+        changing = _lines(_own(config, hostname, ends) + _linked(links))
         _write(self.hostname, f"{qualified}\n")
-        _write(self.hosts, _hosts(config, hostname, endpoints, host_network))
-        _write(self.resolv_conf, _resolv_conf(config, host_network))
+        _write(self.hosts, local + _extra_hosts(config, ends, host_network) + changing)
+        _write(self.resolv_conf, resolv_conf(config, host_network, resolver))
+
+    def refresh(
+        self,
+        config: ContainerConfig,
+        hostname: str,
+        endpoints: Iterable[Endpoint],
+        host_network: bool,
+        resolver: bool = False,
+        links: Iterable[Link] = (),
+    ) -> None:
+        """Make the files of a running container say what has changed; arguments as `write`. What the container or a user has
+        written into /etc/hosts stays, and a resolv.conf that was edited does, too. Errors: OSError."""
+        hosts = _read(self.hosts)
+        if hosts is not None:
+            wanted = _own(config, hostname, tuple(endpoints)) + _linked(links)
+            _write(self.hosts, _renewed(hosts, wanted, _own_names(config, hostname)))
+        text = _read(self.resolv_conf)
+        if text is not None and is_ours(text):
+            _write(self.resolv_conf, resolv_conf(config, host_network, resolver))
+
+
+def _read(path: Path) -> str | None:
+    """A file's text, None when it is gone or of a size that is not ours to load."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_LARGEST + 1)
+    except FileNotFoundError:
+        return None
+    return data.decode(errors="surrogateescape") if len(data) <= _LARGEST else None
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text)
+    path.write_text(text, errors="surrogateescape")
     path.chmod(0o644)
 
 
-def _hosts(config: ContainerConfig, hostname: str, endpoints: Iterable[Endpoint], host_network: bool) -> str:
-    lines = [Path("/etc/hosts").read_text() if host_network else _LOCAL]
-    gateway = ""
-    for endpoint in endpoints:
-        gateway = gateway or endpoint.gateway4
-        name = f"{hostname}.{config.domainname} {hostname}" if config.domainname else hostname
-        lines += [
-            f"{address.partition('/')[0]}\t{name}\n" for address in (endpoint.ipv4, endpoint.ipv6) if address
-        ]
+def _own_names(config: ContainerConfig, hostname: str) -> str:
+    return f"{hostname}.{config.domainname} {hostname}" if config.domainname else hostname
+
+
+def _own(config: ContainerConfig, hostname: str, endpoints: tuple[Endpoint, ...]) -> list[tuple[str, str]]:
+    """(address, names) of the container itself."""
+    names = _own_names(config, hostname)
+    addresses = [address for endpoint in endpoints for address in (endpoint.ipv4, endpoint.ipv6) if address]
+    return [(address.partition("/")[0], names) for address in addresses]
+
+
+def _linked(links: Iterable[Link]) -> list[tuple[str, str]]:
+    return [(address, " ".join(dict.fromkeys(names))) for address, names in links]
+
+
+def _lines(entries: Iterable[tuple[str, str]]) -> str:
+    return "".join(f"{address}\t{names}\n" for address, names in entries)
+
+
+def _renewed(text: str, wanted: list[tuple[str, str]], own: str) -> str:
+    """The file with the lines that are ours replaced: a line is, by its names behind the tab."""
+    ours = {own, *(names for _, names in wanted)}
+    kept = [
+        line for line in text.splitlines(keepends=True) if line.rstrip("\n").partition("\t")[2] not in ours
+    ]
+    if kept and not kept[-1].endswith("\n"):
+        kept[-1] += "\n"
+    return "".join(kept) + _lines(wanted)
+
+
+def _extra_hosts(config: ContainerConfig, endpoints: tuple[Endpoint, ...], host_network: bool) -> str:
+    lines = []
     for entry in config.extra_hosts:
         name, _, address = entry.partition("=" if "=" in entry.partition(":")[0] else ":")
-        address = gateway if address == "host-gateway" else address.strip("[]")
-        lines.append(f"{_address(address, entry)}\t{name}\n")
+        gateway = address == _HOST_GATEWAY
+        addresses = _gateways(endpoints, host_network) if gateway else [_address(address.strip("[]"), entry)]
+        lines += [f"{address}\t{name}\n" for address in addresses]
     return "".join(lines)
+
+
+def _gateways(endpoints: tuple[Endpoint, ...], host_network: bool) -> list[str]:
+    """The host's addresses as the container reaches them."""
+    if host_network:
+        return ["127.0.0.1"]
+    for endpoint in endpoints:
+        found = [gateway for gateway in (endpoint.gateway4, endpoint.gateway6) if gateway]
+        if found:
+            return found
+    raise InvalidArgument(
+        "unable to derive the IP value for host-gateway", hint="the container has no network with a gateway"
+    )
 
 
 def _address(text: str, entry: str) -> str:
@@ -73,40 +157,3 @@ def _address(text: str, entry: str) -> str:
         raise InvalidArgument(
             f'invalid IP address in add-host: "{text}"', hint=f"in {entry!r}: write NAME:ADDRESS"
         ) from None
-
-
-def _resolv_conf(config: ContainerConfig, host_network: bool) -> str:
-    """The host's, less name servers on loopback (which a container cannot reach), with `--dns…` in their place."""
-    servers, search, options = [], [], []
-    for words in (line.split() for line in _host_resolv_conf().splitlines()):
-        if len(words) > 1 and words[0] == "nameserver":
-            servers.append(words[1])
-        elif words[:1] in (["search"], ["domain"]):
-            search = words[1:]
-        elif words[:1] == ["options"]:
-            options = words[1:]
-    if not host_network:
-        servers = [s for s in servers if not _loopback(s)] or list(_FALLBACK_SERVERS)
-    servers = list(config.dns) or servers
-    search = [s for s in config.dns_search if s != "."] if config.dns_search else search
-    options = list(config.dns_options) or options
-    lines = [f"nameserver {server}\n" for server in servers]
-    if search:
-        lines.append(f"search {' '.join(search)}\n")
-    if options:
-        lines.append(f"options {' '.join(options)}\n")
-    return "".join(lines)
-
-
-def _host_resolv_conf() -> str:
-    try:
-        return Path("/etc/resolv.conf").read_text()
-    except OSError:
-        return ""
-
-
-def _loopback(server: str) -> bool:
-    try:
-        return ipaddress.ip_address(server.partition("%")[0]).is_loopback
-    except ValueError:
-        return True

@@ -78,6 +78,10 @@ class Realiser:
     def restore(self, endpoints: tuple[Endpoint, ...]) -> None:
         """Make each driver agree: the networks of the table and these endpoints exist, and no others. One network that cannot be had
         (its interface on the host is gone, say) does not keep the others away."""
+        for network in self._table.unfinished:
+            self.unmake(network)
+            self._table.delete(network)
+        self._table.unfinished = ()
         networks = [network for network in self._table.all() if not network.placeholder]
         for name in self._drivers.names("network"):
             mine = [network for network in networks if network.driver == name]
@@ -98,7 +102,7 @@ class Realiser:
 
     def close(self, in_use: bool) -> None:
         """End the drivers that were used. Unless `in_use`, also undo the networks on the host (the next daemon makes them again)."""
-        drivers = {}
+        drivers: dict[str, NetworkDriver] = {}
         for network in self._table.all():
             if network.id in self._realised:
                 driver = drivers.setdefault(network.driver, self.driver(network))

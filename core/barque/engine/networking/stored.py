@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -25,13 +25,15 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class StoredNetwork:
     """What the database keeps. `driver` is the instance in the profile. `configured`: the subnets (CIDR) that the user asked for, in
-    which he may choose addresses; the spec has also those that the driver chose. `placeholder`: settings without a network."""
+    which he may choose addresses; the spec has also those that the driver chose. `placeholder`: settings without a network.
+    `unfinished`: its driver is about to make it; a daemon that finds this takes away what there is of it."""
 
     spec: NetworkSpec
     driver: str
     created_ns: int
     configured: tuple[str, ...] = ()
     placeholder: bool = False
+    unfinished: bool = False
     document: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -56,14 +58,20 @@ class NetworkTable:
         self._lock = threading.Lock()
         self._networks: dict[str, StoredNetwork] = {}
         self._ids: dict[str, str] = {}
+        self.unfinished: tuple[StoredNetwork, ...] = ()
 
     def load(self) -> None:
-        """Read what is stored, and add the profile's own networks that are not."""
+        """Read what is stored, and add the profile's own networks that are not. `unfinished` are those that a crash left so."""
         for id, document in self._database.all("networks"):
             try:
-                self._keep(_adapter.validate_json(document))
+                network = _adapter.validate_json(document)
             except ValueError as error:
                 _log.error("network %s: its record is damaged and it is left out: %s", id, error)
+                continue
+            if network.unfinished:
+                self.unfinished = (*self.unfinished, network)
+            else:
+                self._keep(network)
         for name in self._order:
             if name not in self._ids:
                 self.put(StoredNetwork(NetworkSpec(secrets.token_hex(32), name), name, time.time_ns()))
@@ -119,7 +127,12 @@ class NetworkTable:
         self._database.put("networks", network.id, _adapter.dump_json(network).decode())
         self._keep(network)
 
-    def delete(self, network: StoredNetwork, beside: Callable[[Transaction], None]) -> None:
+    def intend(self, network: StoredNetwork) -> None:
+        """Note durably that one is about to be made. `put` or `delete` must follow."""
+        document = _adapter.dump_json(replace(network, unfinished=True)).decode()
+        self._database.put("networks", network.id, document)
+
+    def delete(self, network: StoredNetwork, beside: Callable[[Transaction], None] = lambda _: None) -> None:
         """Remove one, durable first, in one transaction with what `beside` does."""
 
         def work(change: Transaction) -> None:

@@ -9,13 +9,14 @@ from typing import Any
 
 from barque.spi.common import Platform
 from barque.spi.errors import InvalidArgument, NotImplemented
-from barque.spi.frontend import ContainerConfig, EndpointConfig, Engine, Resources, Ulimit
+from barque.spi.frontend import ContainerConfig, EndpointConfig, Engine
 from barque_api_docker.fields import Fields
-from barque_api_docker.translate import mounts, ports, refused
+from barque_api_docker.translate import mounts, ports, refused, resources
+from barque_api_docker.translate.lifecycle import healthcheck, restart_policy
 from barque_api_docker.translate.security import security_options
 from barque_api_docker.translate.storage import storage_size
 
-__all__ = ["container_config", "read_resources"]
+__all__ = ["container_config"]
 
 _MAC = re.compile(r"[0-9a-fA-F]{2}(?:[:-][0-9a-fA-F]{2}){5}")
 
@@ -25,13 +26,13 @@ def container_config(engine: Engine, body: Fields, platform: Platform | None) ->
 
     Errors: InvalidArgument, NotImplemented, each naming the field."""
     host = body.part("HostConfig")
-    refused.check(engine, body, host)
+    refused.check(body, host)
     command, entrypoint = _process(body)
     network, mac, ipv4 = _network(body, host)
     binds, tmpfs = mounts.bind_mounts(host), mounts.tmpfs_mounts(host)
     refused.check_volumes(engine, body, {*(bind.target for bind in binds), *tmpfs})
     log = host.part("LogConfig")
-    no_new_privileges, seccomp = security_options(host)
+    security = security_options(host)
     return ContainerConfig(
         image=_image(body),
         command=command,
@@ -42,6 +43,7 @@ def container_config(engine: Engine, body: Fields, platform: Platform | None) ->
         hostname=body.text("Hostname"),
         domainname=body.text("Domainname"),
         labels=body.table("Labels"),
+        annotations=host.table("Annotations"),
         tty=body.flag("Tty"),
         open_stdin=body.flag("OpenStdin"),
         stdin_once=body.flag("StdinOnce"),
@@ -54,31 +56,41 @@ def container_config(engine: Engine, body: Fields, platform: Platform | None) ->
         networks={network: EndpointConfig(mac=mac, ipv4=ipv4)} if mac or ipv4 else {},
         binds=binds,
         tmpfs=tmpfs,
-        shm_size=_not_negative(host, "ShmSize"),
+        shm_size=resources.shared_memory_size(host),
         storage_size=storage_size(host),
         auto_remove=host.flag("AutoRemove"),
         privileged=host.flag("Privileged"),
         cap_add=host.texts("CapAdd") or (),
         cap_drop=host.texts("CapDrop") or (),
-        no_new_privileges=no_new_privileges,
-        seccomp=seccomp,
+        no_new_privileges=security.no_new_privileges,
+        seccomp=security.seccomp,
+        apparmor=security.apparmor,
+        selinux=security.selinux,
+        writable_cgroups=security.writable_cgroups,
         read_only=host.flag("ReadonlyRootfs"),
         masked_paths=host.texts("MaskedPaths"),
         readonly_paths=host.texts("ReadonlyPaths"),
         group_add=host.texts("GroupAdd") or (),
-        oom_score_adj=_oom_score(host),
+        oom_score_adj=resources.oom_score(host),
         cgroup_parent=host.text("CgroupParent"),
-        resources=read_resources(host),
-        ulimits=_ulimits(host),
+        resources=resources.read_resources(host),
+        ulimits=resources.ulimits(host),
+        devices=resources.devices(host),
+        device_rules=host.texts("DeviceCgroupRules") or (),
+        device_requests=resources.device_requests(host),
         sysctls=host.table("Sysctls"),
         extra_hosts=host.texts("ExtraHosts") or (),
         dns=_dns(host),
         dns_search=host.texts("DnsSearch") or (),
         dns_options=host.texts("DnsOptions") or (),
-        pid_mode=_mode(host, "PidMode", ("host",)),
-        ipc_mode=_mode(host, "IpcMode", ("host", "none", "private", "shareable")),
-        uts_mode=_mode(host, "UTSMode", ("host",)),
+        pid_mode=host.text("PidMode"),
+        ipc_mode=host.text("IpcMode"),
+        uts_mode=host.text("UTSMode"),
+        cgroupns_mode=host.text("CgroupnsMode"),
+        userns_mode=host.text("UsernsMode"),
         init=host.flag("Init"),
+        restart=restart_policy(host),
+        healthcheck=healthcheck(body),
         runtime=host.text("Runtime"),
         log_driver=log.text("Type"),
         log_options=log.table("Config"),
@@ -154,68 +166,9 @@ def _dns(host: Fields) -> tuple[str, ...]:
     return servers
 
 
-def _mode(host: Fields, name: str, allowed: tuple[str, ...]) -> str:
-    mode = host.text(name)
-    if mode and mode not in allowed:
-        raise InvalidArgument(f"invalid {name}: {mode}")
-    return mode
-
-
-def _oom_score(host: Fields) -> int:
-    score = host.number("OomScoreAdj")
-    if not -1000 <= score <= 1000:
-        raise InvalidArgument(f"Invalid value {score}, range for oom score adj is [-1000, 1000]")
-    return score
-
-
-def _ulimits(host: Fields) -> tuple[Ulimit, ...]:
-    return tuple(
-        Ulimit(one.text("Name").lower(), one.number("Soft"), one.number("Hard"))
-        for one in host.parts("Ulimits")
-    )
-
-
-def _not_negative(host: Fields, name: str) -> int:
-    value = host.number(name)
-    if value < 0:
-        raise InvalidArgument(f"{host.name_of(name)} can not be less than 0")
-    return value
-
-
-def read_resources(host: Fields) -> Resources:
-    """The limits in a HostConfig, or in the body of an update. Errors: InvalidArgument."""
-    memory = _not_negative(host, "Memory")
-    resources = Resources(
-        memory=memory,
-        memory_swap=host.number("MemorySwap"),
-        memory_reservation=_not_negative(host, "MemoryReservation"),
-        nano_cpus=_not_negative(host, "NanoCpus"),
-        cpu_shares=_not_negative(host, "CpuShares"),
-        cpu_period=_not_negative(host, "CpuPeriod"),
-        cpu_quota=host.number("CpuQuota"),
-        cpuset_cpus=host.text("CpusetCpus"),
-        cpuset_mems=host.text("CpusetMems"),
-        pids_limit=host.number("PidsLimit"),
-        blkio_weight=_not_negative(host, "BlkioWeight"),
-        oom_kill_disable=host.flag("OomKillDisable"),
-    )
-    _check_kernel_ranges(resources)
-    return resources
-
-
-def _check_kernel_ranges(wanted: Resources) -> None:
-    if wanted.cpu_period and not 1000 <= wanted.cpu_period <= 1_000_000:
-        raise InvalidArgument(
-            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"
-        )
-    if 0 < wanted.cpu_quota < 1000:
-        raise InvalidArgument("CPU cfs quota can not be less than 1ms (i.e. 1000)")
-    if wanted.blkio_weight and not 10 <= wanted.blkio_weight <= 1000:
-        raise InvalidArgument("Range of blkio weight is from 10 to 1000")
-
-
 def _document(body: Fields, host: Fields) -> Mapping[str, Any]:
     """What only a Docker client wants to see again: HostConfig as sent, less what says nothing, and the attach flags."""
     sent = {name: value for name, value in host.raw.items() if value}
     attach = {name: True for name in ("AttachStdin", "AttachStdout", "AttachStderr") if body.flag(name)}
-    return {"HostConfig": sent, **attach}
+    shell = {"Shell": list(body.texts("Shell") or ())} if body.raw.get("Shell") else {}
+    return {"HostConfig": sent, **attach, **shell}

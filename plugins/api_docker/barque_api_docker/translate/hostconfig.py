@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from barque.spi.frontend import Container, Resources
+from barque_api_docker.translate.lifecycle import restart_policy_document
 
 __all__ = ["host_config", "network_mode"]
 
@@ -89,11 +90,15 @@ def host_config(container: Container) -> dict[str, Any]:
     document["NetworkMode"] = network_mode(container)
     document["LogConfig"] = {"Type": container.log_driver, "Config": dict(config.log_options)}
     document["Runtime"] = container.runtime
+    document["RestartPolicy"] = restart_policy_document(config.restart)
     document["ShmSize"] = config.shm_size or _SHM_SIZE
     document.update(_limits(config.resources))  # as they are now: an update may have changed them
+    document["CgroupnsMode"] = config.cgroupns_mode or "host"
+    document["IpcMode"] = config.ipc_mode or "private"
+    document["OomKillDisable"] = config.resources.oom_kill_disable
     document["MemorySwap"] = config.resources.memory_swap or 2 * config.resources.memory
-    if document["MemorySwappiness"] == -1:
-        document["MemorySwappiness"] = None
+    swappiness = config.resources.memory_swappiness
+    document["MemorySwappiness"] = None if swappiness == -1 else swappiness
     if config.privileged:
         document["MaskedPaths"] = document["ReadonlyPaths"] = None
     if config.masked_paths is not None:

@@ -8,6 +8,7 @@ from typing import Any
 from barque.spi.frontend import Container, ContainerState
 from barque.spi.network import Endpoint
 from barque_api_docker.translate.hostconfig import host_config, network_mode
+from barque_api_docker.translate.lifecycle import health_document, healthcheck_document
 from barque_api_docker.translate.mounts import mount_points
 from barque_api_docker.translate.ports import port_map
 from barque_api_docker.translate.text import rfc3339
@@ -29,7 +30,7 @@ def inspect_document(container: Container) -> dict[str, Any]:
         "HostsPath": container.hosts_path,
         "LogPath": container.log_path,
         "Name": f"/{container.name}",
-        "RestartCount": 0,
+        "RestartCount": container.restart_count,
         "Driver": container.storage,
         "Platform": container.platform.os,
         "MountLabel": "",
@@ -45,11 +46,11 @@ def inspect_document(container: Container) -> dict[str, Any]:
 
 
 def _state(state: ContainerState) -> dict[str, Any]:
-    return {
+    document = {
         "Status": state.status,
-        "Running": state.status in ("running", "paused"),
+        "Running": state.status in ("running", "paused", "restarting"),
         "Paused": state.status == "paused",
-        "Restarting": False,
+        "Restarting": state.status == "restarting",
         "OOMKilled": state.oom_killed,
         "Dead": state.status == "dead",
         "Pid": state.pid,
@@ -58,6 +59,7 @@ def _state(state: ContainerState) -> dict[str, Any]:
         "StartedAt": rfc3339(state.started_ns),
         "FinishedAt": rfc3339(state.finished_ns),
     }
+    return document if state.health is None else {**document, "Health": health_document(state.health)}
 
 
 def _config(container: Container) -> dict[str, Any]:
@@ -86,6 +88,10 @@ def _config(container: Container) -> dict[str, Any]:
     wanted = config.networks.get(config.network)
     if wanted is not None and wanted.mac:
         document["MacAddress"] = wanted.mac
+    if config.healthcheck is not None:
+        document["Healthcheck"] = healthcheck_document(config.healthcheck)
+    if config.document.get("Shell"):
+        document["Shell"] = list(config.document["Shell"])
     if config.stop_signal:
         document["StopSignal"] = config.stop_signal
     if config.stop_timeout is not None:

@@ -18,46 +18,22 @@ _SHOWN = 80
 # Field -> values that ask for nothing, besides null, false, 0, "" and empty lists and objects.
 _CONFIG: dict[str, tuple[Any, ...]] = {
     "ArgsEscaped": (),
-    "Healthcheck": ({"Test": ["NONE"]}, {"Test": []}),
     "OnBuild": (),
-    "Shell": (),
 }
 _HOST: dict[str, tuple[Any, ...]] = {
-    "Annotations": (),
-    "BlkioDeviceReadBps": (),
-    "BlkioDeviceReadIOps": (),
-    "BlkioDeviceWriteBps": (),
-    "BlkioDeviceWriteIOps": (),
-    "BlkioWeightDevice": (),
     "Cgroup": (),
-    "CpuCount": (),
-    "CpuPercent": (),
-    "CpuRealtimePeriod": (),
-    "CpuRealtimeRuntime": (),
-    "DeviceCgroupRules": (),
-    "DeviceRequests": (),
-    "Devices": (),
-    "IOMaximumBandwidth": (),
-    "IOMaximumIOps": (),
-    "Isolation": ("default",),
-    "KernelMemory": (),
-    "KernelMemoryTCP": (),
     "Links": (),
-    "MemorySwappiness": (-1,),
-    "UsernsMode": ("host",),  # without user namespaces for everybody, there is none to opt out of
     "VolumeDriver": ("local",),
     "VolumesFrom": (),
 }
 _ENDPOINT: dict[str, tuple[Any, ...]] = {"Links": (), "Aliases": (), "DriverOpts": (), "GwPriority": ()}
-_POLICIES = ("always", "unless-stopped", "on-failure")
 
 
-def check(engine: Engine, config: Fields, host: Fields) -> None:
+def check(config: Fields, host: Fields) -> None:
     """Errors: NotImplemented naming the first field that cannot be honoured; InvalidArgument for nonsense in one."""
     _check_table(config, _CONFIG)
     _check_table(host, _HOST)
-    _check_restart(host.part("RestartPolicy"))
-    _check_namespaces(engine, host)
+    _check_namespaces(host)
     for name in config.part("NetworkingConfig").mapping("EndpointsConfig"):
         endpoint = config.part("NetworkingConfig").part("EndpointsConfig").part(name)
         _check_table(endpoint, _ENDPOINT)
@@ -79,16 +55,6 @@ def _refusal(name: str, value: object) -> NotImplemented:
     )
 
 
-def _check_restart(policy: Fields) -> None:
-    name = policy.text("Name")
-    if name in _POLICIES:
-        raise _refusal("HostConfig.RestartPolicy", name)
-    if name not in ("", "no"):
-        raise InvalidArgument(
-            f"invalid restart policy: unknown policy '{name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
-        )
-
-
 def check_volumes(engine: Engine, config: Fields, mounted: Collection[str]) -> None:
     """Anonymous volumes. Two kinds ask for nothing: those at a mount's target (docker-py names them all), and those
     the image itself declares, which are the engine's business."""
@@ -102,13 +68,10 @@ def check_volumes(engine: Engine, config: Fields, mounted: Collection[str]) -> N
             raise _refusal("Volumes", target)
 
 
-def _check_namespaces(engine: Engine, host: Fields) -> None:
-    for name in ("IpcMode", "PidMode", "NetworkMode"):
-        mode = host.text(name)
-        if mode.startswith("container:"):
-            raise _refusal(host.name_of(name), mode)
-    mode = host.text("CgroupnsMode")
-    if mode not in ("", "host", "private"):
-        raise InvalidArgument(f"invalid cgroup namespace mode: {mode}")
-    if mode and mode != ("private" if engine.info().cgroup_version == "2" else "host"):
-        raise _refusal(host.name_of("CgroupnsMode"), mode)
+def _check_namespaces(host: Fields) -> None:
+    mode = host.text("NetworkMode")
+    if mode.startswith("container:"):
+        raise _refusal(host.name_of("NetworkMode"), mode)
+    isolation = host.text("Isolation")
+    if isolation not in ("", "default"):
+        raise InvalidArgument(f"invalid isolation '{isolation}' on linux")

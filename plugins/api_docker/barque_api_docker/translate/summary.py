@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from barque.spi.frontend import Container
+from barque.spi.frontend import Container, ContainerState
 from barque_api_docker.translate.hostconfig import network_mode
 from barque_api_docker.translate.inspect import networks
+from barque_api_docker.translate.lifecycle import health_text
 from barque_api_docker.translate.mounts import mount_points
 from barque_api_docker.translate.ports import port_summary
 from barque_api_docker.translate.text import age
@@ -42,8 +43,9 @@ def status_text(container: Container) -> str:
     """`Up 3 seconds`, `Exited (0) 2 minutes ago`, `Created` …"""
     state = container.state
     if state.status in ("running", "paused"):
-        paused = " (Paused)" if state.status == "paused" else ""
-        return f"Up {age(state.started_ns)}{paused}"
+        return f"Up {age(state.started_ns)}{_condition(state)}"
+    if state.status == "restarting":
+        return f"Restarting ({state.exit_code}) {age(state.finished_ns)} ago"
     if state.status == "removing":
         return "Removal In Progress"
     if state.status == "dead":
@@ -51,3 +53,9 @@ def status_text(container: Container) -> str:
     if state.status == "created" or not state.finished_ns:
         return "Created"
     return f"Exited ({state.exit_code}) {age(state.finished_ns)} ago"
+
+
+def _condition(state: ContainerState) -> str:
+    if state.status == "paused":
+        return " (Paused)"
+    return f" ({health_text(state.health)})" if state.health is not None else ""

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from barque.spi.errors import Conflict
 from barque.spi.frontend import Resources
 from barque_api_docker.fields import Fields
-from barque_api_docker.translate.create import read_resources
+from barque_api_docker.translate.resources import read_resources
 
 __all__ = ["updated_resources"]
 
@@ -15,7 +15,7 @@ __all__ = ["updated_resources"]
 def updated_resources(current: Resources, body: Fields) -> Resources:
     """`current` with what the body sets; 0 and "" leave a limit as it is. Errors: InvalidArgument, Conflict."""
     asked = read_resources(body)
-    changed = {f.name: getattr(asked, f.name) for f in fields(asked) if getattr(asked, f.name)}
+    changed = {f.name: getattr(asked, f.name) for f in fields(asked) if getattr(asked, f.name) != f.default}
     by_quota = asked.cpu_period or asked.cpu_quota
     if by_quota and (asked.nano_cpus or current.nano_cpus):
         raise Conflict("Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set.")

@@ -1,0 +1,155 @@
+"""Endpoints: making those of a starting container, one more for a running one, and taking them away."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from barque.engine.networking.choosing import Wanted, gateway, interfaces
+from barque.engine.networking.links import Link
+from barque.engine.networking.live import LiveEndpoints
+from barque.engine.networking.realising import Realiser
+from barque.engine.networking.sandboxes import SandboxPool
+from barque.engine.networking.stored import NetworkTable
+from barque.plugins.facades import NetworkDriver
+from barque.spi.errors import InvalidArgument, NotImplemented
+from barque.spi.network import Attachment, Endpoint, EndpointSpec, NetworkCapability, PortBinding
+
+__all__ = ["Attacher", "Connection"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How a container is connected: `mode` as `SpecInputs.network`, its endpoints by network name, the sandbox (owned by the holder).
+    `resolver`: it is in a network with names. `links`: the containers of the default network that it has names for."""
+
+    mode: str
+    endpoints: Mapping[str, Endpoint]
+    netns: int | None
+    resolver: bool = False
+    links: tuple[Link, ...] = ()
+
+
+class Attacher:
+    """Thread-safe."""
+
+    def __init__(
+        self, table: NetworkTable, realiser: Realiser, live: LiveEndpoints, sandboxes: SandboxPool
+    ) -> None:
+        self._table, self._realiser, self._live, self._sandboxes = table, realiser, live, sandboxes
+
+    def attach_all(
+        self, container_id: str, wanted: Sequence[Wanted], ports: tuple[PortBinding, ...]
+    ) -> Connection:
+        """All endpoints of a starting container, in this order. On an error nothing is left."""
+        way_out = gateway(wanted) if len(wanted) > 1 else wanted[0]
+        names = interfaces(wanted)
+        sandbox: int | None = None
+        endpoints: dict[str, Endpoint] = {}
+        with contextlib.ExitStack() as undo:
+            for one, interface in zip(wanted, names, strict=True):
+                leads = one is way_out
+                driver, spec = self._spec(container_id, one, interface, leads, ports if leads else ())
+                if len(wanted) > 1:
+                    _require_connect(driver)
+                shared = NetworkCapability.HOST_NAMESPACE in driver.capabilities
+                own = shared or NetworkCapability.OWN_SANDBOX in driver.capabilities
+                if sandbox is None and not own:
+                    sandbox = self._sandboxes.take()
+                    undo.callback(os.close, sandbox)
+                attachment = self._attach(driver, spec, sandbox)
+                endpoints[one.network.name] = attachment.endpoint
+                undo.callback(self.detach, attachment.endpoint)
+                if attachment.netns is not None:
+                    sandbox = attachment.netns
+                    undo.callback(os.close, sandbox)
+                if shared:
+                    undo.pop_all()
+                    return Connection("host", endpoints, None)
+            undo.pop_all()
+        return Connection("sandbox", endpoints, sandbox)
+
+    def attach_one(self, container_id: str, one: Wanted, interface: str, netns: int) -> Endpoint:
+        """One more endpoint in the sandbox of a container that runs; it is not its way out. On an error nothing is left."""
+        driver, spec = self._spec(container_id, one, interface, False, ())
+        _require_connect(driver)
+        return self._attach(driver, spec, netns).endpoint
+
+    def route(
+        self, endpoint: Endpoint, netns: int, default_route: bool, ports: tuple[PortBinding, ...]
+    ) -> Endpoint:
+        """Make a live endpoint the way out, with these ports, or no longer; it as it is then."""
+        network = self._table.get(endpoint.network_id)
+        if network is None:
+            return endpoint
+        driver = self._realiser.driver(network)
+        if NetworkCapability.PORTS not in driver.capabilities:
+            ports = ()
+        changed = driver.update(endpoint, netns, default_route, ports)
+        self._live.settle(changed)
+        return changed
+
+    def detach(self, endpoint: Endpoint, netns: int | None = None) -> None:
+        """Take one endpoint away; `netns` as in `NetworkHooks.network_detach`. Idempotent."""
+        network = self._table.get(endpoint.network_id)
+        if network is None:
+            self._live.release(endpoint)
+            return
+        try:
+            self._realiser.driver(network).detach(endpoint, netns)
+        except InvalidArgument as error:  # its driver is not in this profile: a daemon that has it will sweep
+            _log.warning("network %s: %s", network.name, error)
+        self._live.release(endpoint)
+
+    def _attach(self, driver: NetworkDriver, spec: EndpointSpec, netns: int | None) -> Attachment:
+        claimed = Endpoint(spec.id, spec.network.id, spec.container_id)
+        self._live.claim(claimed)
+        try:
+            attachment = driver.attach(spec, netns)
+        except BaseException:
+            self._live.release(claimed)
+            raise
+        self._live.settle(attachment.endpoint)
+        return attachment
+
+    def _spec(
+        self,
+        container_id: str,
+        one: Wanted,
+        interface: str,
+        default_route: bool,
+        ports: tuple[PortBinding, ...],
+    ) -> tuple[NetworkDriver, EndpointSpec]:
+        driver, network = self._realiser.realise(one.network)
+        shared = NetworkCapability.HOST_NAMESPACE in driver.capabilities
+        if not shared and NetworkCapability.PORTS not in driver.capabilities:
+            ports = ()  # Docker accepts and ignores published ports on `none`
+        config = one.config
+        spec = EndpointSpec(
+            id=secrets.token_hex(32),
+            network=network.spec,
+            container_id=container_id,
+            interface=interface,
+            mac=config.mac,
+            ipv4=config.ipv4,
+            ipv6=config.ipv6,
+            link_local=config.link_local,
+            options=config.options,
+            ports=ports,
+            default_route=default_route,
+        )
+        return driver, spec
+
+
+def _require_connect(driver: NetworkDriver) -> None:
+    if NetworkCapability.CONNECT not in driver.capabilities:
+        raise NotImplemented(
+            f"{driver.loaded.label} cannot connect a container to several networks",
+            hint="use one network for this container",
+        )
