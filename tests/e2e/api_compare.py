@@ -56,16 +56,24 @@ class _Cover:
     def __init__(self, names, places):
         self._names = sorted(names.items(), key=lambda pair: -len(pair[0]))
         self._places = places
+        self._counting = False
+
+    def _member(self, name, value):
+        """Below `memory_stats` all is counted."""
+        before, self._counting = self._counting, self._counting or name == "memory_stats"
+        covered = self.value(value, name)
+        self._counting = before
+        return covered
 
     def value(self, value, key=""):
         if isinstance(value, dict):
-            return {self.text(name): self.value(one, name) for name, one in value.items()}
+            return {self.text(name): self._member(name, one) for name, one in value.items()}
         if isinstance(value, list):
             return [self.value(one, key) for one in value]
         if isinstance(value, str):
             return "<varying>" if key in _VARYING and value else self.text(value)
-        if key in _VARYING and not isinstance(value, bool) and isinstance(value, int):
-            return "<number>" if value else value
+        if isinstance(value, int) and not isinstance(value, bool) and (key in _VARYING or self._counting):
+            return "<number>"
         return value
 
     def text(self, text):

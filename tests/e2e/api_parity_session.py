@@ -13,9 +13,9 @@ ALL = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
 def session(api):
     """All parts. Each cleans up behind itself, so that the next finds the engine as it was."""
     system(api)
+    images(api)
     errors(api)
     swarm(api)
-    images(api)
     life(api)
     lists(api)
     streams(api)
@@ -292,7 +292,7 @@ def lists(api):
     """`GET /containers/json` with all its parameters."""
     one = start(api, "one", Labels={"role": "a"}, ExposedPorts={"80/tcp": {}})
     run(api, "two", "sh", "-c", "exit 3", Labels={"role": "b"})
-    create(api, "three", host={"Binds": ["/tmp:/data:ro"]})
+    create(api, "three", host={"Binds": ["/etc:/data:ro"]})
     everything = {"all": 1}
     api.ask("GET", "/containers/json")
     for query in ({"all": 1}, {"limit": 1}, {"all": 1, "size": 1}, {"limit": "x"}):
@@ -303,7 +303,7 @@ def lists(api):
         {"publish": ["80"]}, {"health": ["none"]}, {"health": ["x"]}, {"id": [one[:6]]}, {"is-task": ["true"]},
         {"is-task": ["x"]}, {"isolation": ["default"]}, {"label": ["role"]}, {"label": ["role=a"]},
         {"label": ["role=a", "x"]}, {"name": ["t"]}, {"name": ["^/two$"]}, {"network": ["none"]}, {"network": ["x"]},
-        {"status": ["exited", "created"]}, {"status": ["x"]}, {"volume": ["/data"]}, {"volume": ["/tmp"]},
+        {"status": ["exited", "created"]}, {"status": ["x"]}, {"volume": ["/data"]}, {"volume": ["/etc"]},
         {"volume": ["x"]}, {"nope": ["x"]}, {"label": {"role=b": True}},
     ):  # fmt: skip
         api.ask("GET", "/containers/json", filters=filters, **everything)
@@ -461,11 +461,11 @@ def connections(api):
 
 def ports(api):
     bound = {"80/tcp": [{"HostPort": "18080"}], "53/udp": [{"HostIp": "127.0.0.1", "HostPort": "15353"}]}
-    start(api, "server", host={"NetworkMode": "bridge", "PortBindings": bound}, ExposedPorts={"80/tcp": {}, "90/tcp": {}})
+    start(api, "server", host={"NetworkMode": "bridge", "PortBindings": bound}, ExposedPorts={"53/udp": {}, "80/tcp": {}, "90/tcp": {}})
     api.ask("GET", "/containers/server/json")
     for filters in ({"publish": ["80"]}, {"publish": ["80/udp"]}, {"expose": ["90"]}, {"publish": ["18080"]}):
         api.ask("GET", "/containers/json", filters=filters)
-    create(api, "rival", host={"NetworkMode": "bridge", "PortBindings": {"80/tcp": [{"HostPort": "18080"}]}})
+    create(api, "rival", host={"NetworkMode": "bridge", "PortBindings": {"80/tcp": [{"HostPort": "18080"}]}}, ExposedPorts={"80/tcp": {}})
     api.ask("POST", "/containers/rival/start")
     remove(api, "server", "rival")
 
@@ -484,7 +484,7 @@ def volumes(api):
     ):  # fmt: skip
         api.ask("GET", "/volumes", filters={**filters, **({"name": ["vol"]} if "nope" not in filters else {})})
     mounts = [{"Type": "volume", "Source": "vol", "Target": "/v"}, {"Type": "tmpfs", "Target": "/t"}]
-    start(api, "user", host={"Mounts": mounts, "Binds": ["/tmp:/b:ro", "vol2:/w"]}, Volumes={"/anonymous": {}})
+    start(api, "user", host={"Mounts": mounts, "Binds": ["/etc:/b:ro", "vol2:/w"]}, Volumes={"/anonymous": {}})
     api.ask("GET", "/containers/user/json")
     api.ask("GET", "/containers/json", filters={"volume": ["vol"]})
     api.ask("DELETE", "/volumes/vol", name="remove vol in use")

@@ -51,7 +51,9 @@ def context_name(environ: Mapping[str, str]) -> str:
             return "default"
         if environ.get(context):
             return environ[context]
-    directory = environ.get("BARQUE_CONFIG") or environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    directory = (
+        environ.get("BARQUE_CONFIG") or environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    )
     path = directory if environ.get("BARQUE_CONFIG") else os.path.join(directory, "barque")
     if not os.path.exists(os.path.join(path, "config.json")):
         return "default"

@@ -29,7 +29,9 @@ _IDENTITY = (
     text("name", "Assign a name to the container"),
     repeated("label", "Set meta data on a container", short="l"),
     repeated("label-file", "Read in a line delimited file of labels"),
-    repeated("annotation", "Add an annotation to the container (passed through to the OCI runtime)", metavar="map"),
+    repeated(
+        "annotation", "Add an annotation to the container (passed through to the OCI runtime)", metavar="map"
+    ),
     text("cidfile", "Write the container ID to the file"),
     text("platform", "Set platform if server is multi-platform capable"),
     text(
@@ -88,7 +90,9 @@ _SECURITY = (
 )
 _HEALTH = (
     text("health-cmd", "Command to run to check health"),
-    number("health-interval", "Time between running the check (ms|s|m|h)", metavar="duration", check=duration_ns),
+    number(
+        "health-interval", "Time between running the check (ms|s|m|h)", metavar="duration", check=duration_ns
+    ),
     number("health-retries", "Consecutive failures needed to report unhealthy"),
     number(
         "health-start-interval",
@@ -103,7 +107,10 @@ _HEALTH = (
         check=duration_ns,
     ),
     number(
-        "health-timeout", "Maximum time to allow one check to run (ms|s|m|h)", metavar="duration", check=duration_ns
+        "health-timeout",
+        "Maximum time to allow one check to run (ms|s|m|h)",
+        metavar="duration",
+        check=duration_ns,
     ),
     flag("no-healthcheck", "Disable any container-specified HEALTHCHECK"),
 )
@@ -115,4 +122,13 @@ _KERNEL = (
     text("isolation", "Container isolation technology"),
 )
 
-CONTAINER_OPTIONS = (*_PROCESS, *_IDENTITY, *_HEALTH, *_STORAGE, *_NETWORK, *_SECURITY, *RESOURCE_OPTIONS, *_KERNEL)
+CONTAINER_OPTIONS = (
+    *_PROCESS,
+    *_IDENTITY,
+    *_HEALTH,
+    *_STORAGE,
+    *_NETWORK,
+    *_SECURITY,
+    *RESOURCE_OPTIONS,
+    *_KERNEL,
+)

@@ -30,6 +30,7 @@ class Context:
         context: str = "",
         tls: TlsFlags | None = None,
         may_start: bool = True,
+        patience: float | None = None,
     ) -> None:
         self.environ = os.environ if environ is None else environ
         self.profile = profile or self.environ.get("BARQUE_PROFILE", "")
@@ -37,6 +38,7 @@ class Context:
         self._context = context
         self._tls = tls
         self._may_start = may_start
+        self._patience = patience
         self._address: Address | None = None
         self._client: Client | None = None
 
@@ -71,7 +73,10 @@ class Context:
     def dial(self) -> socket.socket:
         """A new connection to the daemon, which is started if it is ours to start. Raises DaemonUnavailable."""
         try:
-            return dial(self.address)
+            sock = dial(self.address, self._patience)
+            if self._patience is not None:
+                sock.settimeout(self._patience)
+            return sock
         except DaemonUnavailable as error:
             absent = isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError)
             if not absent or not self._may_start or self.address.path != default_socket(self.environ):

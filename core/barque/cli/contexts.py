@@ -18,7 +18,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["DEFAULT", "TLS_FILES", "NamedContext", "Store", "check_name", "config_directory", "current", "identity", "missing"]
+__all__ = [
+    "DEFAULT",
+    "TLS_FILES",
+    "NamedContext",
+    "Store",
+    "check_name",
+    "config_directory",
+    "current",
+    "identity",
+    "missing",
+]
 
 DEFAULT = "default"
 TLS_FILES = ("ca.pem", "cert.pem", "key.pem")

@@ -129,7 +129,9 @@ def _gpu_field(request: dict[str, Any], key: str, setting: str, part: str) -> No
     elif key == "capabilities":
         request["Capabilities"] = [[*setting.split(","), "gpu"]]
     elif key == "options":
-        request["Options"] = {name: content for name, _, content in (one.partition("=") for one in csv_fields(setting))}
+        request["Options"] = {
+            name: content for name, _, content in (one.partition("=") for one in csv_fields(setting))
+        }
     else:
         raise ValueError(f"unexpected key '{key}' in '{part}'")
 

@@ -1,7 +1,7 @@
 """The one declaration of a command's flags, and what a command line said of them.
 
 A `Command` is data: `barque.cli.parsing` reads argv by it in microseconds, and `barque.cli.help` makes typer's help and
-completion from the same data.
+`barque.cli.completing` shell completion from the same data.
 """
 
 from __future__ import annotations

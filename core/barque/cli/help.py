@@ -1,4 +1,4 @@
-"""Help and shell completion, by typer, made from the commands' own declarations.
+"""Help, by typer, made from the commands' own declarations.
 
 Only here are typer and rich loaded: what runs commands is `flags.parse`, from the same declarations.
 """
@@ -15,7 +15,7 @@ from barque.cli import tree
 from barque.cli.flags import Command, Option
 from barque.cli.global_flags import GLOBAL_OPTIONS
 
-__all__ = ["application", "complete", "install_completion", "show"]
+__all__ = ["application", "show"]
 
 _ANNOTATIONS: dict[str, Any] = {
     "bool": bool,
@@ -31,21 +31,9 @@ def show(path: str) -> None:
     application()([*words, "--help"], prog_name="barque", standalone_mode=False)
 
 
-def install_completion(flag: str) -> int:
-    """Do what `--install-completion` or `--show-completion` asks, for the shell this runs in."""
-    application()([flag], prog_name="barque", standalone_mode=False)
-    return 0
-
-
-def complete(variable: str) -> int:
-    """Answer a shell's completion request, or print the script that makes one (typer's protocol, in `variable`)."""
-    application()(prog_name="barque", complete_var=variable)
-    return 0
-
-
 def application() -> typer.Typer:
     """The whole command line as a typer application."""
-    app = _group("Docker's commands for Barque, a container engine in Python.", add_completion=True)
+    app = _group("Docker's commands for Barque, a container engine in Python.")
     app.callback()(_function(GLOBAL_OPTIONS))
     for name, summary in tree.GROUPS.items():
         below = _group(summary)
@@ -57,10 +45,10 @@ def application() -> typer.Typer:
     return app
 
 
-def _group(summary: str, *, add_completion: bool = False) -> typer.Typer:
+def _group(summary: str) -> typer.Typer:
     return typer.Typer(
         help=summary,
-        add_completion=add_completion,
+        add_completion=False,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
@@ -71,7 +59,8 @@ def _group(summary: str, *, add_completion: bool = False) -> typer.Typer:
 def _add(app: typer.Typer, path: str) -> None:
     command = tree.load(path)
     app.command(
-        path.rpartition(" ")[2],
+        hidden=path in tree.HIDDEN,
+        name=path.rpartition(" ")[2],
         help=command.summary,
         epilog=_examples(command),
         options_metavar=command.usage,
@@ -114,7 +103,7 @@ def _parameter(option: Option) -> inspect.Parameter:
         show_default=option.kind != "bool",
     )
     return inspect.Parameter(
-        option.name.replace("-", "_"),
+        f"flag_{option.name.replace('-', '_')}",  # `--from` would be a keyword
         inspect.Parameter.KEYWORD_ONLY,
         default=declared,
         annotation=_ANNOTATIONS[option.kind],

@@ -11,7 +11,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["dns_server", "environment", "extra_host", "labels", "link", "mapping", "sysctl", "ulimit", "wrong"]
+__all__ = [
+    "dns_server",
+    "environment",
+    "extra_host",
+    "labels",
+    "link",
+    "mapping",
+    "sysctl",
+    "ulimit",
+    "wrong",
+]
 
 _FILE_LIMIT = 16 * 1024 * 1024
 

@@ -13,9 +13,17 @@ from barque.cli.flags import Command, Values
 from barque.cli.global_flags import GLOBAL_OPTIONS
 from barque.cli.parsing import parse
 
-__all__ = ["main", "run"]
+__all__ = ["global_context", "main", "run"]
 
-_COMPLETION_VARIABLE = "_BARQUE_COMPLETE"
+# What the scripts of `barque completion` call.
+_COMPLETE = "__complete"
+# Commands of docker's that are not this program's, and what is.
+_NOT_OURS = {
+    "compose": "docker-compose works against the engine's socket: DOCKER_HOST={host} docker-compose up",
+    "build": "images are built elsewhere: `barque pull`, `barque load` and `barque import` bring them here",
+    "buildx": "images are built elsewhere: `barque pull`, `barque load` and `barque import` bring them here",
+    "swarm": "this engine is one host's: there is no swarm",
+}
 
 
 def main() -> int:
@@ -37,14 +45,10 @@ def main() -> int:
 
 def run(argv: Sequence[str]) -> int:
     """Run one command line; errors are printed, the exit code is returned."""
-    if _COMPLETION_VARIABLE in os.environ:
-        from barque.cli.help import complete
+    if argv and argv[0] == _COMPLETE:
+        from barque.cli.completing import complete
 
-        return complete(_COMPLETION_VARIABLE)
-    if argv and argv[0] in ("--install-completion", "--show-completion"):
-        from barque.cli.help import install_completion
-
-        return install_completion(argv[0])
+        return complete(argv[1:])
     root = Command(
         summary="", usage="[OPTIONS] COMMAND [ARG...]", run=_nothing, arguments=(0, None),
         options=GLOBAL_OPTIONS, interspersed=False,
@@ -60,11 +64,30 @@ def run(argv: Sequence[str]) -> int:
     hosts = values.all("host")
     if len(hosts) > 1:
         return _complain("barque: specify only one -H", "")
-    context = Context(hosts[0] if hosts else "", values.text("profile"))
+    context = global_context(values)
     try:
         return _dispatch(context, values.arguments)
     finally:
         context.close()
+
+
+def global_context(values: Values, *, may_start: bool = True, patience: float | None = None) -> Context:
+    """The context that the flags before the command make.
+
+    `may_start`: a daemon may be started for it; `patience`: how many seconds one may take for an answer."""
+    environ, tls = os.environ, None
+    if values.given("config"):
+        directory = values.text("config")
+        environ = {**os.environ, "BARQUE_CONFIG": directory, "DOCKER_CONFIG": directory}  # type: ignore[assignment]
+    if any(values.given(name) for name in ("tls", "tlsverify", "tlscacert", "tlscert", "tlskey")):
+        from barque.cli.tls_settings import TlsFlags
+
+        tls = TlsFlags(values)
+    host = next(iter(values.all("host")), "")
+    return Context(
+        host, values.text("profile"), environ, context=values.text("context"), tls=tls, may_start=may_start,
+        patience=patience,
+    )  # fmt: skip
 
 
 def _nothing(_context: Context, _values: Values) -> int:
@@ -79,7 +102,7 @@ def _dispatch(context: Context, words: list[str]) -> int:
     if len(words) < size or (size == 2 and words[1] in ("--help", "-h", "help")):
         return _help(words[0])
     if tree.ALIASES.get(path, path) not in tree.COMMANDS:
-        return _unknown(path)
+        return _not_ours(context, path) if path in _NOT_OURS else _unknown(path)
     command = tree.load(path)
     try:
         values = parse(command, rest, f"barque {path}")
@@ -130,6 +153,11 @@ def _unknown(path: str) -> int:
         f"barque: unknown command: barque {path}\n\n{meant}Run '{of} --help' for more information\n"
     )
     return 1
+
+
+def _not_ours(context: Context, path: str) -> int:
+    hint = _NOT_OURS[path].format(host=context.address.url)
+    return _complain(f"barque: `{path}` is not a command of barque", hint)
 
 
 def _help(path: str) -> int:

@@ -30,7 +30,11 @@ def _exposed(span: str, value: str) -> tuple[int, int]:
     complaint = f"invalid range format for --expose: {value}, error: "
     for number in span.split("-", 1):
         if not (number.isascii() and number.isdigit()):
-            why = f'strconv.ParseUint: parsing "{number}": invalid syntax' if span else "empty string specified for ports."
+            why = (
+                f'strconv.ParseUint: parsing "{number}": invalid syntax'
+                if span
+                else "empty string specified for ports."
+            )
             raise CliError(complaint + why)
     return _span(span, f"{complaint}invalid range specified for port: {span}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from barque.cli.flags import Option, number, repeated, text
 from barque.cli.units import cpus, memory, memory_or_unlimited
 
-__all__ = ["LIVE_RESOURCE_OPTIONS", "RESOURCE_OPTIONS", "RESOURCE_NUMBERS", "RESOURCE_TEXTS", "RESTART"]
+__all__ = ["LIVE_RESOURCE_OPTIONS", "RESOURCE_NUMBERS", "RESOURCE_OPTIONS", "RESOURCE_TEXTS", "RESTART"]
 
 RESTART = text("restart", "Restart policy to apply when a container exits", default="no")
 

@@ -24,7 +24,9 @@ def dial_ssh(address: Address) -> socket.socket:
     ours, theirs = socket.socketpair()
     notes = os.memfd_create("ssh-stderr", os.MFD_CLOEXEC)
     try:
-        process = subprocess.Popen([*_DEAF, *_command(address)], stdin=theirs, stdout=theirs, stderr=notes)
+        process = subprocess.Popen(
+            [*_DEAF, *_command(address)], stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=notes
+        )
     except OSError as error:
         os.close(notes)
         ours.close()

@@ -48,7 +48,10 @@ def _refused(address: Address, error: Exception) -> DaemonUnavailable:
         why = f"tls: failed to verify certificate: {error.verify_message}"
         hint = "name the authority that signed it by --tlscacert"
     elif isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
-        why, hint = "tls: first record does not look like a TLS handshake", "does the daemon listen there with TLS?"
+        why, hint = (
+            "tls: first record does not look like a TLS handshake",
+            "does the daemon listen there with TLS?",
+        )
     else:
         why, hint = f"tls: {error}", ""
     return DaemonUnavailable(f"error during connect: {address.url}: {why}", hint=hint)
@@ -76,7 +79,9 @@ def _context(settings: Tls) -> ssl.SSLContext:
 
 
 def _no_password() -> str:
-    raise CliError("the private key is encrypted, which is not supported", hint="decrypt it: openssl pkey -in KEY")
+    raise CliError(
+        "the private key is encrypted, which is not supported", hint="decrypt it: openssl pkey -in KEY"
+    )
 
 
 class _Plain(socket.socket):
@@ -155,7 +160,7 @@ def _carry(connection: _Connection, inner: socket.socket, plain: _Plain) -> None
         connection.raw.setblocking(False)
         inner.setblocking(False)
         connection.decipher()
-        reading = True
+        reading: bool | None = True
         while reading is not None and not (connection.ended and not connection.plain):
             reading = _step(connection, inner, reading)
     except ssl.SSLError as error:

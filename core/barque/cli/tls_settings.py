@@ -47,7 +47,9 @@ class TlsFlags:
         wanted = verify or (bool(_variable(environ, "TLS")) if self.tls is None else self.tls)
         if not wanted or self.plain:
             return None
-        directory = _variable(environ, "CERT_PATH") or environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
+        directory = (
+            _variable(environ, "CERT_PATH") or environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
+        )
         ca, cert, key = (
             given or _existing(os.path.join(directory, name))
             for given, name in ((self.ca, "ca.pem"), (self.cert, "cert.pem"), (self.key, "key.pem"))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from barque.cli.flags import Command
 
-__all__ = ["ALIASES", "COMMANDS", "GROUPS", "MANAGEMENT", "load", "paths", "suggest"]
+__all__ = ["ALIASES", "COMMANDS", "GROUPS", "HIDDEN", "MANAGEMENT", "load", "paths", "suggest"]
 
 GROUPS = {
     "container": "Manage containers",
@@ -137,6 +137,10 @@ ALIASES = {
     "plugin list": "plugin ls",
     "profile list": "profile ls",
 }
+
+
+# Not shown where commands are listed.
+HIDDEN = ("system dial-stdio",)
 
 
 def load(path: str) -> Command:

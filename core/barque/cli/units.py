@@ -5,9 +5,18 @@ from __future__ import annotations
 import re
 from decimal import Decimal, InvalidOperation
 
-__all__ = ["cpus", "duration_ns", "human_duration", "human_size", "memory", "memory_or_unlimited"]
+__all__ = [
+    "binary_size",
+    "cpus",
+    "duration_ns",
+    "human_duration",
+    "human_size",
+    "memory",
+    "memory_or_unlimited",
+]
 
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
+_BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _DURATION_NS = {
     "ns": 1,
     "us": 1_000,
@@ -27,6 +36,15 @@ def human_size(size: float, digits: int = 3) -> str:
         size /= 1000
         index += 1
     return f"{size:.{digits}g}{_PREFIXES[index]}B"
+
+
+def binary_size(size: float) -> str:
+    """Bytes with binary prefixes and four significant digits: 1572864 is `1.5MiB`."""
+    index = 0
+    while size >= 1024 and index < len(_BINARY) - 1:
+        size /= 1024
+        index += 1
+    return f"{size:.4g}{_BINARY[index]}"
 
 
 def human_duration(seconds: float) -> str:

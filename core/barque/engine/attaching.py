@@ -56,7 +56,7 @@ class Attacher:
     def resize(self, record: ContainerRecord, height: int, width: int) -> None:
         """See `Engine.container_resize`."""
         if not record.running:
-            raise Conflict(f"cannot resize container: container {record.id} is not running")
+            raise Conflict(f"container {record.id} is not running")
         with ShimClient.connect(self._state(record)) as shim:
             shim.resize(height, width)
         self._core.publish(record.stored, "resize", height=height, width=width)

@@ -8,6 +8,8 @@ import shutil
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from barque.engine import failpoints
 from barque.engine.core import Core
@@ -19,6 +21,7 @@ from barque.engine.networking.links import check_links
 from barque.engine.records import ContainerRecord, StoredContainer, WaitHandle, encode
 from barque.engine.resolving_options import settle_options
 from barque.engine.validation import check_config
+from barque.engine.volumes.attached import ContainerVolumes, has_mounts
 from barque.oci.merging import merge_image
 from barque.spi.common import Platform
 from barque.spi.errors import Conflict, InvalidArgument, NotFound
@@ -27,6 +30,9 @@ from barque.spi.log import LogCapability, LogSpec
 from barque.spi.network import Endpoint
 from barque.spi.storage import SnapshotPrepare
 from barque.spi.trees.failures import reported
+
+if TYPE_CHECKING:
+    from barque.engine.volumes.claims import Claim
 
 __all__ = ["ContainerService"]
 
@@ -39,6 +45,7 @@ class ContainerService:
         self._lock = threading.Lock()
         self._records: dict[str, ContainerRecord] = {}
         self._names: dict[str, str] = {}
+        self.volumes = ContainerVolumes(core)
 
     def add(self, stored: StoredContainer) -> ContainerRecord:
         """Take one from the database, at the daemon's start."""
@@ -85,6 +92,12 @@ class ContainerService:
         runtime = core.drivers.runtime(config.runtime)
         id = secrets.token_hex(32)
         chosen = self.reserve_name(name, id)
+        try:
+            claim = self.volumes.claim(id, resolved, image_config.get("Volumes"), self._config_of)
+        except BaseException:
+            self.release_name(chosen, id)
+            raise
+        resolved = claim.config if claim is not None else resolved
         stored = StoredContainer(
             id=id,
             name=chosen,
@@ -102,9 +115,11 @@ class ContainerService:
             health_shell=tuple(config.document.get("Shell") or image_config.get("Shell") or ()),
         )
         try:
-            self._make(stored, image)
+            self._make(stored, image, claim)
         except BaseException:
             self._unmake(stored)
+            if claim is not None:
+                claim.undo()
             self.release_name(stored.name, id)
             raise
         with self._lock:
@@ -113,18 +128,30 @@ class ContainerService:
         core.publish(stored, "create")
         return replace(self.view(record), warnings=(*warnings, *self._warnings(resolved)))
 
-    def remove(self, record: ContainerRecord) -> None:
-        """Remove a container that does not run. Errors: Conflict, NotFound (somebody else removed it meanwhile)."""
+    def _config_of(self, ref: str) -> ContainerConfig:
+        return self.find(ref).stored.config
+
+    def remove(self, record: ContainerRecord, volumes: bool = False) -> None:
+        """Remove a container that does not run; with `volumes`, or if it was to go at its end, its anonymous volumes too.
+
+        Errors: Conflict, NotFound (somebody else removed it meanwhile)."""
         with record.lock:
             if record.removed:
                 raise NotFound(f"No such container: {record.id}")
             if record.active:
                 raise Conflict(f'cannot remove container "/{record.name}": container is {_hindrance(record)}')
             failpoints.hit("remove.begin")
-            self._core.database.delete("containers", record.id)
+            volumes = volumes or record.stored.config.auto_remove
+            mounts = has_mounts(record.stored.config)
+            if mounts:
+                self.volumes.forget(record.stored, anonymous=volumes)
+            else:
+                self._core.database.delete("containers", record.id)
             record.removed = True
             failpoints.hit("remove.row-gone")
             self._unmake(record.stored)
+            if mounts:
+                self.volumes.release(record.stored, anonymous=volumes)
             with self._lock:
                 del self._records[record.id]
             self.release_name(record.name, record.id)
@@ -158,8 +185,10 @@ class ContainerService:
         return record.stored if record is not None else None
 
     def image_users(self) -> list[tuple[str, str, bool]]:
-        """(container id, image id, running) of all."""
-        return [(r.id, r.stored.image_id, r.active) for r in self.records()]
+        """(container id, image id, running) of all; also of the images that they have mounted."""
+        records = self.records()
+        users = [(r.id, r.stored.image_id, r.active) for r in records]
+        return users + [(r.id, m.image, r.active) for r in records for m in r.stored.config.image_mounts]
 
     def view(self, record: ContainerRecord) -> Container:
         """As a frontend sees it."""
@@ -185,6 +214,7 @@ class ContainerService:
             endpoints=stored.endpoints,
             exec_ids=self._core.exec_ids(stored.id),
             restart_count=stored.restart_count,
+            mounts=self.volumes.paths(stored.config) if stored.config.volumes else {},
         )
 
     def etc_files(self, stored: StoredContainer) -> EtcFiles:
@@ -220,7 +250,7 @@ class ContainerService:
             if path.name not in known:
                 shutil.rmtree(path, ignore_errors=True)
         for key in snapshots:
-            if key not in known:
+            if key.partition(".")[0] not in known:  # `ID.NUMBER` is an image that a container has mounted
                 storage.remove(key)
 
     def _warnings(self, config: ContainerConfig) -> tuple[str, ...]:
@@ -248,7 +278,7 @@ class ContainerService:
             if self._names.get(name) == id:
                 del self._names[name]
 
-    def _make(self, stored: StoredContainer, image: StoredImage) -> None:
+    def _make(self, stored: StoredContainer, image: StoredImage, claim: Claim | None) -> None:
         state = self._core.layout.container(stored.id)
         with reported(f"making container {stored.name}", str(state.parent)):
             state.mkdir(mode=0o700)
@@ -258,15 +288,29 @@ class ContainerService:
         request = SnapshotPrepare(stored.id, image.diff_ids, size=stored.config.storage_size)
         prepare_snapshot(self._core, image, storage, request)
         failpoints.hit("create.snapshot")
-        self._core.database.put("containers", stored.id, encode(stored))
+        if claim is None:
+            self._core.database.put("containers", stored.id, encode(stored))
+            return
+        claim.prepare(storage, self.volumes.workers)
+        with self._core.database.transaction() as change:
+            change.put("containers", stored.id, encode(stored))
+            claim.settle(change)
+        claim.close()
 
     def _unmake(self, stored: StoredContainer) -> None:
         """Free all that `_make` and starts made. Idempotent."""
         layout = self._core.layout
         self._core.drivers.log(stored.log_driver).remove(self.log_spec(stored))
         self._core.drivers.storage(stored.storage).remove(stored.id)
-        shutil.rmtree(layout.bundle(stored.id), ignore_errors=True)
-        shutil.rmtree(layout.container(stored.id), ignore_errors=True)
+        if stored.config.image_mounts:
+            self.volumes.free_images(stored)
+        # behind the answer: what a crash leaves of them is nobody's, and the next daemon's to sweep
+        self._core.monitor.submit(lambda: _remove_all(layout.bundle(stored.id), layout.container(stored.id)))
+
+
+def _remove_all(*directories: Path) -> None:
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _hindrance(record: ContainerRecord) -> str:

@@ -8,8 +8,6 @@ import fcntl
 import logging
 import os
 import signal
-import socket
-import stat
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +19,12 @@ from barque.engine.core import Core
 from barque.engine.drivers import Drivers
 from barque.engine.engine import BarqueEngine
 from barque.engine.events import EventBus
-from barque.engine.host import Host
+from barque.engine.host import CDI_DIRECTORIES, Host
 from barque.engine.images.diffids import DiffIds
 from barque.engine.images.pulling import Puller
 from barque.engine.images.service import ImageService
 from barque.engine.layout import Layout
+from barque.engine.listening import Listening, add_options
 from barque.engine.monitor import Monitor
 from barque.engine.networking.resolving import NameService
 from barque.engine.networking.sandboxes import SandboxPool
@@ -36,8 +35,7 @@ from barque.plugins.facades import StorageDriver
 from barque.profiles.loading import default_name, load_profile
 from barque.profiles.model import Profile
 from barque.shim.launching import Launcher
-from barque.spi.errors import BarqueError, Conflict, FailedPrecondition, InvalidArgument
-from barque.spi.frontend import Listener
+from barque.spi.errors import BarqueError, Conflict, FailedPrecondition
 from barque.store.content import ContentStore
 from barque.store.database import Database
 
@@ -81,13 +79,18 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--run-dir", type=Path, default=run, help=f"data that does not have to (default {run})"
     )
-    parser.add_argument(
-        "--host", "-H", action="append", metavar="unix:///PATH", help="where to listen; may be repeated"
-    )
+    add_options(parser)
     parser.add_argument(
         "--profile",
         default=default_name(),
         help="name or file of a profile (default: default for root, rootless for others)",
+    )
+    parser.add_argument(
+        "--cdi-spec-dir",
+        action="append",
+        default=[],
+        metavar="DIRECTORY",
+        help=f"where vendors describe their devices; may be repeated, the last one counts most (default {' '.join(CDI_DIRECTORIES)})",
     )
     parser.add_argument("--debug", action="store_true", help="log more")
     parser.add_argument("--version", action="version", version=f"barqued {barque.__version__}")
@@ -109,7 +112,13 @@ def _user_run_dir() -> Path:
     return Path(f"/tmp/barque-{os.geteuid()}")
 
 
-def build_engine(root: Path, run: Path, profile: Profile, keeper: Keeper | None = None) -> BarqueEngine:
+def build_engine(
+    root: Path,
+    run: Path,
+    profile: Profile,
+    keeper: Keeper | None = None,
+    cdi_directories: tuple[str, ...] = (),
+) -> BarqueEngine:
     """An engine on this data root; the caller holds the root's lock, and has gone into the namespaces of `keeper`, if
     the profile is rootless. Errors: BarqueError."""
     layout = Layout(root.absolute(), run.absolute())
@@ -127,7 +136,9 @@ def build_engine(root: Path, run: Path, profile: Profile, keeper: Keeper | None 
     core = Core(
         layout=layout,
         host=Host.look(
-            rootless=keeper is not None, warnings=(*(keeper.warnings if keeper else ()), *storage.warnings)
+            rootless=keeper is not None,
+            warnings=(*(keeper.warnings if keeper else ()), *storage.warnings),
+            cdi_directories=cdi_directories,
         ),
         drivers=drivers,
         database=database,
@@ -160,16 +171,16 @@ def _check_storage(storage: StorageDriver) -> None:
 
 def _serve(options: argparse.Namespace) -> int:
     stop = _stop_signal()
-    hosts = options.host or [f"unix://{options.run_dir}/barque.sock"]
+    listening = Listening.chosen(options, f"unix://{options.run_dir.absolute()}/barque.sock")
     # Before the namespaces are entered: to root in there, directories of the host's root are somebody else's.
     profile = load_profile(options.profile)
     keeper = _privileged(profile, options.run_dir)
     options.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     options.run_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
     with _locked(options.root), contextlib.ExitStack() as closing:
-        engine = build_engine(options.root, options.run_dir, profile, keeper)
+        engine = build_engine(options.root, options.run_dir, profile, keeper, tuple(options.cdi_spec_dir))
         closing.callback(engine.close)
-        listeners = tuple(_listen(host, closing) for host in hosts)
+        listeners = listening.open(closing)
         for frontend in engine.frontends():
             frontend.start(engine, listeners)
             closing.callback(frontend.stop, 5.0)
@@ -232,43 +243,6 @@ def _locked(root: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
-
-
-def _listen(host: str, closing: contextlib.ExitStack) -> Listener:
-    if not host.startswith("unix://"):
-        raise InvalidArgument(f"--host {host}: only unix:///PATH is supported yet")
-    path = Path(host.removeprefix("unix://"))
-    if len(os.fsencode(path)) > 107:
-        raise InvalidArgument(
-            f"--host {host}: the path is longer than 107 bytes", hint="choose a shorter --run-dir"
-        )
-    _remove_stale(path)
-    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    closing.callback(server.close)
-    server.bind(os.fspath(path))
-    os.chmod(path, 0o660)
-    server.listen(1024)
-    return Listener(server.fileno(), host)
-
-
-def _remove_stale(path: Path) -> None:
-    """A socket nobody listens on is a dead daemon's; anything else is not ours to remove."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        return
-    if not stat.S_ISSOCK(mode):
-        raise FailedPrecondition(
-            f"{path} exists and is not a socket", hint="remove it, or choose another --host"
-        )
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(os.fspath(path))
-        except OSError:
-            path.unlink(missing_ok=True)
-            return
-    raise Conflict(f"somebody listens on {path} already", hint="stop that daemon, or choose another --host")
 
 
 if __name__ == "__main__":

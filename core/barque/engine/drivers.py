@@ -76,6 +76,10 @@ class Drivers:
         """A volume driver."""
         return self._get("volume", name, VolumeDriver, "plugin {!r} not found")
 
+    def has_data(self, kind: str, name: str) -> bool:
+        """Whether an instance, of a kind that has directories, was ever used on this data root. Loads nothing."""
+        return self._layout.driver(kind, name).is_dir()
+
     def authorizations(self) -> tuple[AuthorizationDriver, ...]:
         """All that are asked about a request, in order."""
         names = self.names("authorization")

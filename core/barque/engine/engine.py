@@ -27,6 +27,7 @@ from barque.engine.networking.connecting import Connector
 from barque.engine.networking.making import NetworkMaker
 from barque.engine.records import ContainerRecord, WaitHandle, decode, unreadable
 from barque.engine.validation import signal_number
+from barque.engine.volumes.attached import users_of_volumes
 from barque.plugins.facades import FrontendDriver
 from barque.spi.authorization import AuthorizationRequest
 from barque.spi.errors import BarqueError, NotFound
@@ -90,6 +91,7 @@ class BarqueEngine(ContentFacade):
                 _log.error("container %s: its record is damaged and it is listed as dead: %s", id[:12], error)
                 self._containers.add(unreadable(id, document))
         core.networks.adopt(self._containers.networked())
+        core.volumes.settle(*users_of_volumes(self._containers.records()))
         self._adopter.adopt_all()
 
     def settle(self) -> None:
@@ -221,7 +223,7 @@ class BarqueEngine(ContentFacade):
             if removed is not None:
                 removed.result(10.0)
                 return
-        self._containers.remove(record)
+        self._containers.remove(record, volumes)
 
     def container_resize(self, ref: str, height: int, width: int) -> None:
         self._attacher.resize(self._containers.find(ref), height, width)

@@ -153,8 +153,15 @@ class ContainerRecord:
 
     def change(self, database: Database, **fields: Any) -> None:
         """Replace fields of the stored value, durable first."""
+        self._store(database, fields, durable=True)
+
+    def note(self, database: Database, **fields: Any) -> None:
+        """As `change`, for what means nothing any more after a power cut (which may undo it): the next daemon finds it."""
+        self._store(database, fields, durable=False)
+
+    def _store(self, database: Database, fields: Mapping[str, Any], durable: bool) -> None:
         stored = replace(self.stored, **fields)
-        database.put("containers", stored.id, encode(stored))
+        database.put("containers", stored.id, encode(stored), durable)
         self.stored = stored
 
     def exit_status(self) -> ExitStatus:

@@ -27,10 +27,6 @@ _CGROUP_PART = re.compile(r"[A-Za-z0-9_.:@-]+")
 
 def check_config(config: ContainerConfig, bounding: frozenset[str]) -> None:
     """Raise InvalidArgument, in Docker's words where it has some, for the first thing that is wrong."""
-    if config.init:
-        raise errors.NotImplemented(
-            "HostConfig.Init is not implemented by barque yet", hint="use an image that brings an init"
-        )
     _check_basics(config)
     _check_namespaces(config)
     _check_sysctls(config)

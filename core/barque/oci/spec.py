@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ class SpecInputs:
     /etc files. `bounding` is the daemon's bounding set. `cgroups_path` empty: the runtime's choice. `cgroup_v2`: the host
     has nothing but cgroup v2. `last_gid`: the groups 0 to this one exist; fewer than all in a user namespace.
     `shared_memory`: a directory that is the container's /dev/shm; empty for one of its own. `cdi_directories`: where
-    vendors describe their devices, the last one counts most.
+    vendors describe their devices, the last one counts most. `volumes` are further mounts, complete.
     """
 
     id: str
@@ -45,6 +45,7 @@ class SpecInputs:
     last_gid: int = 2147483647
     shared_memory: str = ""
     cdi_directories: tuple[str, ...] = ()
+    volumes: Sequence[Mapping[str, Any]] = ()
 
 
 def runtime_spec(config: ContainerConfig, inputs: SpecInputs) -> dict[str, Any]:
@@ -75,6 +76,8 @@ def runtime_spec(config: ContainerConfig, inputs: SpecInputs) -> dict[str, Any]:
         spec["domainname"] = config.domainname
     if devices:
         spec["linux"]["devices"] = devices
+    if any(bind.propagation in ("shared", "rshared") for bind in config.binds):
+        spec["linux"]["rootfsPropagation"] = "shared"  # else the runtime would cut the host off before the bind is made
     if config.annotations:
         spec["annotations"] = dict(config.annotations)
     seccomp = resolve_profile(
@@ -118,7 +121,7 @@ def private_cgroups(config: ContainerConfig, cgroup_v2: bool) -> bool:
 
 def _mounts(config: ContainerConfig, inputs: SpecInputs) -> list[dict[str, Any]]:
     host_ipc = inputs.ipc_namespace == ""
-    return container_mounts(config, inputs.files, host_ipc, inputs.shared_memory, inputs.last_gid)
+    return container_mounts(config, inputs.files, host_ipc, inputs.shared_memory, inputs.last_gid, inputs.volumes)
 
 
 def _sysctl(config: ContainerConfig, inputs: SpecInputs) -> dict[str, str]:

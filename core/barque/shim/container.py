@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from socket import SocketType
@@ -53,13 +53,15 @@ class Running:
     """What a shim has to know of its container, as a worker hands it over: a line of text, and descriptors.
 
     `shares_pids`: other processes of the container may outlive init. `memory_events`: see `memory_cgroup`.
-    `resolver`: what `resolver_sockets` made, or nothing.
+    `resolver`: what `resolver_sockets` made, or nothing. `memory`: what `memory_watch` made, or nothing. `busy`: its shim has something
+    to do of its own accord, and cannot rest.
     `control`, `settings` (the payload) and `listener` are descriptors, `clients` those of clients that attached
     before the start, `streams` the shim's ends of the process's (see `ProcessStdio.adopt`).
     """
 
     def __init__(self, text: bytes, fds: list[int]) -> None:
-        pid, start_time, shares_pids, clients, resolver, self.id, self.memory_events = text.split(b" ", 6)
+        words = text.split(b" ", 8)
+        pid, start_time, shares_pids, clients, resolver, memory, busy, self.id, self.memory_events = words
         self.pid = int(pid)
         self.start_time = int(start_time)
         self.shares_pids = shares_pids == b"1"
@@ -67,13 +69,26 @@ class Running:
         behind = 3 + int(clients)
         self.clients = fds[3:behind]
         self.resolver = fds[behind : behind + int(resolver)]
-        self.streams = fds[behind + int(resolver) :]
+        behind += int(resolver)
+        self.memory = fds[behind : behind + int(memory)]
+        self.streams = fds[behind + int(memory) :]
+        self.busy = busy == b"1"
 
     @staticmethod
-    def text(pid: int, start_time: int, shares_pids: bool, clients: int, resolver: int, id: str) -> bytes:
-        """The line of the running process `pid`; `clients` and `resolver` are numbers of descriptors."""
-        words = f"{pid} {start_time} {int(shares_pids)} {clients} {resolver} {id} {events_file(pid)}"
-        return words.encode("utf-8", "surrogateescape")
+    def text(
+        pid: int,
+        start_time: int,
+        shares_pids: bool,
+        clients: int,
+        resolver: int,
+        id: str,
+        events: str,
+        memory: int = 0,
+        busy: bool = False,
+    ) -> bytes:
+        """The line of the running process `pid`; `clients`, `resolver` and `memory` are numbers of descriptors."""
+        numbers = f"{pid} {start_time} {int(shares_pids)} {clients} {resolver} {memory} {int(busy)}"
+        return f"{numbers} {id} {events}".encode("utf-8", "surrogateescape")
 
 
 class BringUp:
@@ -118,17 +133,22 @@ class BringUp:
             undo.callback(os.unlink, SOCKET_NAME, dir_fd=state)
             resolver = self._resolver(launch.netns) if config.resolver and launch.netns is not None else []
             stdio = ProcessStdio(terminal=config.terminal, stdin=config.open_stdin, stdout=True, stderr=True)
-            pid, shares_pids = self._run(config, launch.netns, stdio, undo)
+            pid, spec = self._run(config, launch.netns, stdio, undo)
             undo.pop_all()
-        started = start_time(pid)
+        started, events = start_time(pid), events_file(pid)
         _tell(launch.control, {"event": "started", "pid": pid, "starttime": started})
-        text = Running.text(pid, started, shares_pids, len(launch.clients), len(resolver), config.id)
+        memory, busy = _watch_memory(spec, events), config.health is not None
+        shares_pids, clients = not _has_private(spec, "pid"), len(launch.clients)
+        text = Running.text(
+            pid, started, shares_pids, clients, len(resolver), config.id, events, len(memory), busy
+        )
         fds = (
             launch.control.detach(),
-            launch.settings,
+            _with_health_user(launch.settings, spec) if busy else launch.settings,
             listener.detach(),
             *launch.clients,
             *resolver,
+            *memory,
             *stdio.descriptors,
         )
         return text, list(fds)
@@ -141,9 +161,10 @@ class BringUp:
 
     def _run(
         self, config: ShimConfig, netns: int | None, stdio: ProcessStdio, undo: ExitStack
-    ) -> tuple[int, bool]:
-        """Mount the root, create the container and let init execute its program."""
+    ) -> tuple[int, Mapping[str, Any]]:
+        """Mount the root, create the container and let init execute its program: its pid, and the spec as the runtime got it."""
         runtime = self._drivers.runtime(config.runtime)
+        shared = _shared_sources(config) if config.sources else ()
         if config.mounts or config.shared_memory:
             enter_namespace()
             mount_all(config.rootfs, config.mounts)
@@ -151,6 +172,10 @@ class BringUp:
             from barque.shim.borrowing import borrow_memory  # hardly ever: not at the start of every shim
 
             borrow_memory(*config.shared_memory)
+        if config.sources:
+            from barque.shim.sources import attach_sources
+
+            attach_sources(config.sources, shared)
         spec = _with_user(_with_netns(config.spec, netns), config)
         request = RuntimeCreate(config.id, config.bundle, config.runtime_root, spec, stdio.child)
         task = runtime.runtime_create(request)
@@ -159,7 +184,13 @@ class BringUp:
         if task.console is not None and config.console_size:
             set_window_size(task.console, *config.console_size)
         runtime.runtime_start(config.id, config.runtime_root)
-        return task.pid, not _has_private(spec, "pid")
+        return task.pid, spec
+
+
+def _shared_sources(config: ShimConfig) -> Sequence[tuple[str, int]]:
+    from barque.shim.sources import take_shared  # for few containers only
+
+    return take_shared(config.sources)
 
 
 class Launch:
@@ -192,7 +223,7 @@ def _warm_up(drivers: Drivers) -> None:
     sample = ShimConfig("", "", "", "", mounts, "", "", {"process": {}}, "", "", clients=clients)
     ShimConfig.from_json(packets.decode(packets.encode(sample.to_json())))
     own = os.getpid()
-    Running.text(own, start_time(own), False, 0, 0, "")
+    Running.text(own, start_time(own), False, 0, 0, "", events_file(own))
     with ExitStack() as undo:
         stdio = ProcessStdio(terminal=False, stdin=True, stdout=True, stderr=True)
         undo.callback(stdio.close)
@@ -223,6 +254,27 @@ def _named(drivers: Mapping[str, Driver], name: str, kind: str) -> Driver:
 def _has_private(spec: Mapping[str, Any], kind: str) -> bool:
     namespaces = spec.get("linux", {}).get("namespaces", ())
     return any(ns.get("type") == kind and not ns.get("path") for ns in namespaces)
+
+
+def _watch_memory(spec: Mapping[str, Any], events: str) -> list[int]:
+    linux = spec.get("linux") or {}
+    if not (linux.get("resources") or {}).get("memory"):
+        return []
+    from barque.shim.memory_watch import is_limited, open_watch  # not for a container without limits
+
+    return open_watch(events) if is_limited(spec) else []
+
+
+def _with_health_user(settings: int, spec: Mapping[str, Any]) -> int:
+    """The payload `settings` with the container's user, known only now, in the healthcheck's process; takes the old one."""
+    document = packets.read_payload(settings)
+    os.close(settings)
+    process = document["health"]["process"]
+    process.setdefault("user", spec["process"]["user"])
+    home = [entry for entry in spec["process"].get("env", ()) if entry.startswith("HOME=")]
+    if not any(entry.startswith("HOME=") for entry in process.get("env", ())):
+        process["env"] = [*process.get("env", ()), *home]
+    return packets.write_payload(document)
 
 
 def _with_user(spec: Mapping[str, Any], config: ShimConfig) -> Mapping[str, Any]:

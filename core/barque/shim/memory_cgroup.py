@@ -16,6 +16,17 @@ class MemoryCgroup:
     def __init__(self, events: bytes) -> None:
         self._events = events
         self._seen = 0
+        self._told = 0
+
+    @property
+    def counts_at_once(self) -> bool:
+        """Version 2: the file itself tells of its changes."""
+        return self._events.endswith(b"/memory.events")
+
+    def has_news(self) -> bool:
+        """Whether the kernel has killed there since this was asked last."""
+        before, self._told = self._told, self.kills()
+        return self._told > before
 
     def kills(self) -> int:
         """How many processes the kernel has killed there so far; 0 when nobody knows."""

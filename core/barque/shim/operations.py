@@ -91,11 +91,11 @@ class Operations:
         return {}
 
     def _pause(self, _connection: Connection, _request: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
-        self._service.runtime().pause()
+        self._service.pause()
         return {}
 
     def _resume(self, _connection: Connection, _request: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
-        self._service.runtime().resume()
+        self._service.resume()
         return {}
 
     def _update(self, _connection: Connection, request: dict[str, Any], _fds: list[int]) -> dict[str, Any]:

@@ -22,7 +22,9 @@ Shim, on `control` (made by the daemon, kept open as the shim's event channel; i
     <- {"event": "exec-exit", "exec": ID, "code": C}             before the exec's client is closed
     <- {"event": "detach"} or {"event": "detach", "exec": ID}    a client typed the detach keys
     <- {"event": "oom"}                                          the kernel killed for memory; at the latest before `exit`
-    <- {"event": "health", "health": {...}}                      a healthcheck has ended: HEALTH as in `health.json`, below
+    <- {"event": "health-begin", "exec": ID}                     a healthcheck is about to run
+    <- {"event": "health", "exec": ID, "ran": b, "health": {...}}    it has ended (`ran`: after it had begun to): HEALTH as in
+                                                                 `health.json`, below, with the newest result alone in the log
     <- {"event": "log-error", "message": M, "lost": bytes}       at most one every 10 s
 
 Shim, on its own socket `<state>/shim.sock` (0600; SO_PEERCRED uid must be the shim's own). Any number of connections.
@@ -106,6 +108,9 @@ class ShimConfig:
     `user` (Docker's USER[:GROUP]) and `group_add` are resolved in the mounted root file system and put into the spec's
     `process.user`, with HOME if the environment has none; None leaves the spec as it is.
     `shared_memory`: `/proc/PID` of another container's process, and where its /dev/shm is to be mounted for the spec to use.
+    `sources`: what mounts of the spec are taken from, made ready in the container's mount namespace in this order, each at its `place`:
+    `{"place", "mounts": [Mount]}`, or a part of a tree, `{"place", "root", "subpath"}`, found below `root` by descriptor, or
+    `{"place", "root", "shared": true}`: what is mounted there goes on telling the host, and being told.
     `resolver`: answer names in the sandbox from the start on. `health`: `{"process": an OCI process, "interval_ns", "timeout_ns",
     "start_period_ns", "start_interval_ns", "retries"}`, all resolved (no zeros where a default applies).
     """
@@ -132,6 +137,7 @@ class ShimConfig:
     shared_memory: tuple[str, str] | None = None
     resolver: bool = False
     health: Mapping[str, Any] | None = None
+    sources: Sequence[Mapping[str, Any]] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object; it shares the spec with this one."""

@@ -55,4 +55,4 @@ class _Pretence:
         output, process_end = os.pipe()
         os.write(process_end, b"word")
         fds = [self._control.detach(), settings, listener.detach(), output]
-        return Running.text(os.getpid(), 1, False, 0, 0, ""), fds
+        return Running.text(os.getpid(), 1, False, 0, 0, "", ""), fds

@@ -115,7 +115,7 @@ class Servers:
     def _connected(self, server: Server, tcp: bool) -> socket.socket:
         if server.place == "host":
             return _connect(server, tcp)
-        own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
             kernel.setns(self._netns, kernel.CLONE_NEWNET)
             try:

@@ -26,7 +26,7 @@ def make_sockets(netns: int, report: Callable[[Exception], None]) -> list[int]:
 
     `report` is told when port 53 could not be translated. Raises FailedPrecondition when it cannot be had otherwise either.
     """
-    own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         kernel.setns(netns, kernel.CLONE_NEWNET)
         try:

@@ -30,6 +30,8 @@ from barque.shim.worker import Answer, Worker
 from barque.spi.errors import BarqueError, Conflict
 
 if TYPE_CHECKING:
+    from barque.shim.health import HealthChecks
+    from barque.shim.memory_watch import MemoryWatch
     from barque.shim.resolver import Resolver
 
 __all__ = ["Service"]
@@ -65,6 +67,9 @@ class Service:
             self.loop, self._stdio, stdin_once=settings.stdin_once, log=self._log, on_detach=self._detached
         )
         self.execs = Execs(self.loop, self._runtime, self.server.announce)
+        self._memory = MemoryCgroup(container.memory_events)
+        self._memory_watch = self._watch_memory(container.memory)
+        self._health = self._check_health(settings)
         self._exit: Exit | None = None
         self._deleted = False
         self._released = False
@@ -76,6 +81,20 @@ class Service:
         self._await_query()
         self._signals = signals
         self.loop.watch(signals, select.EPOLLIN, self._signalled)
+
+    def _watch_memory(self, watch: list[int]) -> MemoryWatch | None:
+        if not watch:
+            return None
+        from barque.shim.memory_watch import MemoryWatch
+
+        return MemoryWatch(self.loop, self._memory, watch[0], lambda: self.server.announce({"event": "oom"}))
+
+    def _check_health(self, settings: ShimSettings) -> HealthChecks | None:
+        if settings.health is None:
+            return None
+        from barque.shim.health import HealthChecks
+
+        return HealthChecks(self.loop, self._runtime, self._state, settings.health, self.server.announce)
 
     def serve(self, ended: int | None) -> None:
         """Work until the container has ended and nobody needs its shim any more. `ended`: init's code, if it has."""
@@ -152,6 +171,18 @@ class Service:
         self._require_running()
         return self._runtime
 
+    def pause(self) -> None:
+        """Freeze the container. Raises Conflict when it has ended."""
+        self.runtime().pause()
+        if self._health is not None:
+            self._health.pause()
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+        self.runtime().resume()
+        if self._health is not None:
+            self._health.resume()
+
     def resolve(self, netns: int) -> None:
         """Answer names in the namespace `netns` from now on; idempotent. Raises FailedPrecondition, Conflict."""
         self._require_running()
@@ -193,8 +224,8 @@ class Service:
         for pid, status in reap():
             if pid == self._container.pid and self._exit is None:
                 code = status
-            else:
-                self.execs.reaped(pid, status)
+            elif not self.execs.reaped(pid, status) and self._health is not None:
+                self._health.reaped(pid, status)
         if code is not None:
             self._init_ended(code)
 
@@ -204,6 +235,8 @@ class Service:
         if self._container.shares_pids:
             self._attempt(lambda: self._runtime.kill(signal.SIGKILL, True))
         self._close_resolver()
+        if self._health is not None:
+            self._health.stop()
         self.streams.drain()
         self._log.close()
         ended = Exit(code, now, self._check_oom())
@@ -225,10 +258,11 @@ class Service:
         self._resolver_sockets = []
 
     def _check_oom(self) -> bool:
-        oom = MemoryCgroup(self._container.memory_events).kills() > 0
-        if oom:
+        if self._memory_watch is not None:
+            self._memory_watch.close()
+        if self._memory.has_news():
             self.server.announce({"event": "oom"})
-        return oom
+        return self._memory.kills() > 0
 
     def _delete(self) -> None:
         # with a pid namespace of its own nothing of the container outlives init

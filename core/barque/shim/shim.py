@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import select
+from collections.abc import Sequence
 from socket import SocketType
 
 from barque.shim.container import BringUp, Drivers, Running
@@ -35,15 +36,15 @@ def run(drivers: Drivers, title: Title, launches: SocketType) -> None:
     worker.wait()  # or its hold on the mounted root could outlast the container
     title.set(b"barque-shim " + container.id)
     ended = None
-    if not container.clients:
+    if not container.clients and not container.busy:
         sockets = [container.control, container.listener, *container.resolver[:2]]
-        ended = rest(container.pid, [signals, *sockets, *container.streams])
+        ended = rest(container.pid, [signals, *sockets, *container.streams], container.memory)
     gc.enable()
     Service(drivers, container, signals).serve(ended)
 
 
-def rest(init: int, descriptors: list[int]) -> int | None:
-    """Wait until one of `descriptors` is ready, or `init` has ended; then its code is the result.
+def rest(init: int, descriptors: list[int], memory: Sequence[int] = ()) -> int | None:
+    """Wait until one of `descriptors` is ready, `memory` has news (see `memory_watch`) or `init` has ended; then its code is the result.
 
     The first descriptor is the signals': an ended worker or orphan does not wake the shim up.
     """
@@ -51,6 +52,8 @@ def rest(init: int, descriptors: list[int]) -> int | None:
     poll = select.poll()
     for fd in descriptors:
         poll.register(fd, select.POLLIN)
+    for fd in memory:
+        poll.register(fd, select.POLLPRI if os.readlink(f"/proc/self/fd/{fd}").startswith("/") else select.POLLIN)
     while True:
         for pid, code in reap():
             if pid == init:

@@ -51,7 +51,9 @@ def _attach_part(place: str, root: str, subpath: str) -> None:
     try:
         part = kernel.openat2_in_root(root_fd, subpath, os.O_PATH)
     except OSError as error:
-        raise FailedPrecondition(f"cannot access path {root}/{subpath}: {(error.strerror or '').lower()}") from error
+        raise FailedPrecondition(
+            f"cannot access path {root}/{subpath}: {(error.strerror or '').lower()}"
+        ) from error
     finally:
         os.close(root_fd)
     try:

@@ -38,6 +38,7 @@ class Database:
         data root is `in_use`. Errors: FailedPrecondition."""
         self._lock = threading.Lock()
         self._path = path
+        self._durable = True
         created = not path.exists() or path.stat().st_size == 0
         if created and in_use():
             raise FailedPrecondition(
@@ -82,10 +83,17 @@ class Database:
         self._db.execute(f"PRAGMA user_version={_SCHEMA}")
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        """All or nothing, durable when the block is left. Errors: ResourceExhausted (disk full), Unavailable, Internal (corrupt)."""
+    def transaction(self, durable: bool = True) -> Iterator[Transaction]:
+        """All or nothing, durable when the block is left. Errors: ResourceExhausted (disk full), Unavailable, Internal (corrupt).
+
+        Not `durable`: every later process sees it, whatever becomes of this one, but a power cut may undo it and nothing before it
+        (sqlite.org/pragma.html#pragma_synchronous, NORMAL with WAL). It spares the wait for the disk.
+        """
         with self._lock:
             try:
+                if durable is not self._durable:
+                    self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+                    self._durable = durable
                 self._db.execute("BEGIN IMMEDIATE")
                 yield Transaction(self._db)
                 self._db.execute("COMMIT")
@@ -104,9 +112,9 @@ class Database:
         except sqlite3.DatabaseError as error:
             _log.error("the metadata database cannot roll back: %s", error)
 
-    def put(self, table: str, id: str, document: str) -> None:
-        """Insert or replace one document, durable on return."""
-        with self.transaction() as change:
+    def put(self, table: str, id: str, document: str, durable: bool = True) -> None:
+        """Insert or replace one document. `durable` as `transaction` has it."""
+        with self.transaction(durable) as change:
             change.put(table, id, document)
 
     def delete(self, table: str, id: str) -> None:

@@ -106,7 +106,7 @@ class NetworkConformance(NetworkPorts, NetworkRestart, Conformance):
             lab.network("other", subnets=(Subnet(bridged.subnets[0].cidr),))
         assert lab.links() == before
 
-    @pytest.mark.parametrize("cidr", ["", "10.0.0.1/24", "10.0.0.0/33", "10.0.0.0/32", "x", "10.0.0.0/24\n"])
+    @pytest.mark.parametrize("cidr", [" ", "10.0.0.1/24", "10.0.0.0/33", "10.0.0.0/32", "x", "10.0.0.0/24\n"])
     @pytest.mark.usefixtures("bridged")
     def test_malformed_subnet_is_refused(self, lab: NetworkLab, cidr: str) -> None:
         with pytest.raises(InvalidArgument):

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from barque.spi.frontend import AttachRequest, ClientStream
 from barque_api_docker.call import Call
 from barque_api_docker.connection import Connection, Disconnected
+from barque_api_docker.detach_keys import detach_keys
 from barque_api_docker.websocket import (
     NORMAL,
     Closed,
@@ -47,7 +48,7 @@ def attach(call: Call) -> None:
         stderr=every or call.query_flag("stderr"),
         stream=call.query_flag("stream"),
         logs=call.query_flag("logs"),
-        detach_keys=call.query("detachKeys") or "",
+        detach_keys=detach_keys(call.query("detachKeys") or ""),
     )
     head = handshake(call.request)
     unpack = _as_it_is if container.config.tty else _Frames().payloads

@@ -27,6 +27,7 @@ __all__ = ["Connection", "Disconnected"]
 _GONE = select.POLLHUP | select.POLLRDHUP | select.POLLERR
 _RECEIVE = 32 << 10
 _RECEIVE_UPLOAD = 256 << 10
+_CREDENTIALS = struct.Struct("iII")  # pid, uid, gid
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 8 << 20
 
@@ -38,8 +39,11 @@ class Disconnected(Exception):
 class Connection(Source):
     """A blocking socket with a receive buffer. The descriptor stays in blocking mode: it may be handed to a shim."""
 
-    def __init__(self, sock: socket.socket, limits: Limits) -> None:
+    def __init__(self, sock: socket.socket, limits: Limits, user: str | None = None) -> None:
+        """`user`: whom the client has shown to be, by its certificate; None: the kernel knows, if anybody."""
         self._socket = sock
+        self._user = user
+        self._first = True
         self._limits = limits
         self._poll = select.poll()
         self._poll.register(sock.fileno(), select.POLLIN | select.POLLRDHUP)
@@ -53,6 +57,18 @@ class Connection(Source):
 
     def fileno(self) -> int:
         return self._socket.fileno()
+
+    @property
+    def user(self) -> str:
+        """Who asks: the common name of a certificate, or `uid:N` of a local client; empty for nobody one knows."""
+        if self._user is None:
+            self._user = f"uid:{_peer_uid(self._socket)}" if self._socket.family == socket.AF_UNIX else ""
+        return self._user
+
+    @property
+    def open_to_browsers(self) -> bool:
+        """Whether a browser could be at the other end without showing a certificate: TCP in clear."""
+        return self._socket.family != socket.AF_UNIX
 
     def read_request(self) -> Request | None:
         """The next request, its body still unread; None when the client closed or stayed idle. Errors: ProtocolError, Disconnected."""
@@ -80,7 +96,9 @@ class Connection(Source):
         return parse_head(head, self)
 
     def _await_first_byte(self) -> bool:
-        self._deadline = time.monotonic() + self._limits.idle_timeout
+        patience = min(self._limits.first_timeout, self._limits.idle_timeout)
+        self._deadline = time.monotonic() + (patience if self._first else self._limits.idle_timeout)
+        self._first = False
         with contextlib.suppress(Disconnected):
             return self.fill()
         return False
@@ -185,3 +203,9 @@ class Connection(Source):
     def close(self) -> None:
         """Close our descriptor, without shutdown: a shim may hold the connection by one of its own."""
         self._socket.close()
+
+
+def _peer_uid(sock: socket.socket) -> int:
+    """unix(7), SO_PEERCRED: the client's user when it connected."""
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(credentials)[1])

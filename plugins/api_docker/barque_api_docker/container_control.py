@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from barque.spi.errors import BarqueError, Conflict, NotFound
-from barque_api_docker.call import Call, json_response
+from barque_api_docker.call import Call, error_response, json_response
 from barque_api_docker.http import Response
 from barque_api_docker.translate.lifecycle import restart_policy
 from barque_api_docker.translate.stats import Reading, absent_document, stats_document
@@ -25,7 +25,12 @@ def pause(call: Call) -> Response:
 
 def unpause(call: Call) -> Response:
     """`POST /containers/{id}/unpause`."""
-    call.engine.container_unpause(call.params["id"])
+    try:
+        call.engine.container_unpause(call.params["id"])
+    except Conflict as error:  # dockerd's status for it is 500, and pause's is 409
+        response = error_response(error)
+        response.status = 500
+        return response
     return _NO_CONTENT
 
 

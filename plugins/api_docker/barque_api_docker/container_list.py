@@ -29,7 +29,9 @@ def containers(call: Call) -> Response:
     """`GET /containers/json`."""
     filters = Filters.parse(call.query("filters"), _ACCEPTED)
     filters.one_of("status", _STATES)
-    filters.one_of("health", _HEALTH)
+    for value in filters.values("health"):
+        if value not in _HEALTH:
+            raise InvalidArgument(f"unrecognized filter value for health: {value}")
     limit = call.query_number("limit") or 0
     everything = call.engine.container_list()
     shown = _between(everything, filters)
@@ -70,7 +72,7 @@ def _index(containers: tuple[Container, ...], reference: str) -> int:
             return index
     prefixed = [index for index, one in enumerate(containers) if one.id.startswith(reference)]
     if len(prefixed) != 1:
-        raise NotFound(f"No such container: {reference}")
+        raise NotFound(f"no such container {reference}")
     return prefixed[0]
 
 
@@ -86,7 +88,9 @@ def _tests(engine: Engine, filters: Filters) -> list[Callable[[Container], bool]
     if "status" in filters:
         tests.append(lambda one: filters.exact("status", one.state.status))
     if "health" in filters:
-        tests.append(lambda one: (one.state.health.status if one.state.health else "none") in filters.values("health"))
+        tests.append(
+            lambda one: (one.state.health.status if one.state.health else "none") in filters.values("health")
+        )
     if (task := filters.flag("is-task")) is not None:
         tests.append(lambda _: not task)
     if "isolation" in filters:
@@ -104,7 +108,7 @@ def _tests(engine: Engine, filters: Filters) -> list[Callable[[Container], bool]
     if "network" in filters:
         tests.append(lambda one: _in_network(one, filters))
     if "volume" in filters:
-        tests.append(lambda one: any(filters.exact("volume", b.target, b.source) for b in one.config.binds))
+        tests.append(lambda one: filters.exact("volume", *_mounted(one)))
     if "publish" in filters:
         wanted = _ports(filters.values("publish"))
         tests.append(lambda one: not wanted.isdisjoint(_published(one)))
@@ -112,6 +116,12 @@ def _tests(engine: Engine, filters: Filters) -> list[Callable[[Container], bool]
         exposed = _ports(filters.values("expose"))
         tests.append(lambda one: not exposed.isdisjoint(_ports(one.config.exposed_ports)))
     return tests
+
+
+def _mounted(one: Container) -> list[str]:
+    """Targets, and what is mounted there: names of volumes, paths of binds."""
+    binds = (text for bind in one.config.binds for text in (bind.target, bind.source))
+    return [*binds, *(text for volume in one.config.volumes for text in (volume.target, volume.name))]
 
 
 def _exit_code(text: str) -> int:

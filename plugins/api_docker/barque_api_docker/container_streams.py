@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import time
 from contextlib import closing
@@ -11,6 +12,7 @@ from barque.spi.errors import BarqueError, InvalidArgument
 from barque.spi.frontend import AttachRequest, Container, ExitStatus, LogsRequest
 from barque.spi.log import LogEntry
 from barque_api_docker.call import Call, Stream
+from barque_api_docker.detach_keys import detach_keys
 from barque_api_docker.http import Response
 from barque_api_docker.translate.text import rfc3339_fixed
 
@@ -24,6 +26,7 @@ _BATCH = 64 << 10
 _LIVE_NS = 1_000_000_000
 _STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2}
 _CONDITIONS = ("not-running", "next-exit", "removed")
+_COUNT = re.compile(r"[0-9]{1,18}")
 _frame_head = struct.Struct(">BxxxI").pack
 
 
@@ -46,7 +49,7 @@ def attach(call: Call) -> Response | None:
         stderr=call.query_flag("stderr"),
         stream=call.query_flag("stream"),
         logs=call.query_flag("logs"),
-        detach_keys=call.query("detachKeys") or "",
+        detach_keys=detach_keys(call.query("detachKeys") or ""),
     )
     call.body()
     stream = call.hijack(stream_type(call, container.config.tty))
@@ -106,10 +109,9 @@ def logs(call: Call) -> Response | None:
 
 
 def _tail(call: Call) -> int:
+    """What is no number means all, as for dockerd."""
     text = call.query("tail") or "all"
-    if text == "all":
-        return -1
-    return call.query_number("tail") or 0
+    return int(text) if _COUNT.fullmatch(text) else -1
 
 
 class _LogOutput:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from barque.spi.errors import BarqueError, InvalidArgument, NotImplemented
+from barque.spi.errors import BarqueError, Conflict, InvalidArgument, NotFound
 from barque.spi.frontend import Container
 from barque_api_docker.call import Call, error_response, json_response
 from barque_api_docker.container_list import ImageNames
@@ -12,6 +12,7 @@ from barque_api_docker.http import Response
 from barque_api_docker.sizes import written_bytes
 from barque_api_docker.translate.create import container_config
 from barque_api_docker.translate.inspect import inspect_document
+from barque_api_docker.translate.names import check_repository, split_name
 from barque_api_docker.translate.text import platform
 
 __all__ = ["create", "inspect", "kill", "remove", "rename", "resize", "restart", "start", "stop", "terminal_size"]
@@ -30,15 +31,21 @@ def create(call: Call) -> Response:
     body = call.body()
     if not body.raw:
         raise InvalidArgument("config cannot be empty in order to create a container")
-    config = container_config(call.engine, body, platform(call.query("platform") or ""))
-    container = call.engine.container_create(name.lstrip("/") if name else None, config)
+    config = container_config(
+        body, platform(call.query("platform") or ""), call.api_version
+    )
+    try:
+        container = call.engine.container_create(name.lstrip("/") if name else None, config)
+    except NotFound:
+        check_repository(split_name(config.image)[0])  # a name that no image can have is a mistake of another kind
+        raise
     return json_response({"Id": container.id, "Warnings": list(container.warnings)}, 201)
 
 
 def inspect(call: Call) -> Response:
     """`GET /containers/{id}/json`."""
     container = call.engine.container_get(call.params["id"])
-    document = inspect_document(container)
+    document = inspect_document(container, call.api_version)
     if call.query_flag("size"):
         document |= _sizes(call, container)
     return json_response(document)
@@ -62,6 +69,8 @@ def start(call: Call) -> Response:
         response = error_response(error)
         if error.exit_code in _NOT_RUNNABLE:
             response.status = 400
+        elif error.message.startswith("unable to find "):  # a user or a group: it is not the container that is not found
+            response.status = 500
         return response
 
 
@@ -85,15 +94,17 @@ def rename(call: Call) -> Response:
 
 def kill(call: Call) -> Response:
     """`POST /containers/{id}/kill`."""
-    call.engine.container_kill(call.params["id"], call.query("signal") or "SIGKILL")
+    try:
+        call.engine.container_kill(call.params["id"], call.query("signal") or "SIGKILL")
+    except (Conflict, NotFound) as error:
+        raise type(error)(f"cannot kill container: {call.params['id']}: {error.message}", hint=error.hint) from error
     return _NO_CONTENT
 
 
 def remove(call: Call) -> Response:
-    """`DELETE /containers/{id}`. (`v`: there are no anonymous volumes a container could leave behind.)"""
-    if call.query_flag("link"):
-        raise NotImplemented("removing a link is not implemented by barque yet")
-    call.engine.container_remove(call.params["id"], call.query_flag("force"))
+    """`DELETE /containers/{id}`, or of a link (`/web/db`)."""
+    flags = (call.query_flag(name) for name in ("force", "v", "link"))
+    call.engine.container_remove(call.params["id"], *flags)
     return _NO_CONTENT
 
 

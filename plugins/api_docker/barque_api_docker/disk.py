@@ -7,6 +7,7 @@ from typing import Any
 
 from barque.spi.content import DiskItem, DiskUsage, Finding
 from barque.spi.errors import BarqueError, InvalidArgument
+from barque_api_docker import volumes
 from barque_api_docker.call import Call, json_response
 from barque_api_docker.container_list import ImageNames, with_sizes
 from barque_api_docker.http import Response
@@ -32,7 +33,7 @@ def usage(call: Call) -> Response:
         "LayersSize": found.layers_bytes if "image" in wanted else 0,
         "Images": _images(call) if "image" in wanted else None,
         "Containers": _containers(call, found) if "container" in wanted else None,
-        "Volumes": [] if "volume" in wanted else None,
+        "Volumes": volumes.usage(call) if "volume" in wanted else None,
         "BuildCache": [] if "build-cache" in wanted else None,
     }
     if call.api_version < _BUILDER_SIZE_UNTIL:

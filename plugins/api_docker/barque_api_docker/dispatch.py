@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import re
 
-from barque.spi.errors import BarqueError, InvalidArgument, NotFound, NotImplemented, PermissionDenied
+from barque.spi.errors import BarqueError, InvalidArgument, NotFound, NotImplemented
 from barque.spi.frontend import Engine
+from barque_api_docker.admission import Admission
 from barque_api_docker.call import Call, error_response
 from barque_api_docker.connection import Connection, Disconnected
 from barque_api_docker.http import ProtocolError, Request, Response
@@ -29,6 +30,7 @@ class Dispatcher:
     def __init__(self, engine: Engine, limits: Limits) -> None:
         self._engine = engine
         self._limits = limits
+        self._admission = Admission(engine, limits)
         self._router = Router(ROUTES)
         self._unimplemented = Router(UNIMPLEMENTED)
         self._common = (
@@ -74,10 +76,11 @@ class Dispatcher:
     def _run(self, call: Call) -> Response | None:
         try:
             path = self._unversioned(call)
-            _check_origin(call.request)
+            self._admission.check_origin(call.connection, call.request)
             handler, call.params = self._router.find(call.request.method, path) or (None, {})
             if handler is None:
                 raise self._unknown(call.request.method, path)
+            self._admission.authorize(call.connection, call.request, path)
             return handler(call)
         except BarqueError as error:
             return error_response(error)
@@ -117,12 +120,6 @@ class Dispatcher:
         response = error_response(error)
         connection.respond(response, self._common, head_only=False, close=True)
         connection.linger()
-
-
-def _check_origin(request: Request) -> None:
-    """A browser names its page in `Origin` whenever a script posts to us; no client of ours is a browser."""
-    if "origin" in request.headers and request.method not in ("GET", "HEAD"):
-        raise PermissionDenied("cross-origin requests are not allowed")
 
 
 def _drain(request: Request) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from barque.spi.errors import BarqueError, InvalidArgument
+from barque.spi.errors import BarqueError, Conflict, InvalidArgument, NotFound
 from barque.spi.frontend import ClientStream, Exec, ExecConfig
 from barque_api_docker.call import Call, json_response, told
 from barque_api_docker.container_streams import frame, stream_type
 from barque_api_docker.containers import terminal_size
+from barque_api_docker.detach_keys import detach_keys, encoded_keys
 from barque_api_docker.fields import Fields
 from barque_api_docker.http import Response
 
@@ -34,7 +35,7 @@ def create(call: Call) -> Response:
         stdout=body.flag("AttachStdout"),
         stderr=body.flag("AttachStderr"),
         privileged=body.flag("Privileged"),
-        detach_keys=body.text("DetachKeys"),
+        detach_keys=detach_keys(body.text("DetachKeys")),
     )
     return json_response({"Id": call.engine.exec_create(call.params["id"], config)}, 201)
 
@@ -119,7 +120,7 @@ def _document(session: Exec) -> dict[str, Any]:
         "OpenStdout": config.stdout,
         "CanRemove": False,
         "ContainerID": session.container_id,
-        "DetachKeys": config.detach_keys,
+        "DetachKeys": encoded_keys(config.detach_keys),
         "Pid": session.pid,
     }
 
@@ -127,5 +128,8 @@ def _document(session: Exec) -> dict[str, Any]:
 def resize(call: Call) -> Response:
     """`POST /exec/{id}/resize`."""
     height, width = terminal_size(call)
-    call.engine.exec_resize(call.params["id"], height, width)
+    try:
+        call.engine.exec_resize(call.params["id"], height, width)
+    except Conflict:  # one that ended is no more
+        raise NotFound("no such exec") from None
     return Response(200)

@@ -22,15 +22,18 @@ class Filters:
         self._values = values
 
     @classmethod
-    def parse(cls, text: str | None, accepted: Collection[str]) -> Filters:
-        """Read the query parameter `filters`. Errors: InvalidArgument `invalid filter 'x'`."""
+    def parse(cls, text: str | None, accepted: Collection[str] | None) -> Filters:
+        """Read the query parameter `filters`; `accepted` None takes any. Errors: InvalidArgument `invalid filter 'x'`."""
         if not text:
             return cls({})
-        document = parse_json(text.encode("utf-8", "surrogatepass"))
+        try:
+            document = parse_json(text.encode("utf-8", "surrogatepass"))
+        except InvalidArgument as error:
+            raise InvalidArgument("invalid filter", hint=error.message) from None
         if not isinstance(document, dict):
-            raise InvalidArgument("invalid filter: the parameter `filters` must be a JSON object")
+            raise InvalidArgument("invalid filter", hint="the parameter `filters` must be a JSON object")
         for name in document:
-            if name not in accepted:
+            if accepted is not None and name not in accepted:
                 raise InvalidArgument(f"invalid filter '{name}'")
         return cls({name: _strings(name, values) for name, values in document.items()})
 

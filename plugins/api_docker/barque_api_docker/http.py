@@ -7,12 +7,13 @@ what follows it on the connection belongs to a hijacked stream. One parser a mes
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import httptools
+
+from barque_api_docker.body import MAX_HEAD, BodyReader, ProtocolError, Source
 
 __all__ = [
     "MAX_HEAD",
@@ -26,9 +27,7 @@ __all__ = [
     "status_line",
 ]
 
-MAX_HEAD = 64 << 10
 MAX_REQUEST_LINE = 16 << 10
-_MAX_CHUNK_LINE = 1 << 10
 # Not from http.HTTPStatus and email.utils.formatdate: importing those two takes longer than all the rest of this plugin.
 _REASONS = {
     200: "OK", 201: "Created", 204: "No Content", 304: "Not Modified", 400: "Bad Request", 401: "Unauthorized",
@@ -41,34 +40,12 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-class ProtocolError(Exception):
-    """The peer does not speak HTTP as it must. `status` is the answer; the connection ends with it."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-
-
-class Source:
-    """Where a body's bytes come from: the connection. `buffer` holds what was received and not used yet."""
-
-    buffer: bytearray
-
-    def fill(self) -> bool:
-        """Receive more into `buffer`; False at the end of the stream."""
-        raise NotImplementedError
-
-    def send(self, data: bytes) -> None:
-        """Send all of `data`."""
-        raise NotImplementedError
-
-
 @dataclass(slots=True)
 class Request:
-    """One request. `path` is decoded, `query` is not; header names are lower case, repeated headers joined by a comma."""
+    """One request. `target` is as sent, `path` is decoded, `query` is not; header names are lower case, repeated headers joined by a comma."""
 
     method: str
+    target: str
     path: str
     query: str
     headers: dict[str, str]
@@ -133,14 +110,14 @@ def parse_head(head: bytes, source: Source) -> Request:
     version = parsed.parser.get_http_version()
     if version not in ("1.0", "1.1"):
         raise ProtocolError(505, f"HTTP version {version} is not supported")
-    path, query = _split_target(parsed.target)
+    target = parsed.target.decode("latin-1")
+    path, query = _split_target(target)
     method = parsed.parser.get_method().decode("ascii")
     body = _body(parsed.headers, version, source)
-    return Request(method, path, query, parsed.headers, parsed.keep_alive, version == "1.0", body)
+    return Request(method, target, path, query, parsed.headers, parsed.keep_alive, version == "1.0", body)
 
 
-def _split_target(target: bytes) -> tuple[str, str]:
-    text = target.decode("latin-1")
+def _split_target(text: str) -> tuple[str, str]:
     if not text.startswith("/"):
         parts = urlsplit(text)
         if parts.scheme not in ("http", "https"):
@@ -171,106 +148,6 @@ def _body(headers: dict[str, str], version: str, source: Source) -> BodyReader:
     if encoding.lower() != "chunked" or version == "1.0":
         raise ProtocolError(400, f"unsupported Transfer-Encoding {encoding}")
     return BodyReader(source, None, expect != "")
-
-
-class BodyReader:
-    """A request's body, read on demand. `length` None: chunked."""
-
-    __slots__ = ("_chunks", "_length", "_source", "_want_continue", "done")
-
-    def __init__(self, source: Source, length: int | None, want_continue: bool) -> None:
-        self._source = source
-        self._length = length
-        self._want_continue = want_continue
-        self._chunks = self._read_whole()
-        self.done = length == 0
-
-    @property
-    def empty(self) -> bool:
-        """True when the request says that it has no body."""
-        return self._length == 0
-
-    @property
-    def withheld(self) -> bool:
-        """True while the client waits for `100 Continue`: whether a body follows is not known."""
-        return self._want_continue
-
-    def read(self, limit: int) -> bytes:
-        """All of it. Errors: ProtocolError 413 when it is longer than `limit` bytes, 400 when it is cut or malformed."""
-        if self.done:
-            return b""
-        if self._length is not None and self._length > limit:
-            raise ProtocolError(413, f"the request's body is larger than {limit} bytes")
-        data = bytearray()
-        for piece in self.pieces():
-            data += piece
-            if len(data) > limit:
-                raise ProtocolError(413, f"the request's body is larger than {limit} bytes")
-        return bytes(data)
-
-    def pieces(self) -> Iterator[bytes]:
-        """The body as it comes, of any length; after a reader that stopped half-way, the rest. Errors: ProtocolError."""
-        if self._want_continue:
-            self._want_continue = False
-            self._source.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        # Not `yield from`: with a reader that stops it would end `_chunks` too, and the rest of the body, which may be anybody's
-        # bytes, would be taken for the next request.
-        for piece in self._chunks:  # noqa: UP028
-            yield piece
-        if not self.done:
-            raise ProtocolError(400, "the request's body is malformed")  # somebody met the error before
-
-    def _read_whole(self) -> Iterator[bytes]:
-        yield from self._read_chunked() if self._length is None else self._read_sized(self._length)
-        self.done = True
-
-    def _read_sized(self, left: int) -> Iterator[bytes]:
-        while left:
-            piece = self._take(left)
-            left -= len(piece)
-            yield piece
-
-    def _read_chunked(self) -> Iterator[bytes]:
-        while size := self._chunk_size():
-            yield from self._read_sized(size)
-            if self._line() != b"":
-                raise ProtocolError(400, "malformed chunk: no line end after its data")
-        trailer = 0
-        while line := self._line():
-            trailer += len(line)
-            if trailer > MAX_HEAD:
-                raise ProtocolError(431, "the request's trailer is too large")
-
-    def _chunk_size(self) -> int:
-        digits = self._line().partition(b";")[0].rstrip(b" \t")
-        if not digits or len(digits) > 15 or digits.strip(b"0123456789abcdefABCDEF"):
-            raise ProtocolError(400, "malformed chunk size")
-        return int(digits, 16)
-
-    def _line(self) -> bytes:
-        buffer = self._source.buffer
-        while (end := buffer.find(b"\n")) < 0:
-            if len(buffer) > _MAX_CHUNK_LINE:
-                raise ProtocolError(400, "malformed chunk: line too long")
-            self._fill()
-        line = bytes(buffer[: end + 1])
-        del buffer[: end + 1]
-        if not line.endswith(b"\r\n") or len(line) > _MAX_CHUNK_LINE or b"\r" in line[:-2]:
-            raise ProtocolError(400, "malformed chunk: bad line end")
-        return line[:-2]
-
-    def _take(self, most: int) -> bytes:
-        buffer = self._source.buffer
-        if not buffer:
-            self._fill()
-        with memoryview(buffer) as view:  # one copy: a slice of the buffer itself would be another
-            piece = bytes(view[:most])
-        del buffer[:most]
-        return piece
-
-    def _fill(self) -> None:
-        if not self._source.fill():
-            raise ProtocolError(400, "the connection ended within the request's body")
 
 
 _dates: tuple[int, str] = (0, "")

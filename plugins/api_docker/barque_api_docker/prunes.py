@@ -1,4 +1,4 @@
-"""`POST /…/prune`: removing what nothing uses. Of what Barque does not have (volumes, build caches), nothing is removed."""
+"""`POST /…/prune`: removing what nothing uses. Of what Barque does not have (build caches), nothing is removed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from barque_api_docker.sizes import written_bytes
 from barque_api_docker.translate.image import created_ns, image_labels
 from barque_api_docker.translate.moments import moment_ns
 
-__all__ = ["build_cache", "containers", "images", "networks", "volumes"]
+__all__ = ["build_cache", "containers", "images", "labelled", "until"]
 
 _COMMON = frozenset({"label", "label!", "until"})
-_VOLUMES = frozenset({"all", "label", "label!"})
 _BUILD_CACHE = frozenset({
     "description", "id", "inuse", "mutable", "parent", "private", "shared", "type", "unused-for", "until",
 })  # fmt: skip
@@ -28,13 +27,13 @@ def images(call: Call) -> Response:
     """`POST /images/prune`: images without a container and, unless `dangling=false`, without a name."""
     filters = Filters.parse(call.query("filters"), _COMMON | {"dangling"})
     dangling = filters.flag("dangling")
-    until = _until(filters)
+    moment = until(filters)
 
     def accepts(image: Image) -> bool:
         return (
             (dangling is False or not image.names)
-            and (until is None or created_ns(image) <= until)
-            and _labelled(filters, image_labels(image))
+            and (moment is None or created_ns(image) <= moment)
+            and labelled(filters, image_labels(image))
         )
 
     return json_response(_pruned(call.engine.image_prune(accepts)))
@@ -51,13 +50,13 @@ def _pruned(pruned: Pruned) -> dict[str, Any]:
 def containers(call: Call) -> Response:
     """`POST /containers/prune`: those that do not run."""
     filters = Filters.parse(call.query("filters"), _COMMON)
-    until = _until(filters)
+    moment = until(filters)
     doomed = [
         one
         for one in call.engine.container_list()
         if one.state.status in ("created", "exited", "dead")
-        and (until is None or one.created_ns <= until)
-        and _labelled(filters, one.config.labels)
+        and (moment is None or one.created_ns <= moment)
+        and labelled(filters, one.config.labels)
     ]
     sizes = written_bytes(call.engine) if doomed else {}
     removed = [one.id for one in doomed if _remove(call.engine.container_remove, one)]
@@ -74,25 +73,13 @@ def _remove(remove: Callable[[str, bool], None], container: Container) -> bool:
     return True
 
 
-def networks(call: Call) -> Response:
-    """`POST /networks/prune`: networks belong to the profile, so none is removed."""
-    _until(Filters.parse(call.query("filters"), _COMMON))
-    return json_response({"NetworksDeleted": None})
-
-
-def volumes(call: Call) -> Response:
-    """`POST /volumes/prune`."""
-    Filters.parse(call.query("filters"), _VOLUMES)
-    return json_response({"VolumesDeleted": [], "SpaceReclaimed": 0})
-
-
 def build_cache(call: Call) -> Response:
     """`POST /build/prune`."""
     Filters.parse(call.query("filters"), _BUILD_CACHE)
     return json_response({"CachesDeleted": None, "SpaceReclaimed": 0})
 
 
-def _until(filters: Filters) -> int | None:
+def until(filters: Filters) -> int | None:
     """The time, in ns, after which nothing is removed. Errors: InvalidArgument."""
     values = filters.values("until")
     if len(values) > 1:
@@ -105,6 +92,7 @@ def _until(filters: Filters) -> int | None:
     return moment
 
 
-def _labelled(filters: Filters, labels: Mapping[str, str]) -> bool:
+def labelled(filters: Filters, labels: Mapping[str, str]) -> bool:
+    """Whether the filters `label` and `label!` let an object with these labels be removed."""
     unwanted = "label!" in filters and filters.labels(labels, "label!")
     return filters.labels(labels) and not unwanted

@@ -82,12 +82,19 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/barque/df", disk.items),
     ("POST", "/barque/check", disk.check),
     ("POST", "/containers/prune", prunes.containers),
-    ("POST", "/networks/prune", prunes.networks),
-    ("POST", "/volumes/prune", prunes.volumes),
+    ("POST", "/networks/prune", networks.prune),
+    ("POST", "/volumes/prune", volumes.prune),
     ("POST", "/build/prune", prunes.build_cache),
     ("GET", "/networks", networks.networks),
+    ("POST", "/networks/create", networks.create),
     ("GET", "/networks/{id}", networks.inspect),
-    ("GET", "/volumes/{name}", volumes.inspect_volume),
+    ("DELETE", "/networks/{id}", networks.remove),
+    ("POST", "/networks/{id}/connect", networks.connect),
+    ("POST", "/networks/{id}/disconnect", networks.disconnect),
+    ("GET", "/volumes", volumes.volumes),
+    ("POST", "/volumes/create", volumes.create),
+    ("GET", "/volumes/{name}", volumes.inspect),
+    ("DELETE", "/volumes/{name}", volumes.remove),
     ("GET", "/plugins", plugins.plugins),
     ("GET", "/plugins/privileges", plugins.install),
     ("GET", "/plugins/{name*}/json", plugins.inspect),
@@ -104,14 +111,12 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
 
 _UNIMPLEMENTED = {
     "GET": """
-        /volumes
         """,
     "POST": """
-        /build /volumes/create
-        /networks/create /networks/{id}/connect /networks/{id}/disconnect
+        /build
         /session
         """,
-    "DELETE": "/volumes/{name} /networks/{id}",
+    "DELETE": "",
 }
 UNIMPLEMENTED = tuple(
     (method, pattern, None) for method, patterns in _UNIMPLEMENTED.items() for pattern in patterns.split()

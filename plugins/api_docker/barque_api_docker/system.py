@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
-from functools import cache
 from typing import Any
 
+from barque.spi.frontend import EngineInfo
+from barque_api_docker import events, host_facts
 from barque_api_docker.call import Call, json_response
 from barque_api_docker.http import Response
 from barque_api_docker.translate.text import rfc3339
@@ -15,13 +17,20 @@ from barque_api_docker.version import API_VERSION, MIN_API_VERSION
 
 __all__ = ["info", "ping", "version"]
 
-_NO_CACHE = (("Cache-Control", "no-cache, no-store, must-revalidate"), ("Pragma", "no-cache"))
+_ONE_COMMIT = (1, 49)
+# Builder 1 is the one that is asked by POST /build: its answer says what to do instead. 2 would be asked by POST /session.
+_PING = (
+    ("Builder-Version", "1"),
+    ("Cache-Control", "no-cache, no-store, must-revalidate"),
+    ("Pragma", "no-cache"),
+    ("Swarm", "inactive"),
+)
 _GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def ping(_: Call) -> Response:
     """`GET` and `HEAD /_ping`."""
-    return Response(200, b"OK", "text/plain; charset=utf-8", _NO_CACHE)
+    return Response(200, b"OK", "text/plain; charset=utf-8", _PING)
 
 
 def version(call: Call) -> Response:
@@ -54,118 +63,88 @@ def info(call: Call) -> Response:
     engine = call.engine.info()
     states = [container.state.status for container in call.engine.container_list()]
     running, paused = states.count("running"), states.count("paused")
-    return json_response(
-        {
-            "ID": engine.id,
-            "Containers": len(states),
-            "ContainersRunning": running,
-            "ContainersPaused": paused,
-            "ContainersStopped": len(states) - running - paused,
-            "Images": len(call.engine.image_list()),
-            "Driver": engine.storage_driver,
-            "DriverStatus": [["Profile", engine.profile]],
-            "Plugins": {
-                "Volume": [],
-                "Network": list(engine.networks),
-                "Authorization": None,
-                "Log": list(engine.log_drivers),
-            },
-            "LoggingDriver": engine.log_driver,
-            "CgroupDriver": "cgroupfs",
-            "CgroupVersion": engine.cgroup_version,
-            "Runtimes": {name: {"path": driver} for name, driver in engine.runtimes.items()},
-            "DefaultRuntime": engine.default_runtime,
-            "DockerRootDir": engine.root,
-            "ServerVersion": engine.version,
-            "SystemTime": rfc3339(time.time_ns()),
-            "LiveRestoreEnabled": True,
-            "SecurityOptions": ["name=seccomp,profile=builtin", *_rootless()],
-            "Warnings": list(engine.warnings),
-            "NFd": len(os.listdir("/proc/self/fd")),
-            **_host(),
-            **_UNUSED,
-        }
-    )
+    able, lacking = host_facts.limits(engine.cgroup_version)
+    document = {
+        "ID": engine.id,
+        "Containers": len(states),
+        "ContainersRunning": running,
+        "ContainersPaused": paused,
+        "ContainersStopped": len(states) - running - paused,
+        "Images": len(call.engine.image_list()),
+        "Driver": engine.storage_driver,
+        "DriverStatus": [
+            ["Backing Filesystem", host_facts.file_system(engine.root)],
+            ["Profile", engine.profile],
+        ],
+        "Plugins": _plugins(engine),
+        **able,
+        **host_facts.bridge_filtering(),
+        "Debug": False,
+        "NFd": len(os.listdir("/proc/self/fd")),
+        "NGoroutines": threading.active_count(),
+        "SystemTime": rfc3339(time.time_ns()),
+        "LoggingDriver": engine.log_driver,
+        "CgroupDriver": "cgroupfs",
+        "CgroupVersion": engine.cgroup_version,
+        "NEventsListener": events.listeners(),
+        **host_facts.host(),
+        **_registries(engine),
+        "GenericResources": None,
+        "DockerRootDir": engine.root,
+        **host_facts.proxies(),
+        "Labels": [],
+        "ExperimentalBuild": False,
+        "ServerVersion": engine.version,
+        "Runtimes": {name: {"path": driver} for name, driver in engine.runtimes.items()},
+        "DefaultRuntime": engine.default_runtime,
+        "Swarm": _NO_SWARM,
+        "LiveRestoreEnabled": True,
+        "Isolation": "",
+        "InitBinary": "",
+        "SecurityOptions": host_facts.security_options(engine.cgroup_version),
+        "Warnings": [*engine.warnings, *lacking],
+    }
+    return json_response(document | _commits(call.api_version))
 
 
-def _rootless() -> tuple[str, ...]:
-    """Docker's word for an engine that is root in a user namespace only (user_namespaces(7))."""
-    with open("/proc/self/uid_map", "rb") as file:
-        whole = file.read(4096).split() == [b"0", b"0", b"4294967295"]
-    return () if whole else ("name=rootless",)
-
-
-_UNUSED: dict[str, Any] = {
-    "MemoryLimit": True,
-    "SwapLimit": True,
-    "CpuCfsPeriod": True,
-    "CpuCfsQuota": True,
-    "CPUShares": True,
-    "CPUSet": True,
-    "PidsLimit": True,
-    "OomKillDisable": True,
-    "BridgeNfIptables": False,
-    "BridgeNfIp6tables": False,
-    "Debug": False,
-    "NGoroutines": 0,
-    "NEventsListener": 0,
-    "IndexServerAddress": "https://index.docker.io/v1/",
-    "RegistryConfig": {
-        "InsecureRegistryCIDRs": ["127.0.0.0/8"],
-        "IndexConfigs": {"docker.io": {"Name": "docker.io", "Mirrors": [], "Secure": True, "Official": True}},
-        "Mirrors": [],
-    },
-    "GenericResources": None,
-    "HttpProxy": "",
-    "HttpsProxy": "",
-    "NoProxy": "",
-    "Labels": [],
-    "ExperimentalBuild": False,
-    "Swarm": {
-        "NodeID": "",
-        "NodeAddr": "",
-        "LocalNodeState": "inactive",
-        "ControlAvailable": False,
-        "Error": "",
-        "RemoteManagers": None,
-    },
-    "Isolation": "",
-    "InitBinary": "",
-    "ContainerdCommit": {"ID": "", "Expected": ""},
-    "RuncCommit": {"ID": "", "Expected": ""},
-    "InitCommit": {"ID": "", "Expected": ""},
-}
-
-
-@cache
-def _host() -> dict[str, Any]:
-    """Facts of the host that do not change while we run."""
-    names = _os_release()
+def _plugins(engine: EngineInfo) -> dict[str, Any]:
     return {
-        "NCPU": os.cpu_count() or 1,
-        "MemTotal": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "KernelVersion": os.uname().release,
-        "OperatingSystem": names.get("PRETTY_NAME", "Linux"),
-        "OSVersion": names.get("VERSION_ID", ""),
-        "OSType": "linux",
-        "Architecture": os.uname().machine,
-        "Name": os.uname().nodename,
-        "IPv4Forwarding": _ip_forward(),
+        "Volume": sorted(engine.volumes),
+        "Network": sorted(engine.networks),
+        "Authorization": list(engine.authorizations) or None,
+        "Log": sorted(engine.log_drivers),
     }
 
 
-def _os_release() -> dict[str, str]:
-    import platform  # for the first /info only
+def _registries(engine: EngineInfo) -> dict[str, Any]:
+    """Registries on loopback may be spoken to in clear, as by dockerd."""
+    hub = {"Name": "docker.io", "Mirrors": [], "Secure": True, "Official": True}
+    index = (
+        "https://index.docker.io/v1/"
+        if engine.default_registry == "docker.io"
+        else f"https://{engine.default_registry}/v2/"
+    )
+    return {
+        "IndexServerAddress": index,
+        "RegistryConfig": {
+            "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8"],
+            "IndexConfigs": {"docker.io": hub},
+            "Mirrors": None,
+        },
+    }
 
-    try:
-        return platform.freedesktop_os_release()
-    except OSError:
-        return {}
+
+_NO_SWARM: dict[str, Any] = {
+    "NodeID": "",
+    "NodeAddr": "",
+    "LocalNodeState": "inactive",
+    "ControlAvailable": False,
+    "Error": "",
+    "RemoteManagers": None,
+}
 
 
-def _ip_forward() -> bool:
-    try:
-        with open("/proc/sys/net/ipv4/ip_forward", encoding="ascii") as file:
-            return file.read().strip() == "1"
-    except OSError:
-        return False
+def _commits(version: tuple[int, int]) -> dict[str, dict[str, str]]:
+    """Which containerd, runc and init are in use: none that would have a commit. What is expected was told until 1.48."""
+    none = {"ID": "N/A", "Expected": "N/A"} if version < _ONE_COMMIT else {"ID": "N/A"}
+    return dict.fromkeys(("ContainerdCommit", "RuncCommit", "InitCommit"), none)

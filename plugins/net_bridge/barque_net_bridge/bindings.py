@@ -10,7 +10,18 @@ from ipaddress import IPv6Address, ip_address
 from barque.spi.errors import InvalidArgument
 from barque.spi.network import PortBinding
 
-__all__ = ["ANY4", "ANY6", "PROTOCOLS", "Hosts", "addresses", "candidates", "checked", "overlap", "satisfies", "unused_numbers"]
+__all__ = [
+    "ANY4",
+    "ANY6",
+    "PROTOCOLS",
+    "Hosts",
+    "addresses",
+    "candidates",
+    "checked",
+    "overlap",
+    "satisfies",
+    "unused_numbers",
+]
 
 ANY4, ANY6 = "0.0.0.0", "::"
 PROTOCOLS = ("tcp", "udp", "sctp")

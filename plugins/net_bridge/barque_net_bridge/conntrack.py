@@ -31,30 +31,31 @@ IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_DELETE = 1, 2
 CTA_TUPLE_ORIG = 1
 CTA_TUPLE_PROTO = 2
 CTA_PROTO_NUM, CTA_PROTO_DST_PORT = 1, 3
-AF_INET, IPPROTO_UDP = 2, 17
+AF_INET, AF_INET6, IPPROTO_UDP = 2, 10, 17
 
 _GENMSG = struct.Struct("=BBH")
 
 
-def forget_udp(host_ports: set[int]) -> None:
-    """Forget the IPv4 UDP flows towards these ports of this host, where the kernel can (CONFIG_NF_CT_NETLINK)."""
+def forget_udp(host_ports: set[int], version: int = 4) -> None:
+    """Forget the UDP flows of an IP version towards these ports of this host, where the kernel can (CONFIG_NF_CT_NETLINK)."""
     if not host_ports:
         return
+    family = AF_INET if version == 4 else AF_INET6
     try:
         with NetlinkSocket(NETLINK_NETFILTER) as channel:
-            for flow in _flows(channel, host_ports):
-                _forget(channel, flow)
+            for flow in _flows(channel, family, host_ports):
+                _forget(channel, family, flow)
     except OSError as error:
         log.warning("flows to UDP ports %s may go on to where they went: %s", sorted(host_ports), error)
 
 
-def _request(kind: int, payload: bytes = b"") -> Request:
-    return Request((NFNL_SUBSYS_CTNETLINK << 8) | kind, 0, _GENMSG.pack(AF_INET, 0, 0) + payload)
+def _request(kind: int, family: int, payload: bytes = b"") -> Request:
+    return Request((NFNL_SUBSYS_CTNETLINK << 8) | kind, 0, _GENMSG.pack(family, 0, 0) + payload)
 
 
-def _flows(channel: NetlinkSocket, host_ports: set[int]) -> Iterator[bytes]:
+def _flows(channel: NetlinkSocket, family: int, host_ports: set[int]) -> Iterator[bytes]:
     """The original tuples, as netlink gives them, of the flows towards `host_ports`."""
-    for message in channel.dump(_request(IPCTNL_MSG_CT_GET)):
+    for message in channel.dump(_request(IPCTNL_MSG_CT_GET, family)):
         original = attributes(message.payload[_GENMSG.size :]).get(CTA_TUPLE_ORIG)
         if original is None:
             continue
@@ -66,9 +67,9 @@ def _flows(channel: NetlinkSocket, host_ports: set[int]) -> Iterator[bytes]:
             yield bytes(original)
 
 
-def _forget(channel: NetlinkSocket, original: bytes) -> None:
+def _forget(channel: NetlinkSocket, family: int, original: bytes) -> None:
     try:
-        channel.do(_request(IPCTNL_MSG_CT_DELETE, attribute(CTA_TUPLE_ORIG | NLA_F_NESTED, original)))
+        channel.do(_request(IPCTNL_MSG_CT_DELETE, family, attribute(CTA_TUPLE_ORIG | NLA_F_NESTED, original)))
     except NetlinkError as error:
         if error.errno != errno.ENOENT:  # it ended meanwhile
             raise

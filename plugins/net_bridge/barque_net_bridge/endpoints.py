@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-import os
 import threading
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface
 
-from barque.spi import errors
 from barque.spi.errors import AlreadyExists, BarqueError, InvalidArgument
 from barque.spi.network import Attachment, Endpoint, EndpointSpec, NetworkSpec, PortBinding
 from barque_net_bridge import conntrack
 from barque_net_bridge.background import Background
-from barque_net_bridge.bindings import Hosts
+from barque_net_bridge.bindings import ANY4, ANY6, Hosts, addresses, checked
+from barque_net_bridge.interfaces import Interfaces
 from barque_net_bridge.links import HostLinks
-from barque_net_bridge.namespaces import read_sysctl
 from barque_net_bridge.networks import Bridged, Networks
 from barque_net_bridge.ports import HostPorts
-from barque_net_bridge.records import address_of, guard_rule, port_rules, sound
-from barque_net_bridge.ruleset import GuardRule
-from barque_net_bridge.sandbox import Plan, connect, prepare, route
-from barque_net_bridge.settings import interface_name, mac_address
-from barque_net_bridge.slots import Slot, WarmSlots
+from barque_net_bridge.records import addresses_of, guard_rule, port_rules, sound
+from barque_net_bridge.ruleset import PortRule
+from barque_net_bridge.sandbox import Plan, route
+from barque_net_bridge.settings import Mode, interface_name
 
 __all__ = ["Endpoints"]
 
 log = logging.getLogger(__name__)
-
-_SLOT_INTERFACE = "eth0"
 
 
 class Endpoints:
@@ -38,37 +32,38 @@ class Endpoints:
 
     def __init__(self, networks: Networks, background: Background, warm: int, warm_maximum: int) -> None:
         self._networks = networks
-        self._background = background
         self._links = HostLinks(networks, background)
-        self._warm = (warm, warm_maximum)
+        self._interfaces = Interfaces(networks, background, self._links, warm, warm_maximum)
         self._ports = HostPorts()
         self._lock = threading.Lock()
         self._live: dict[str, Endpoint | None] = {}  # None while an attach is under way
-        self._slots: dict[str, WarmSlots] = {}
-        self._slot_numbers = itertools.count()
 
     def attach(self, spec: EndpointSpec, netns: int | None) -> Attachment:
         """Make an endpoint in `netns`, or in a sandbox of our own. On error nothing is left."""
         network = self._networks.get(spec.network.id)
         with ExitStack() as undo:
-            self._claim(spec, undo)
+            self._claim(spec, network, undo)
             undo.callback(self._ports.release, spec.id)
             ports = self._reserve_ports(spec.id, spec.ports, network)
-            endpoint, sandbox = self._interface(spec, network, ports, netns, undo)
-            self._publish(endpoint, undo)
+            plan, sandbox = self._interfaces.make(spec, network, netns, undo)
+            endpoint = _endpoint(spec, network, ports, plan)
+            if ports:
+                undo.callback(self._withdraw, spec.id)
+                self._publish(endpoint, undo)
             self._live[spec.id] = endpoint
             undo.pop_all()
         return Attachment(endpoint, sandbox)
 
     def detach(self, endpoint: Endpoint, netns: int | None) -> None:
-        """Release what an endpoint has, as much of it as there is. Its link goes with its sandbox, or in a moment."""
+        """Release what an endpoint has, as much of it as there is. Its link goes with its sandbox, or in a moment; with `netns`,
+        the sandbox of a container that goes on, now."""
         with ExitStack() as steps:  # each is tried, whatever becomes of the others
             if endpoint.host_interface:
                 away = self._links.bury if netns is None else self._links.remove
                 steps.callback(away, endpoint.host_interface)
             network = self._networks.known().get(endpoint.network_id)
-            if network is not None and endpoint.ipv4:
-                steps.callback(network.pool.release, address_of(endpoint), endpoint.id)
+            if network is not None and (endpoint.ipv4 or endpoint.ipv6):
+                steps.callback(_release, network, endpoint)
             steps.callback(self._withdraw, endpoint.id)
             self._live.pop(endpoint.id, None)
 
@@ -81,9 +76,8 @@ class Endpoints:
             undo.callback(self._ports.keep, endpoint.id, endpoint.ports)
             chosen = self._reserve_ports(endpoint.id, ports, network)
             changed = replace(endpoint, ports=chosen, default_route=default_route)
-            self._republish(changed, undo)
-            gateways = () if network.spec.internal else (network.pool.gateway,)
-            route(netns, endpoint.interface, gateways, default=default_route)
+            self._publish(changed, undo)
+            route(netns, endpoint.interface, network.gateways, default=default_route)
             undo.pop_all()
         self._ports.keep(endpoint.id, chosen)
         self._live[endpoint.id] = changed
@@ -117,23 +111,23 @@ class Endpoints:
 
     def drop_slots(self, network_id: str) -> None:
         """Drop the warm slots of a network. Idempotent."""
-        with self._lock:
-            slots = self._slots.pop(network_id, None)
-        if slots is not None:
-            slots.close()
+        self._interfaces.drop_slots(network_id)
 
     def close(self) -> None:
         """Drop warm slots and give up ports; endpoints stay. Idempotent."""
-        for network_id in list(self._slots):
-            self.drop_slots(network_id)
+        self._interfaces.close()
         self._ports.close()
 
     # Attach, step by step. Each step leaves its undoing on the stack.
 
-    def _claim(self, spec: EndpointSpec, undo: ExitStack) -> None:
+    def _claim(self, spec: EndpointSpec, network: Bridged, undo: ExitStack) -> None:
         interface_name(spec.interface)
-        if spec.ipv6:
-            raise errors.NotImplemented("the bridge driver has IPv4 only", hint="leave the IPv6 address away")
+        for version, wanted in ((4, spec.ipv4), (6, spec.ipv6)):
+            if wanted and network.pool(version) is None:
+                raise InvalidArgument(
+                    f"no configured subnet or ip-range contain the IP address {wanted}",
+                    hint=f"network {network.spec.name} has no IPv{version}",
+                )
         with self._lock:
             if spec.id in self._live:
                 raise AlreadyExists(f"endpoint {spec.id[:12]} already exists")
@@ -143,140 +137,70 @@ class Endpoints:
     def _reserve_ports(
         self, id: str, wanted: tuple[PortBinding, ...], network: Bridged
     ) -> tuple[PortBinding, ...]:
+        """The ports as they are published: with a port of the host, or, where the network is routed to, open at the container's."""
         if not wanted or network.spec.internal:
             return ()
-        return self._ports.reserve(id, wanted, Hosts(default=network.options.host_ip))
-
-    def _interface(
-        self,
-        spec: EndpointSpec,
-        network: Bridged,
-        ports: tuple[PortBinding, ...],
-        netns: int | None,
-        undo: ExitStack,
-    ) -> tuple[Endpoint, int | None]:
-        slot = self._take_slot(spec, network) if netns is None else None
-        if slot is not None:
-            network.pool.transfer(slot.address, spec.id)
-            undo.callback(self._drop_slot, network, replace(slot, owner=spec.id))
-            return _endpoint(spec, network, ports, slot.plan), slot.netns
-        address = self._address(spec, network)
-        undo.callback(network.pool.release, address, spec.id)
-        plan = self._plan(
-            network, spec.interface, mac_address(spec.mac, address), address, spec.default_route
-        )
-        undo.callback(self._links.bury, plan.host)
-        self._guard(plan)
-        if netns is not None:
-            connect(self._networks.channel, plan, netns)
-            return _endpoint(spec, network, ports, plan), None
-        sandbox = prepare(self._networks.channel, plan)
-        undo.callback(os.close, sandbox)
-        return _endpoint(spec, network, ports, plan), sandbox
+        has = {pool.subnet.version for pool in network.pools}
+        routed = {version for version in has if network.options.mode(version) is Mode.ROUTED}
+        hosts = Hosts(4 in has - routed, 6 in has - routed, network.options.host_ip)
+        if not routed:
+            return self._ports.reserve(id, wanted, hosts)
+        opened = _opened(wanted, Hosts(4 in routed, 6 in routed))
+        named = {"": 0, **{port.host_ip: 6 if ":" in port.host_ip else 4 for port in wanted if port.host_ip}}
+        rest = tuple(port for port in wanted if has - routed and named[port.host_ip] not in routed)
+        return self._ports.reserve(id, rest, hosts) + opened
 
     def _publish(self, endpoint: Endpoint, undo: ExitStack) -> None:
-        if endpoint.ports:
-            undo.callback(self._withdraw, endpoint.id)
-            self._republish(endpoint, undo)
-
-    def _republish(self, endpoint: Endpoint, undo: ExitStack) -> None:
         """Publish the endpoint's ports instead of what it had."""
         rules = port_rules(endpoint)
         before = self._networks.firewall.replace(endpoint.id, rules)
         undo.callback(self._networks.firewall.replace, endpoint.id, before)
-        changed = set(rules) ^ set(before)
-        conntrack.forget_udp({rule.host_port for rule in changed if rule.protocol == "udp"})
+        _forget_flows(set(rules) ^ set(before))
 
     def _withdraw(self, id: str) -> None:
         try:
-            rules = self._networks.firewall.withdraw(id)
-            conntrack.forget_udp({rule.host_port for rule in rules if rule.protocol == "udp"})
+            _forget_flows(self._networks.firewall.replace(id, ()))
         finally:
             self._ports.release(id)
-
-    def _address(self, spec: EndpointSpec, network: Bridged) -> IPv4Address:
-        if not spec.ipv4:
-            return network.pool.allocate(spec.id)
-        try:
-            address = IPv4Interface(spec.ipv4).ip
-        except ValueError as error:
-            raise InvalidArgument(f"invalid IPv4 address {spec.ipv4!r}") from error
-        self._reserve(network, address, spec.id)
-        return address
-
-    def _reserve(self, network: Bridged, address: IPv4Address, owner: str) -> None:
-        """Take an address, from a warm slot if one has it."""
-        slots = self._slots.get(network.spec.id)
-        if slots is not None:
-            slots.evict(address)
-        network.pool.reserve(address, owner)
-
-    def _plan(
-        self, network: Bridged, interface: str, mac: str, address: IPv4Address, default_route: bool
-    ) -> Plan:
-        routed = default_route and not network.spec.internal
-        return Plan(
-            host=self._links.name(),
-            interface=interface,
-            mac=mac,
-            address=network.pool.interface(address),
-            gateway=network.pool.gateway if routed else None,
-            bridge=network.link.index,
-            group=self._networks.group,
-            mtu=network.link.mtu,
-            # With br_netfilter a frame to a container's own published port is turned round within the bridge.
-            hairpin=read_sysctl("bridge/bridge-nf-call-iptables") == "1",
-            isolated=not network.options.icc,
-        )
-
-    def _guard(self, plan: Plan) -> None:
-        self._networks.firewall.guard(GuardRule(plan.host, plan.mac, str(plan.address.ip)))
-
-    def _take_slot(self, spec: EndpointSpec, network: Bridged) -> Slot | None:
-        plain = not spec.mac and not spec.ipv4 and spec.default_route and spec.interface == _SLOT_INTERFACE
-        if not plain or not network.options.default or self._warm[1] == 0:
-            return None
-        with self._lock:
-            slots = self._slots.get(network.spec.id)
-            if slots is None:
-                slots = WarmSlots(
-                    lambda: self._make_slot(network),
-                    lambda slot: self._drop_slot(network, slot),
-                    self._background,
-                    *self._warm,
-                )
-                self._slots[network.spec.id] = slots
-        return slots.take()
-
-    def _make_slot(self, network: Bridged) -> Slot:
-        owner = f"slot {next(self._slot_numbers)}"
-        address = network.pool.allocate(owner)
-        plan = self._plan(network, _SLOT_INTERFACE, mac_address("", address), address, True)
-        try:
-            self._guard(plan)
-            return Slot(prepare(self._networks.channel, plan), owner, address, plan)
-        except BaseException:
-            self._links.bury(plan.host)
-            network.pool.release(address, owner)
-            raise
-
-    def _drop_slot(self, network: Bridged, slot: Slot) -> None:
-        os.close(slot.netns)  # the last descriptor: the kernel removes the veth pair
-        self._links.bury(slot.plan.host)
-        network.pool.release(slot.address, slot.owner)
 
     def _readmit(self, endpoint: Endpoint) -> None:
         """Take what a living endpoint has. What it has lost meanwhile does not keep the daemon from starting."""
         network = self._networks.get(endpoint.network_id)
         self._live[endpoint.id] = endpoint
-        try:
-            self._reserve(network, address_of(endpoint), endpoint.id)
-        except BarqueError as error:
-            log.warning("endpoint %s: %s", endpoint.id[:12], error)
-        self._ports.restore(endpoint.id, endpoint.ports)
+        for address in addresses_of(endpoint):
+            try:
+                self._interfaces.reserve(network, address, endpoint.id)
+            except BarqueError as error:
+                log.warning("endpoint %s: %s", endpoint.id[:12], error)
+        self._ports.restore(endpoint.id, tuple(port for port in endpoint.ports if port.host_port))
+
+
+def _opened(wanted: Iterable[PortBinding], hosts: Hosts) -> tuple[PortBinding, ...]:
+    """The ports that are open at the container's own addresses, each once; host port 0 says so."""
+    found: dict[PortBinding, None] = {}
+    for binding in map(checked, wanted):
+        for address in addresses(replace(binding, host_ip=""), hosts):
+            any_address = ANY6 if ":" in address else ANY4
+            found[replace(binding, host_ip=any_address, host_port=0, host_port_last=0)] = None
+    return tuple(found)
+
+
+def _release(network: Bridged, endpoint: Endpoint) -> None:
+    for address in addresses_of(endpoint):
+        pool = network.pool(address.version)
+        if pool is not None:
+            pool.release(address, endpoint.id)
+
+
+def _forget_flows(rules: Iterable[PortRule]) -> None:
+    for family, version in (("ip", 4), ("ip6", 6)):
+        ports = {rule.host_port for rule in rules if rule.protocol == "udp" and rule.family == family}
+        conntrack.forget_udp(ports - {0}, version)
 
 
 def _endpoint(spec: EndpointSpec, network: Bridged, ports: tuple[PortBinding, ...], plan: Plan) -> Endpoint:
+    by_version = {address.version: str(address) for address in plan.addresses}
+    gateways = {gateway.version: str(gateway) for gateway in network.gateways}
     return Endpoint(
         id=spec.id,
         network_id=network.spec.id,
@@ -284,8 +208,10 @@ def _endpoint(spec: EndpointSpec, network: Bridged, ports: tuple[PortBinding, ..
         interface=plan.interface,
         host_interface=plan.host,
         mac=plan.mac,
-        ipv4=str(plan.address),
-        gateway4="" if network.spec.internal else network.spec.subnets[0].gateway,
+        ipv4=by_version.get(4, ""),
+        ipv6=by_version.get(6, ""),
+        gateway4=gateways.get(4, ""),
+        gateway6=gateways.get(6, ""),
         ports=ports,
         default_route=spec.default_route,
     )

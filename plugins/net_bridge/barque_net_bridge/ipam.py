@@ -6,24 +6,31 @@ import bisect
 import itertools
 import threading
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from typing import TypeAlias
 
 from barque.spi.errors import Conflict, InvalidArgument, ResourceExhausted
 
-__all__ = ["AddressPool", "choose_subnet"]
+__all__ = ["Address", "AddressPool", "Interface", "IpNetwork", "choose_subnet"]
+
+Address: TypeAlias = IPv4Address | IPv6Address
+Interface: TypeAlias = IPv4Interface | IPv6Interface
+IpNetwork: TypeAlias = IPv4Network | IPv6Network
 
 
-def choose_subnet(candidates: Iterable[IPv4Network], taken: Iterable[IPv4Network]) -> IPv4Network:
-    """The first candidate that overlaps nothing taken. Errors: ResourceExhausted."""
+def choose_subnet(candidates: Iterable[IpNetwork], taken: Iterable[IpNetwork]) -> IpNetwork:
+    """The first candidate that overlaps nothing taken; all of one IP version. Errors: ResourceExhausted."""
     used = sorted({(int(network.network_address), int(network.broadcast_address)) for network in taken})
     starts = [first for first, _ in used]
     reach = list(itertools.accumulate((last for _, last in used), max))  # how far those up to here extend
+    version = 4
     for candidate in candidates:
+        version = candidate.version
         before = bisect.bisect_right(starts, int(candidate.broadcast_address))
         if before == 0 or reach[before - 1] < int(candidate.network_address):
             return candidate
     raise ResourceExhausted(
-        "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network",
+        f"could not find an available, non-overlapping IPv{version} address pool among the defaults to assign to the network",
         hint="remove unused networks, or name a subnet with --subnet",
     )
 
@@ -31,60 +38,78 @@ def choose_subnet(candidates: Iterable[IPv4Network], taken: Iterable[IPv4Network
 class AddressPool:
     """The addresses of one subnet, each with its owner. Thread-safe.
 
-    Addresses are given out in a circle, so one that was released is not soon somebody else's.
+    Addresses are given out in a circle, so one that was released is not soon somebody else's. They are taken from `ip_range`, a part of
+    the subnet, where there is one; `auxiliary` ones are never given out.
     """
 
-    def __init__(self, subnet: IPv4Network, gateway: IPv4Address) -> None:
+    def __init__(
+        self,
+        subnet: IpNetwork,
+        gateway: Address | None,
+        ip_range: IpNetwork | None = None,
+        auxiliary: Iterable[Address] = (),
+    ) -> None:
         self.subnet = subnet
         self.gateway = gateway
         self._lock = threading.Lock()
-        self._owners: dict[int, str] = {int(gateway): "gateway"}
-        self._first = int(subnet.network_address) + 1
-        self._size = subnet.num_addresses - 2  # without the network's own and the broadcast address
+        self._owners: dict[int, str] = {int(address): "auxiliary" for address in auxiliary}
+        if gateway is not None:
+            self._owners[int(gateway)] = "gateway"
+        # Without the network's own address (IPv6: that of all its routers) and the broadcast address.
+        self._lowest = int(subnet.network_address) + 1
+        self._highest = int(subnet.broadcast_address) - (subnet.version == 4)
+        within = ip_range or subnet
+        self._first = max(self._lowest, int(within.network_address))
+        self._size = min(self._highest, int(within.broadcast_address)) - self._first + 1
         self._next = 0
 
-    def interface(self, address: IPv4Address) -> IPv4Interface:
+    def interface(self, address: Address) -> Interface:
         """`address` with the subnet's prefix length."""
-        return IPv4Interface((address, self.subnet.prefixlen))
+        kind = IPv4Interface if self.subnet.version == 4 else IPv6Interface
+        return kind((int(address), self.subnet.prefixlen))
 
-    def allocate(self, owner: str) -> IPv4Address:
+    def allocate(self, owner: str) -> Address:
         """The next free address. Errors: ResourceExhausted."""
         with self._lock:
-            for step in itertools.islice(itertools.count(self._next), self._size):
+            # Among one more than are taken there is a free one, if there is any.
+            for step in range(self._next, self._next + min(self._size, len(self._owners) + 1)):
                 value = self._first + step % self._size
                 if value not in self._owners:
                     self._next = (step + 1) % self._size
                     self._owners[value] = owner
-                    return IPv4Address(value)
+                    return self._address(value)
         raise ResourceExhausted(
-            f"no available IPv4 addresses in subnet {self.subnet}",
+            f"no available IPv{self.subnet.version} addresses on this network's address pools: {self.subnet}",
             hint="disconnect containers from the network",
         )
 
-    def reserve(self, address: IPv4Address, owner: str) -> None:
+    def reserve(self, address: Address, owner: str) -> None:
         """Take this address. Again for the same owner: nothing changes. Errors: InvalidArgument, Conflict."""
-        offset = int(address) - self._first
-        if not 0 <= offset < self._size:
+        if address.version != self.subnet.version or not self._lowest <= int(address) <= self._highest:
             raise InvalidArgument(
-                f"invalid address {address}: it does not belong to subnet {self.subnet} of this network"
+                f"no configured subnet or ip-range contain the IP address {address}",
+                hint=f"the network's subnet is {self.subnet}",
             )
         with self._lock:
             if self._owners.setdefault(int(address), owner) != owner:
                 raise Conflict(
-                    f"address {address} is already in use", hint="choose another, or let Barque choose"
+                    f"Address already in use: {address}", hint="choose another, or let Barque choose"
                 )
 
-    def owner(self, address: IPv4Address) -> str:
+    def owner(self, address: Address) -> str:
         """Who has this address, empty when nobody."""
         return self._owners.get(int(address), "")
 
-    def transfer(self, address: IPv4Address, owner: str) -> None:
+    def transfer(self, address: Address, owner: str) -> None:
         """Give an address that is taken to another owner."""
         with self._lock:
             self._owners[int(address)] = owner
 
-    def release(self, address: IPv4Address, owner: str) -> None:
+    def release(self, address: Address, owner: str) -> None:
         """Free an address, if `owner` has it. Idempotent: a late second call cannot free a successor's."""
         with self._lock:
             if self._owners.get(int(address)) == owner:
                 del self._owners[int(address)]
+
+    def _address(self, value: int) -> Address:
+        return IPv4Address(value) if self.subnet.version == 4 else IPv6Address(value)

@@ -7,28 +7,22 @@ import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network
+from functools import partial
 from typing import TYPE_CHECKING
 
-from barque.spi import errors
-from barque.spi.errors import Conflict, InvalidArgument, NotFound
+from barque.spi.errors import Conflict, NotFound
 from barque.spi.network import NetworkSpec, Subnet
 from barque_net_bridge import rtnetlink
+from barque_net_bridge.bridges import assert_bridge, delete_bridge
 from barque_net_bridge.firewall import Firewall
 from barque_net_bridge.instance import OPTION, Claim, Instance, claim, instance, number_of
-from barque_net_bridge.ipam import AddressPool, choose_subnet
-from barque_net_bridge.namespaces import read_sysctl, write_sysctl
+from barque_net_bridge.ipam import Address, AddressPool, IpNetwork
 from barque_net_bridge.netlink import NETLINK_ROUTE, NetlinkError, NetlinkSocket
 from barque_net_bridge.refusals import kernel
 from barque_net_bridge.rtnetlink import Link
-from barque_net_bridge.ruleset import NetworkRules
-from barque_net_bridge.settings import (
-    Options,
-    interface_name,
-    options_of,
-    pools_of,
-    subnet_of,
-)
+from barque_net_bridge.ruleset import FamilyRules, NetworkRules
+from barque_net_bridge.settings import Options, interface_name, options_of
+from barque_net_bridge.subnets import completed, refuse_overlap, wanted_subnets
 
 if TYPE_CHECKING:
     from barque_net_bridge.plugin import BridgeConfig
@@ -38,19 +32,28 @@ __all__ = ["BRIDGE_PREFIX", "Bridged", "Networks"]
 log = logging.getLogger(__name__)
 
 BRIDGE_PREFIX = "bq-"
-_DEFAULT_SUBNETS = ("172.16.0.0/12", "192.168.0.0/16")  # private ranges that Docker's users know
-_FIRST_DEFAULT = IPv4Network("172.17.0.0/16")
 
 
 @dataclass(frozen=True, slots=True)
 class Bridged:
-    """A network that exists: its complete spec, options, bridge (a link index of now) and addresses."""
+    """A network that exists: its complete spec, options, bridge (a link index of now) and addresses, IPv4 before IPv6."""
 
     spec: NetworkSpec
     options: Options
     link: Link
-    pool: AddressPool
+    pools: tuple[AddressPool, ...]
     rules: NetworkRules
+
+    def pool(self, version: int) -> AddressPool | None:
+        """The addresses of an IP version, None when it has none."""
+        return next((pool for pool in self.pools if pool.subnet.version == version), None)
+
+    @property
+    def gateways(self) -> tuple[Address, ...]:
+        """Where containers send what has no other route: nowhere in an internal network."""
+        if self.spec.internal:
+            return ()
+        return tuple(pool.gateway for pool in self.pools if pool.gateway is not None)
 
 
 class Networks:
@@ -95,12 +98,11 @@ class Networks:
         with self._lock:
             return dict(self._known)
 
-    def create(self, spec: NetworkSpec) -> Bridged:
-        """Realise a network, or assert one that exists again. On error a new bridge is removed again."""
-        if spec.ipv6:
-            raise errors.NotImplemented(
-                "the bridge driver has IPv4 only", hint="create the network without --ipv6"
-            )
+    def create(self, spec: NetworkSpec, *, rules_follow: bool = False) -> Bridged:
+        """Realise a network, or assert one that exists again. On error a new bridge is removed again.
+
+        `rules_follow`: the firewall's `restore` asserts all rules soon; those of a network that has some are left for that.
+        """
         options = options_of(spec)
         with self._lock, kernel(f"making network {spec.name}"):
             number = self._claimed(number_of(spec.options) if spec.subnets else None).number
@@ -109,15 +111,20 @@ class Networks:
             known = self._known.get(spec.id)
             if known is not None and not spec.subnets:
                 spec = replace(spec, subnets=known.spec.subnets)
-            spec, pool = self._with_subnet(spec, options, known)
-            rules = self._rules(spec, options, pool)
-            link = self._assert_bridge(rules, options, pool)
+            spec, pools = self._with_subnets(spec, options, known)
+            rules = self._rules(spec, options, pools)
+            link = assert_bridge(
+                self.channel, rules.bridge, self.group, options.mtu or self._config.mtu, pools, options,
+                internal=spec.internal,
+            )  # fmt: skip
             try:
-                self.firewall.add_network(spec.id, rules)
+                if known is None or not rules_follow:
+                    self.firewall.add_network(spec.id, rules)
             except BaseException:
-                self._delete(link)
+                if known is None:
+                    delete_bridge(self.channel, link, self.group)
                 raise
-            self._known[spec.id] = Bridged(spec, options, link, pool, rules)
+            self._known[spec.id] = Bridged(spec, options, link, pools, rules)
             return self._known[spec.id]
 
     def remove(self, spec: NetworkSpec) -> None:
@@ -132,7 +139,7 @@ class Networks:
                 if error.errno != errno.ENODEV:
                     raise
                 return
-            self._delete(link)
+            delete_bridge(self.channel, link, self.group)
 
     def forget_others(self, ids: set[str]) -> None:
         """Remove the networks, and our bridges, that are not among these. The firewall's are for its `restore`."""
@@ -171,98 +178,52 @@ class Networks:
             return options.bridge
         return self.instance.bridge if options.default else interface_name(BRIDGE_PREFIX + spec.id[:12])
 
-    def _rules(self, spec: NetworkSpec, options: Options, pool: AddressPool) -> NetworkRules:
+    def _rules(self, spec: NetworkSpec, options: Options, pools: tuple[AddressPool, ...]) -> NetworkRules:
         bridge = self._bridge_name(spec, options)
         for other in self._known.values():
             if other.rules.bridge == bridge and other.spec.id != spec.id:
                 raise Conflict(f"bridge {bridge} already belongs to network {other.spec.name}")
-        return NetworkRules(bridge, str(pool.subnet), spec.internal, options.icc, options.masquerade)
+        families = tuple(
+            FamilyRules(
+                pool.subnet.version,
+                str(pool.subnet),
+                options.masquerade and not spec.internal,
+                options.mode(pool.subnet.version),
+            )
+            for pool in pools
+        )
+        return NetworkRules(bridge, families, spec.internal, options.icc)
 
-    def _with_subnet(
+    def _with_subnets(
         self, spec: NetworkSpec, options: Options, known: Bridged | None
-    ) -> tuple[NetworkSpec, AddressPool]:
-        if len(spec.subnets) > 1:
-            raise InvalidArgument("a bridge network has one IPv4 subnet", hint="name --subnet once")
-        subnet, gateway = subnet_of(spec.subnets[0] if spec.subnets else self._choose(options))
-        for other in self._known.values():
-            if other.spec.id != spec.id and other.pool.subnet.overlaps(subnet):
-                raise Conflict(
-                    f"subnet {subnet} overlaps with {other.pool.subnet} of network {other.spec.name}:"
-                    " Pool overlaps with other one on this address space"
-                )
-        if known is not None and (known.pool.subnet, known.pool.gateway) == (subnet, gateway):
-            return spec, known.pool
+    ) -> tuple[NetworkSpec, tuple[AddressPool, ...]]:
+        wanted = wanted_subnets(spec)
+        if known is not None and tuple(wanted.values()) == known.spec.subnets:
+            return spec, known.pools
+        subnets: list[Subnet] = []
+        pools: list[AddressPool] = []
+        for version, subnet in wanted.items():
+            complete, pool = completed(subnet, version, options, self._config, partial(self._taken, version))
+            refuse_overlap(pool.subnet, self._others(spec.id))
+            subnets.append(complete)
+            pools.append(pool)
+        if known is not None and tuple(subnets) == known.spec.subnets:
+            return replace(spec, subnets=tuple(subnets)), known.pools
         if known is not None:
-            raise Conflict(f"network {spec.name} exists with subnet {known.pool.subnet}")
-        complete = replace(spec, subnets=(Subnet(str(subnet), str(gateway)),))
-        return complete, AddressPool(subnet, gateway)
+            has = ", ".join(subnet.cidr for subnet in known.spec.subnets)
+            raise Conflict(f"network {spec.name} exists with subnet {has}")
+        return replace(spec, subnets=tuple(subnets)), tuple(pools)
 
-    def _choose(self, options: Options) -> Subnet:
-        candidates = self._default_candidates() if options.default else self._pool_candidates()
-        return Subnet(str(choose_subnet(candidates, self._taken())))
+    def _others(self, id: str) -> Iterator[tuple[str, IpNetwork]]:
+        for other in self._known.values():
+            if other.spec.id != id:
+                yield from ((other.spec.name, pool.subnet) for pool in other.pools)
 
-    def _default_candidates(self) -> Iterator[IPv4Network]:
-        if self._config.subnet:
-            yield subnet_of(Subnet(self._config.subnet))[0]
-            return
-        yield _FIRST_DEFAULT
-        yield from pools_of(_DEFAULT_SUBNETS, 16)
-
-    def _pool_candidates(self) -> Iterator[IPv4Network]:
-        return pools_of(self._config.pools, self._config.pool_prefix)
-
-    def _taken(self) -> list[IPv4Network]:
+    def _taken(self, version: int) -> list[IpNetwork]:
         """What this host already routes to, has addresses in, or we gave out."""
-        taken = [network.pool.subnet for network in self._known.values()]
-        taken += [network for network, _ in rtnetlink.routes(self.channel) if network is not None]
-        for addresses in rtnetlink.addresses(self.channel).values():
+        taken = [pool.subnet for network in self._known.values() for pool in network.pools]
+        taken = [subnet for subnet in taken if subnet.version == version]
+        taken += [one for one, _ in rtnetlink.routes(self.channel, version) if one is not None]
+        for addresses in rtnetlink.addresses(self.channel, version).values():
             taken += [address.network for address in addresses]
         return taken
-
-    def _assert_bridge(self, rules: NetworkRules, options: Options, pool: AddressPool) -> Link:
-        made = False
-        try:
-            link = rtnetlink.link(self.channel, rules.bridge)
-        except NetlinkError as error:
-            if error.errno != errno.ENODEV:
-                raise
-            mac = b"\x02\x42" + pool.gateway.packed
-            self.channel.do(rtnetlink.add_bridge(rules.bridge, mac, self._mtu(options), self.group))
-            link, made = rtnetlink.link(self.channel, rules.bridge), True
-        if link.kind != "bridge":
-            raise Conflict(f"interface {rules.bridge} exists and is not a bridge")
-        try:
-            _configure_host(rules)
-            address = pool.interface(pool.gateway)
-            self.channel.do(rtnetlink.add_address(link.index, address), rtnetlink.set_up(link.index))
-        except BaseException:
-            if made:
-                self._delete(link)
-            raise
-        return link
-
-    def _mtu(self, options: Options) -> int:
-        """The network's, the driver's, or that of the link that the default route goes through."""
-        if options.mtu or self._config.mtu:
-            return options.mtu or self._config.mtu
-        ways = {index for network, index in rtnetlink.routes(self.channel) if network is None}
-        return min((rtnetlink.link_at(self.channel, index).mtu for index in ways), default=1500)
-
-    def _delete(self, link: Link) -> None:
-        """Delete a bridge of ours; one that somebody else made is only left."""
-        if link.group == self.group:
-            self.channel.do(rtnetlink.delete_link(link.name))
-
-
-def _configure_host(rules: NetworkRules) -> None:
-    """The host's settings that a network needs, made before its bridge is up."""
-    if read_sysctl(f"ipv6/conf/{rules.bridge}/disable_ipv6") == "0":
-        write_sysctl(f"ipv6/conf/{rules.bridge}/disable_ipv6", "1")
-    if rules.internal:
-        return
-    # Ports published on 127.0.0.1: lets the host's loopback address out to this bridge. The chain `loopback`
-    # keeps everything else of 127/8 away from it.
-    write_sysctl(f"ipv4/conf/{rules.bridge}/route_localnet", "1")
-    if read_sysctl("ipv4/ip_forward") == "0":
-        log.info("net.ipv4.ip_forward was off and is now on: containers reach other hosts through this one")
-        write_sysctl("ipv4/ip_forward", "1")

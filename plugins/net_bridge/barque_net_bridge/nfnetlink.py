@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from typing import NamedTuple
 
 from barque_net_bridge.netlink import (
     NLM_F_DUMP,
     Message,
+    NetlinkError,
     NetlinkSocket,
     Request,
     attributes,
+    text,
 )
 
-__all__ = ["NFNLGRP_NFTABLES", "Deleted", "Generation", "drops_forwarding", "event", "generation"]
+__all__ = [
+    "NFNLGRP_NFTABLES",
+    "Deleted",
+    "Generation",
+    "drops_forwarding",
+    "event",
+    "generation",
+    "has_table",
+]
 
 NFNLGRP_NFTABLES = 7
 NFNL_SUBSYS_NFTABLES = 10
-NFT_MSG_GETCHAIN, NFT_MSG_NEWGEN, NFT_MSG_GETGEN = 4, 15, 16
+NFT_MSG_GETTABLE, NFT_MSG_GETCHAIN, NFT_MSG_NEWGEN, NFT_MSG_GETGEN = 1, 4, 15, 16
 _DELETIONS = {2, 5, 8, 11, 14}  # DELTABLE, DELCHAIN, DELRULE, DELSET, DELSETELEM
 NFTA_TABLE = 1  # the table's name is attribute 1 of tables, chains, rules, sets and elements alike
 NFTA_GEN_ID = 1
 NFTA_CHAIN_HOOK, NFTA_CHAIN_POLICY = 4, 5
 NFTA_HOOK_HOOKNUM = 1
 NF_INET_FORWARD, NF_DROP = 2, 0
-NFPROTO_INET, NFPROTO_IPV4, NFPROTO_BRIDGE = 1, 2, 7
+NFPROTO_INET, NFPROTO_IPV4, NFPROTO_BRIDGE, NFPROTO_IPV6 = 1, 2, 7, 10
+_FAMILIES = {"ip": NFPROTO_IPV4, "ip6": NFPROTO_IPV6, "bridge": NFPROTO_BRIDGE}
 
 _GENMSG = struct.Struct("=BBH")  # family, version, resource id
 _BE32 = struct.Struct(">I")
@@ -53,7 +65,7 @@ def event(message: Message) -> Deleted | Generation | None:
         return None
     if kind == NFT_MSG_NEWGEN:
         return Generation(_generation(message))
-    if kind not in _DELETIONS or message.payload[0] not in (NFPROTO_IPV4, NFPROTO_BRIDGE):
+    if kind not in _DELETIONS or message.payload[0] not in _FAMILIES.values():
         return None
     name = attributes(message.payload[_GENMSG.size :]).get(NFTA_TABLE, memoryview(b""))
     return Deleted(bytes(name).rstrip(b"\0").decode("utf-8", "replace"))
@@ -62,6 +74,18 @@ def event(message: Message) -> Deleted | Generation | None:
 def generation(channel: NetlinkSocket) -> int:
     """The generation of the namespace's ruleset: every transaction, anybody's, increases it by one."""
     return _generation(channel.get(Request(_type(NFT_MSG_GETGEN), 0, _GENMSG.pack(0, 0, 0))))
+
+
+def has_table(channel: NetlinkSocket, family: str, name: str) -> bool:
+    """Whether there is a table of this name; not where the kernel lacks the family (`ip`, `ip6`, `bridge`)."""
+    payload = _GENMSG.pack(_FAMILIES[family], 0, 0) + text(NFTA_TABLE, name)
+    try:
+        channel.get(Request(_type(NFT_MSG_GETTABLE), 0, payload))
+    except NetlinkError as error:
+        if error.errno not in (errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
+            raise
+        return False
+    return True
 
 
 def _generation(message: Message) -> int:

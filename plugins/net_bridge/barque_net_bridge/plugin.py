@@ -33,6 +33,9 @@ class BridgeConfig:
     subnet: the default network's subnet; empty for 172.17.0.0/16, or the next /16 this host does not use.
     pools: ranges that other networks' subnets are cut from.
     pool_prefix: the prefix length of those subnets.
+    pools6: ranges that IPv6 subnets are cut from; empty for a /48 of unique local addresses (fd00::/8) made of this
+        machine's id.
+    pool_prefix6: the prefix length of those subnets.
     mtu: of new networks, in bytes; 0 for that of the interface the default route goes through.
     antispoof: drop IP and ARP packets in which a container claims another hardware or IP address than its own.
         Off by default, as with Docker: programs with CAP_NET_RAW may want to.
@@ -46,6 +49,8 @@ class BridgeConfig:
     subnet: str = ""
     pools: tuple[str, ...] = ("10.89.0.0/16", "10.90.0.0/15", "172.18.0.0/15", "192.168.0.0/16")
     pool_prefix: int = 24
+    pools6: tuple[str, ...] = ()
+    pool_prefix6: int = 64
     mtu: int = 0
     antispoof: bool = False
     warm_slots: int = 4
@@ -55,9 +60,11 @@ class BridgeConfig:
 class BridgeNetwork(NetworkHooks):
     """Networks on Linux bridges.
 
-    Host settings that it changes: net.ipv4.ip_forward is turned on with the first network that is not internal and
-    stays on; each bridge has route_localnet on and IPv6 off. The rules of other tools are never touched: where one of
-    them drops what is forwarded, `network_probe` says so, because no accept of ours can override that.
+    Host settings that it changes: net.ipv4.ip_forward (net.ipv6.conf.all.forwarding) is turned on with the first network
+    of the family that is not internal and stays on; interfaces that listened to routers go on doing so (accept_ra 2).
+    Each bridge has route_localnet on, and IPv6 off where its network has none; no bridge listens to routers. The rules
+    of other tools are never touched: where one of them drops what is forwarded, `network_probe` says so, because no
+    accept of ours can override that.
     """
 
     Config = BridgeConfig
@@ -67,6 +74,7 @@ class BridgeNetwork(NetworkHooks):
             NetworkCapability.PORTS,
             NetworkCapability.CREATE,
             NetworkCapability.CONNECT,
+            NetworkCapability.IPV6,
         }
     )
 
@@ -87,8 +95,11 @@ class BridgeNetwork(NetworkHooks):
     @hookimpl
     def network_create(self, spec: NetworkSpec) -> NetworkSpec:
         """See NetworkHooks."""
+        return self._create(spec, rules_follow=False)
+
+    def _create(self, spec: NetworkSpec, *, rules_follow: bool) -> NetworkSpec:
         before = self._networks.known().get(spec.id)
-        network = self._networks.create(spec)
+        network = self._networks.create(spec, rules_follow=rules_follow)
         if before is not None and before.link.index != network.link.index:  # somebody deleted the bridge
             self._endpoints.drop_slots(spec.id)
             self._endpoints.match_links()
@@ -122,7 +133,7 @@ class BridgeNetwork(NetworkHooks):
     def network_restore(self, networks: tuple[NetworkSpec, ...], endpoints: tuple[Endpoint, ...]) -> None:
         """See NetworkHooks."""
         for spec in networks:
-            self.network_create(spec)
+            self._create(spec, rules_follow=True)
         self._networks.forget_others({spec.id for spec in networks})
         self._endpoints.restore(networks, endpoints)
 

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 SO_ATTACH_FILTER = 26
 IPPROTO_SCTP = 132
 _DROP_ALL = ctypes.create_string_buffer(struct.pack("=HBBI", 0x06, 0, 0, 0))  # bpf: ret #0
+_ANY_IPV4 = Hosts()
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}
 
 
@@ -67,7 +68,7 @@ class HostPorts:
         self._users: dict[tuple[str, int], list[str]] = {}  # protocol and number -> host addresses
 
     def reserve(
-        self, endpoint: str, bindings: tuple[PortBinding, ...], hosts: Hosts = Hosts()
+        self, endpoint: str, bindings: tuple[PortBinding, ...], hosts: Hosts = _ANY_IPV4
     ) -> tuple[PortBinding, ...]:
         """Take these ports for an endpoint, all or none, and return them, one for each host address, as they are. What the endpoint
         has already it keeps.

@@ -4,44 +4,56 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Interface, IPv6Interface
 
 from barque.spi.errors import BarqueError, InvalidArgument
 from barque.spi.network import Endpoint
 from barque_net_bridge.bindings import ANY4, checked
-from barque_net_bridge.ruleset import GuardRule, PortRule
+from barque_net_bridge.guarding import GuardRule
+from barque_net_bridge.ipam import Address
+from barque_net_bridge.ruleset import PortRule
 from barque_net_bridge.settings import interface_name, mac_address
 
-__all__ = ["address_of", "guard_rule", "port_rules", "sound"]
+__all__ = ["addresses_of", "guard_rule", "port_rules", "sound"]
 
 log = logging.getLogger(__name__)
 
 
-def address_of(endpoint: Endpoint) -> IPv4Address:
-    """The endpoint's address. Errors: InvalidArgument."""
+def addresses_of(endpoint: Endpoint) -> tuple[Address, ...]:
+    """The endpoint's addresses, IPv4 before IPv6. Errors: InvalidArgument (also when it has none)."""
+    found: list[Address] = []
     try:
-        return IPv4Interface(endpoint.ipv4).ip
+        if endpoint.ipv4:
+            found.append(IPv4Interface(endpoint.ipv4).ip)
+        if endpoint.ipv6:
+            found.append(IPv6Interface(endpoint.ipv6).ip)
     except ValueError as error:
-        raise InvalidArgument(
-            f"endpoint {endpoint.id[:12]} has no IPv4 address: {endpoint.ipv4!r}"
-        ) from error
+        raise InvalidArgument(f"endpoint {endpoint.id[:12]} has no sound address: {error}") from error
+    if not found:
+        raise InvalidArgument(f"endpoint {endpoint.id[:12]} has no address")
+    return tuple(found)
 
 
 def port_rules(endpoint: Endpoint) -> tuple[PortRule, ...]:
     """The rules of its published ports. Errors: InvalidArgument."""
-    address = str(address_of(endpoint)) if endpoint.ports else ""
-    return tuple(
-        PortRule(port.protocol, port.host_ip or ANY4, port.host_port, address, port.container_port)
-        for port in map(checked, endpoint.ports)
-    )
+    if not endpoint.ports:
+        return ()
+    by_version = {address.version: str(address) for address in addresses_of(endpoint)}
+    rules: list[PortRule] = []
+    for port in map(checked, endpoint.ports):
+        host_ip = port.host_ip or ANY4
+        address = by_version.get(6 if ":" in host_ip else 4)
+        if address is None:
+            raise InvalidArgument(f"endpoint {endpoint.id[:12]} has no address for a port on {host_ip}")
+        rules.append(PortRule(port.protocol, host_ip, port.host_port, address, port.container_port))
+    return tuple(rules)
 
 
 def guard_rule(endpoint: Endpoint) -> GuardRule:
     """The rule about what may come from its interface. Errors: InvalidArgument."""
-    address = address_of(endpoint)
-    return GuardRule(
-        interface_name(endpoint.host_interface), mac_address(endpoint.mac, address), str(address)
-    )
+    addresses = addresses_of(endpoint)
+    mac = mac_address(endpoint.mac, addresses[0].packed)
+    return GuardRule(interface_name(endpoint.host_interface), mac, tuple(map(str, addresses)))
 
 
 def sound(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
@@ -54,8 +66,12 @@ def sound(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
     for endpoint in endpoints:
         try:
             guard_rule(endpoint)
-            claims: list[object] = [(endpoint.network_id, address_of(endpoint))]
-            claims += [(rule.protocol, rule.host_ip, rule.host_port) for rule in port_rules(endpoint)]
+            claims: list[object] = [(endpoint.network_id, address) for address in addresses_of(endpoint)]
+            claims += [
+                (rule.protocol, rule.host_ip, rule.host_port)
+                for rule in port_rules(endpoint)
+                if rule.host_port
+            ]
             for claim in claims:
                 if claim in claimed:
                     raise InvalidArgument(f"{claim} belongs to endpoint {claimed[claim][:12]}")

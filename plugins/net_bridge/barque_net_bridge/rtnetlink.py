@@ -7,7 +7,7 @@ import socket
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 
 from barque_net_bridge.netlink import (
     NLM_F_CREATE,
@@ -28,8 +28,10 @@ __all__ = [
     "add_address",
     "add_bridge",
     "add_default_route",
+    "add_loopback_route",
     "add_veth",
     "addresses",
+    "delete_address",
     "delete_default_route",
     "delete_group",
     "delete_link",
@@ -45,7 +47,7 @@ __all__ = [
 ]
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
-RTM_NEWADDR, RTM_GETADDR = 20, 22
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER = 1, 3, 4, 10
@@ -54,10 +56,14 @@ IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 
 VETH_INFO_PEER = 1
 IFLA_BRPORT_MODE, IFLA_BRPORT_ISOLATED = 4, 33
 IFA_ADDRESS, IFA_LOCAL = 1, 2
-RTA_DST, RTA_OIF, RTA_GATEWAY = 1, 4, 5
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY = 1, 4, 5, 6
+IFA_F_NODAD = 0x02
 
 IFF_UP = 0x1
-RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST = 254, 3, 0, 1
+RT_TABLE_MAIN, RT_TABLE_LOCAL, RTPROT_BOOT = 254, 255, 3
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RTN_UNICAST, RTN_LOCAL = 0, 253, 1, 2
+
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 _IFINFO = struct.Struct("=BBHiII")  # family, pad, device type, index, flags, change mask
 _IFADDR = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
@@ -188,12 +194,28 @@ def set_master(name: str, master: int) -> Request:
     return Request(RTM_SETLINK, 0, _ifinfo() + text(IFLA_IFNAME, name) + _u32(IFLA_MASTER, master))
 
 
-def add_address(index: int, address: IPv4Interface) -> Request:
-    """Give a link an address (and the route of its subnet). Again: nothing changes."""
+def add_address(index: int, address: IPv4Interface | IPv6Interface) -> Request:
+    """Give a link an address (and the route of its subnet). Again: nothing changes.
+
+    An IPv6 address is not looked for on the link first: it would be of no use for a second, and on a bridge without ports for ever.
+    """
+    family, flags = (socket.AF_INET, 0) if address.version == 4 else (socket.AF_INET6, IFA_F_NODAD)
+    return _address(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, family, flags, index, address)
+
+
+def delete_address(index: int, address: IPv4Interface | IPv6Interface) -> Request:
+    """Undo `add_address`. EADDRNOTAVAIL: the link has no such address."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    return _address(RTM_DELADDR, 0, family, 0, index, address)
+
+
+def _address(
+    kind: int, mode: int, family: int, flags: int, index: int, address: IPv4Interface | IPv6Interface
+) -> Request:
+    scope = RT_SCOPE_LINK if address.is_link_local else RT_SCOPE_UNIVERSE
+    header = _IFADDR.pack(family, address.network.prefixlen, flags, scope, index)
     packed = address.ip.packed
-    header = _IFADDR.pack(socket.AF_INET, address.network.prefixlen, 0, RT_SCOPE_UNIVERSE, index)
-    payload = header + attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed)
-    return Request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, payload)
+    return Request(kind, mode, header + attribute(IFA_LOCAL, packed) + attribute(IFA_ADDRESS, packed))
 
 
 def add_default_route(index: int, gateway: bytes) -> Request:
@@ -243,32 +265,47 @@ def _link(payload: memoryview) -> Link:
     )
 
 
-def addresses(channel: NetlinkSocket) -> dict[int, list[IPv4Interface]]:
-    """The IPv4 addresses of every link, by link index."""
-    found: dict[int, list[IPv4Interface]] = {}
-    header = _IFADDR.pack(socket.AF_INET, 0, 0, 0, 0)
+def addresses(channel: NetlinkSocket, version: int = 4) -> dict[int, list[IPv4Interface | IPv6Interface]]:
+    """The addresses of an IP version of every link, by link index."""
+    found: dict[int, list[IPv4Interface | IPv6Interface]] = {}
+    kind = IPv4Interface if version == 4 else IPv6Interface
+    header = _IFADDR.pack(_FAMILIES[version], 0, 0, 0, 0)
     for message in channel.dump(Request(RTM_GETADDR, 0, header)):
-        _family, prefix, _flags, _scope, index = _IFADDR.unpack_from(message.payload)
+        family, prefix, _flags, _scope, index = _IFADDR.unpack_from(message.payload)
         values = attributes(message.payload[_IFADDR.size :])
         packed = values.get(IFA_LOCAL, values.get(IFA_ADDRESS))
-        if packed is not None and len(packed) == 4:
-            found.setdefault(index, []).append(IPv4Interface((bytes(packed), prefix)))
+        if packed is not None and family == _FAMILIES[version]:
+            found.setdefault(index, []).append(kind((bytes(packed), prefix)))
     return found
 
 
-def routes(channel: NetlinkSocket) -> list[tuple[IPv4Network | None, int]]:
-    """The IPv4 routes of the main table: destination (None: the default route) and link index."""
-    found: list[tuple[IPv4Network | None, int]] = []
-    header = _RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
+def routes(channel: NetlinkSocket, version: int = 4) -> list[tuple[IPv4Network | IPv6Network | None, int]]:
+    """The routes of an IP version in the main table: destination (None: the default route) and link index."""
+    found: list[tuple[IPv4Network | IPv6Network | None, int]] = []
+    kind = IPv4Network if version == 4 else IPv6Network
+    header = _RTMSG.pack(_FAMILIES[version], 0, 0, 0, 0, 0, 0, 0, 0)
     for message in channel.dump(Request(RTM_GETROUTE, 0, header)):
         fields = _RTMSG.unpack_from(message.payload)
-        if fields[4] != RT_TABLE_MAIN or fields[7] != RTN_UNICAST:
+        if fields[0] != _FAMILIES[version] or fields[4] != RT_TABLE_MAIN or fields[7] != RTN_UNICAST:
             continue
         values = attributes(message.payload[_RTMSG.size :])
         destination = values.get(RTA_DST)
-        network = IPv4Network((bytes(destination), fields[1])) if destination is not None else None
+        network = kind((bytes(destination), fields[1])) if destination is not None else None
         found.append((network, _number(values.get(RTA_OIF))))
     return found
+
+
+def add_loopback_route(index: int) -> Request:
+    """Let what a link's network answers to ::1 in: the kernel takes packets to it only where the route to it is.
+
+    Those that have ::1 on the wire are dropped before (ip6_rcv_core); these get it when a port's translation is undone.
+    """
+    header = _RTMSG.pack(
+        socket.AF_INET6, 128, 0, 0, RT_TABLE_LOCAL, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_LOCAL, 0
+    )
+    packed = bytes(15) + b"\1"
+    payload = header + attribute(RTA_DST, packed) + _u32(RTA_OIF, index) + _u32(RTA_PRIORITY, 2000)
+    return Request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, payload)
 
 
 def _string(value: memoryview | None) -> str:

@@ -1,7 +1,8 @@
-"""The table `ip barque`: what it says, and the elements that networks and published ports are in it.
+"""The tables `ip barque` and `ip6 barque`: what they say, and the elements that networks and published ports are in them.
 
 The rules never change. A network is a few elements of sets, a published port is one element of a map, so a packet
 costs the same with one port or with ten thousand, and each change is one small transaction.
+Both families have the same rules, from one text.
 """
 
 from __future__ import annotations
@@ -9,41 +10,45 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from barque_net_bridge.bindings import ANY4, ANY6
+from barque_net_bridge.settings import Mode
+
 __all__ = [
-    "GuardRule",
+    "FamilyRules",
     "NetworkRules",
     "PortRule",
     "add_elements",
     "delete_elements",
-    "guard_elements",
+    "families_of",
     "network_elements",
     "no_table",
     "port_elements",
     "table",
 ]
 
-ANY = "0.0.0.0"
-
 Elements = Mapping[str, list[str]]
 
 _TABLE = """\
-table ip {table} {{
+table {ip} {table} {{
   set bridges {{ type ifname; }}
   set internal {{ type ifname; }}
   set peers {{ type ifname . ifname; }}
-  set subnets {{ type ifname . ipv4_addr; flags interval; }}
-  set sources {{ type ipv4_addr; flags interval; }}
-  map ports_any {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}
-  map ports_address {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}
+  set subnets {{ type ifname . {address}; flags interval; }}
+  set sources {{ type {address}; flags interval; }}
+  set routed {{ type ifname; }}
+  set unprotected {{ type ifname; }}
+  set open {{ type {address} . inet_proto . inet_service; }}
+  map ports_any {{ type inet_proto . inet_service : {address} . inet_service; }}
+  map ports_address {{ type {address} . inet_proto . inet_service : {address} . inet_service; }}
 
   chain loopback {{
     type filter hook prerouting priority raw; policy accept;
-    iifname != "lo" ip daddr 127.0.0.0/8 drop
-    iifname != "lo" ip saddr 127.0.0.0/8 drop
+    iifname != "lo" {ip} daddr {loopback} drop
+    iifname != "lo" {ip} saddr {loopback} drop
   }}
   chain publish {{
-    dnat ip to ip daddr . meta l4proto . th dport map @ports_address
-    dnat ip to meta l4proto . th dport map @ports_any
+    dnat {ip} to {ip} daddr . meta l4proto . th dport map @ports_address
+    dnat {ip} to meta l4proto . th dport map @ports_any
   }}
   chain prerouting {{
     type nat hook prerouting priority dstnat; policy accept;
@@ -54,11 +59,14 @@ table ip {table} {{
     fib daddr type local jump publish
   }}
   chain inward {{
+    ct state established,related accept
     iifname . oifname @peers accept
     iifname @internal drop
     oifname @internal drop
-    ct state established,related accept
     ct status dnat accept
+    {ip} daddr . meta l4proto . th dport @open accept
+    oifname @routed meta l4proto {icmp} accept
+    oifname @unprotected accept
     drop
   }}
   chain forward {{
@@ -68,38 +76,36 @@ table ip {table} {{
   }}
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
-    oifname @bridges ip saddr 127.0.0.0/8 masquerade
-    oifname . ip saddr @subnets ct status dnat masquerade
-    ip saddr @sources oifname != @bridges masquerade
+    oifname @bridges {ip} saddr {loopback} masquerade
+    oifname . {ip} saddr @subnets ct status dnat masquerade
+    {ip} saddr @sources oifname != @bridges masquerade
   }}
 }}
 """
 # loopback     route_localnet lets 127/8 through a bridge for ports that are published on this host; nothing of
 #              127/8 comes from or goes to the wire, not even a frame that a container forges.
 # publish      the more specific address first. Misses fall through.
-# inward       towards a container: its neighbours, answers, and what a published port translated. All else,
-#              other networks and LAN peers that route to the subnet included, stops here.
+# inward       towards a container: answers, its neighbours, what a published port translated, what a network that is routed
+#              to has open. All else, other networks and LAN peers that route to the subnet included, stops here.
+#              Answers come first, for speed: nothing is established that was not let through once.
 # postrouting  answers must come back through this host: for loopback sources, for a container that talks
 #              to a published port of its own network, and for what leaves to the world.
 
+_WORDS = {
+    "ip": {"address": "ipv4_addr", "loopback": "127.0.0.0/8", "icmp": "icmp"},
+    "ip6": {"address": "ipv6_addr", "loopback": "::1", "icmp": "ipv6-icmp"},
+}
+_FAMILIES = {4: "ip", 6: "ip6"}
 
-_GUARD = """\
-table bridge {table} {{
-  set guarded {{ type ifname; }}
-  set owners {{ type ifname . ether_addr . ipv4_addr; }}
 
-  chain prerouting {{
-    type filter hook prerouting priority -300; policy accept;
-    iifname @guarded jump source
-  }}
-  chain source {{
-    ether type ip iifname . ether saddr . ip saddr @owners accept
-    ether type arp iifname . arp saddr ether . arp saddr ip @owners accept
-    drop
-  }}
-}}
-"""
-# source       what a guarded port sends is IPv4 or ARP, and from the addresses that its endpoint has.
+@dataclass(frozen=True, slots=True)
+class FamilyRules:
+    """What a network has of IP version 4 or 6. `masquerade`: what leaves gets the host's address."""
+
+    version: int
+    subnet: str
+    masquerade: bool = True
+    mode: Mode = Mode.NAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +113,17 @@ class NetworkRules:
     """A network as the firewall sees it. `icc`: its containers may talk to each other."""
 
     bridge: str
-    subnet: str
+    families: tuple[FamilyRules, ...]
     internal: bool = False
     icc: bool = True
-    masquerade: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class PortRule:
-    """A published port: host address (`0.0.0.0`: any) and port, container address and port."""
+    """A published port: host address (`0.0.0.0`, `::`: any) and port, container address and port.
+
+    Host port 0: nothing is translated, the container's own port is open to everybody.
+    """
 
     protocol: str
     host_ip: str
@@ -123,66 +131,70 @@ class PortRule:
     address: str
     container_port: int
 
-
-@dataclass(frozen=True, slots=True)
-class GuardRule:
-    """The addresses that may come from the bridge port `host`."""
-
-    host: str
-    mac: str
-    address: str
+    @property
+    def family(self) -> str:
+        """The family of the table that it is in."""
+        return "ip6" if ":" in self.address else "ip"
 
 
-def table(name: str, *, replace: bool, guard: bool) -> str:
-    """Commands that assert the table, with `guard` that of family bridge too: empty of elements (`replace`), or
-    with the elements it has."""
+def table(name: str, families: Iterable[str], *, replace: bool) -> str:
+    """Commands that assert the tables of `ip` or `ip6`: empty of elements (`replace`), or with the elements they have."""
     forget = "delete" if replace else "flush"
-    texts = {"ip": _TABLE, "bridge": _GUARD} if guard else {"ip": _TABLE}
     return "".join(
-        f"add table {family} {name}\n{forget} table {family} {name}\n{text.format(table=name)}"
-        for family, text in texts.items()
+        f"add table {family} {name}\n{forget} table {family} {name}\n"
+        + _TABLE.format(table=name, ip=family, **_WORDS[family])
+        for family in families
     )
 
 
-def no_table(name: str, *, guard: bool) -> str:
-    """Commands that remove the table; adding it first lets them succeed where there is none."""
-    families = ("ip", "bridge") if guard else ("ip",)
+def no_table(name: str, families: Iterable[str]) -> str:
+    """Commands that remove the tables; adding them first lets them succeed where there is none."""
     return "".join(f"add table {family} {name}\ndelete table {family} {name}\n" for family in families)
 
 
-def network_elements(rules: NetworkRules) -> Elements:
-    """The elements of a network, by set."""
+def families_of(rules: NetworkRules) -> set[str]:
+    """The tables that a network is in: always `ip`, for its bridge could pass IPv4 even if it has no such addresses."""
+    return {"ip"} | {_FAMILIES[one.version] for one in rules.families}
+
+
+def network_elements(rules: NetworkRules, family: str) -> Elements:
+    """The elements of a network, by set, in the table of a family."""
     bridge = f'"{rules.bridge}"'
-    elements = {"bridges": [bridge], "subnets": [f"{bridge} . {rules.subnet}"]}
-    if rules.internal:
+    elements = {"bridges": [bridge]}
+    own = next((one for one in rules.families if _FAMILIES[one.version] == family), None)
+    if rules.internal or own is None:
         elements["internal"] = [bridge]
-    elif rules.masquerade:
-        elements["sources"] = [rules.subnet]
     if rules.icc:
         elements["peers"] = [f"{bridge} . {bridge}"]
+    if own is None:
+        return elements
+    elements["subnets"] = [f"{bridge} . {own.subnet}"]
+    if own.mode is Mode.ROUTED:
+        elements["routed"] = [bridge]
+    elif own.masquerade:
+        elements["sources"] = [own.subnet]
+    if own.mode is Mode.UNPROTECTED:
+        elements["unprotected"] = [bridge]
     return elements
 
 
-def port_elements(ports: Iterable[PortRule], *, keys_only: bool = False) -> Elements:
-    """The elements of published ports, by map; only their keys for a deletion."""
+def port_elements(ports: Iterable[PortRule], family: str, *, keys_only: bool = False) -> Elements:
+    """The elements of published ports, by map, in the table of a family; only their keys for a deletion."""
     elements: dict[str, list[str]] = {}
     for port in ports:
+        if port.family != family:
+            continue
+        if not port.host_port:
+            open_port = f"{port.address} . {port.protocol} . {port.container_port}"
+            elements.setdefault("open", []).append(open_port)
+            continue
         key = f"{port.protocol} . {port.host_port}"
         name = "ports_any"
-        if port.host_ip != ANY:
+        if port.host_ip not in (ANY4, ANY6):
             key, name = f"{port.host_ip} . {key}", "ports_address"
         target = "" if keys_only else f" : {port.address} . {port.container_port}"
         elements.setdefault(name, []).append(key + target)
     return elements
-
-
-def guard_elements(rules: Iterable[GuardRule]) -> Elements:
-    """The elements of guarded ports, in the table of family bridge."""
-    every = list(rules)
-    return {
-        "guarded": [f'"{rule.host}"' for rule in every],
-        "owners": [f'"{rule.host}" . {rule.mac} . {rule.address}' for rule in every],
-    }
 
 
 def add_elements(name: str, elements: Elements, family: str = "ip") -> str:

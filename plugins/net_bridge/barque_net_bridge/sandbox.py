@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address
 
+from barque.spi.errors import FailedPrecondition, InvalidArgument
 from barque_net_bridge import rtnetlink
+from barque_net_bridge.ipam import Address, Interface
 from barque_net_bridge.namespaces import in_namespace, in_new_namespace, write_sysctl
 from barque_net_bridge.netlink import NETLINK_ROUTE, NetlinkError, NetlinkSocket
 from barque_net_bridge.refusals import kernel
@@ -20,18 +21,26 @@ LOOPBACK = 1  # every network namespace is born with it as its first link
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An interface to make. `bridge` is a link index, `gateway` None for no default route."""
+    """An interface to make. `bridge` is a link index. `addresses` are those of the endpoint, IPv4 before IPv6; `more` the others.
+    `gateways`: of the default routes it gets. `sysctls`: (path below /proc/sys/net, value)."""
 
     host: str
     interface: str
     mac: str
-    address: IPv4Interface
-    gateway: IPv4Address | None
+    addresses: tuple[Interface, ...]
+    gateways: tuple[Address, ...]
     bridge: int
     group: int
     mtu: int
     hairpin: bool
     isolated: bool
+    more: tuple[Interface, ...] = ()
+    sysctls: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def ipv6(self) -> bool:
+        """Whether the interface has IPv6."""
+        return any(address.version == 6 for address in (*self.addresses, *self.more))
 
 
 def prepare(channel: NetlinkSocket, plan: Plan) -> int:
@@ -61,9 +70,7 @@ def loopback_up(netns: int) -> None:
         in_namespace(netns, work)
 
 
-def route(
-    netns: int, interface: str, gateways: tuple[IPv4Address | IPv6Address, ...], *, default: bool
-) -> None:
+def route(netns: int, interface: str, gateways: tuple[Address, ...], *, default: bool) -> None:
     """Send what has no other route in the sandbox through `interface`, or no longer. Idempotent. On error it is as it was."""
 
     def work() -> None:
@@ -72,8 +79,7 @@ def route(
             done: list[bytes] = []
             try:
                 for gateway in gateways:
-                    if _set_route(inside, index, gateway.packed, default):
-                        done.append(gateway.packed)
+                    done += [gateway.packed] * _set_route(inside, index, gateway.packed, default)
             except BaseException:
                 for packed in done:
                     _set_route(inside, index, packed, not default)
@@ -121,15 +127,34 @@ def _furnish(channel: NetlinkSocket, plan: Plan, netns: int) -> None:
 
 def _configure(plan: Plan) -> None:
     # While the interface is down: otherwise it gets a link-local address and listens to router advertisements.
-    with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
-        write_sysctl(f"ipv6/conf/{plan.interface}/disable_ipv6", "1")
+    if plan.ipv6:
+        _configure_ipv6(plan.interface)
+    else:
+        with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+            write_sysctl(f"ipv6/conf/{plan.interface}/disable_ipv6", "1")
+    _set_sysctls(plan.sysctls)
     with NetlinkSocket(NETLINK_ROUTE) as inside:
         index = rtnetlink.link(inside, plan.interface).index
-        requests = [
+        inside.do(
             rtnetlink.set_up(LOOPBACK),
             rtnetlink.set_up(index),
-            rtnetlink.add_address(index, plan.address),
-        ]
-        if plan.gateway is not None:
-            requests.append(rtnetlink.add_default_route(index, plan.gateway.packed))
-        inside.do(*requests)
+            *(rtnetlink.add_address(index, address) for address in plan.addresses + plan.more),
+            *(rtnetlink.add_default_route(index, gateway.packed) for gateway in plan.gateways),
+        )
+
+
+def _configure_ipv6(interface: str) -> None:
+    """No neighbour is asked whether an address is free, and none is believed to be a router."""
+    for name, value in (("disable_ipv6", "0"), ("accept_dad", "0"), ("accept_ra", "0")):
+        try:
+            write_sysctl(f"ipv6/conf/{interface}/{name}", value)
+        except FileNotFoundError:
+            raise FailedPrecondition("this host has no IPv6", hint="boot without ipv6.disable=1") from None
+
+
+def _set_sysctls(sysctls: tuple[tuple[str, str], ...]) -> None:
+    for path, value in sysctls:
+        try:
+            write_sysctl(path, value)
+        except OSError as error:
+            raise InvalidArgument(f"sysctl net/{path}={value}: {error.strerror}") from error

@@ -6,19 +6,20 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from barque.spi.errors import InvalidArgument
-from barque.spi.network import NetworkSpec, Subnet
+from barque.spi.network import NetworkSpec
 
 __all__ = [
+    "Mode",
     "Options",
     "group_of",
     "interface_name",
     "mac_address",
     "options_of",
     "pools_of",
-    "subnet_of",
     "table_name",
 ]
 
@@ -29,9 +30,19 @@ _BRIDGE_OPTION = "com.docker.network.bridge."
 _TRUE, _FALSE = {"1", "t", "true"}, {"0", "f", "false"}
 
 
+class Mode(StrEnum):
+    """What a network's gateway does for a family (Docker's gateway modes)."""
+
+    NAT = "nat"  # behind the host's address; what is published is reached through it
+    UNPROTECTED = "nat-unprotected"  # the same, and every port is reached by who routes to the subnet
+    ROUTED = "routed"  # own addresses; what is published is reached at them
+    ISOLATED = "isolated"  # internal networks only: the host has no address there either
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What Docker's bridge options say: `mtu` 0 and `bridge` empty where they say nothing."""
+    """What Docker's bridge options say: `mtu` 0, `bridge` and `prefix` empty where they say nothing. `inhibit_ipv4`: the bridge gets
+    no IPv4 address; `prefix`: of interface names in containers."""
 
     bridge: str
     default: bool
@@ -39,6 +50,14 @@ class Options:
     masquerade: bool
     host_ip: str
     mtu: int
+    mode4: Mode = Mode.NAT
+    mode6: Mode = Mode.NAT
+    inhibit_ipv4: bool = False
+    prefix: str = ""
+
+    def mode(self, version: int) -> Mode:
+        """The gateway mode for IP version 4 or 6."""
+        return self.mode4 if version == 4 else self.mode6
 
 
 def options_of(spec: NetworkSpec) -> Options:
@@ -52,6 +71,10 @@ def options_of(spec: NetworkSpec) -> Options:
         masquerade=_flag(options, _BRIDGE_OPTION + "enable_ip_masquerade", default=True),
         host_ip=options.get(_BRIDGE_OPTION + "host_binding_ipv4", ""),
         mtu=_mtu(options.get("com.docker.network.driver.mtu", "0")),
+        mode4=_mode(spec, _BRIDGE_OPTION + "gateway_mode_ipv4"),
+        mode6=_mode(spec, _BRIDGE_OPTION + "gateway_mode_ipv6"),
+        inhibit_ipv4=_flag(options, _BRIDGE_OPTION + "inhibit_ipv4", default=False),
+        prefix=_prefix(options.get("com.docker.network.container_iface_prefix", "")),
     )
 
 
@@ -62,13 +85,13 @@ def interface_name(name: str) -> str:
     return name
 
 
-def mac_address(wanted: str, address: IPv4Address) -> str:
+def mac_address(wanted: str, packed: bytes) -> str:
     """The hardware address asked for, or one made of the IP address: a neighbour's ARP entry stays true.
 
     Errors: InvalidArgument.
     """
     if not wanted:
-        return ":".join(f"{byte:02x}" for byte in b"\x02\x42" + address.packed)
+        return ":".join(f"{byte:02x}" for byte in b"\x02\x42" + packed[-4:])
     if not _MAC.fullmatch(wanted) or int(wanted[:2], 16) & 1:
         raise InvalidArgument(f"invalid MAC address {wanted!r}", hint="six hex bytes, the first one even")
     return wanted.lower()
@@ -83,29 +106,11 @@ def table_name(name: str) -> str:
     return name
 
 
-def subnet_of(subnet: Subnet) -> tuple[IPv4Network, IPv4Address]:
-    """A subnet and its gateway, the first address when none is named. Errors: InvalidArgument."""
-    try:
-        network = IPv4Network(subnet.cidr)
-        gateway = IPv4Address(subnet.gateway) if subnet.gateway else network.network_address + 1
-    except ValueError as error:
-        raise InvalidArgument(
-            f"invalid subnet {subnet.cidr!r}, gateway {subnet.gateway!r}: {error}"
-        ) from error
-    if network.prefixlen > 30:
-        raise InvalidArgument(
-            f"subnet {network} has no room for containers", hint="use a prefix of /30 or shorter"
-        )
-    if gateway not in network or gateway in (network.network_address, network.broadcast_address):
-        raise InvalidArgument(f"gateway {gateway} is no host address of subnet {network}")
-    return network, gateway
-
-
-def pools_of(pools: tuple[str, ...], prefix: int) -> Iterator[IPv4Network]:
+def pools_of(pools: tuple[str, ...], prefix: int) -> Iterator[IPv4Network | IPv6Network]:
     """The subnets of length `prefix` in the pools, in order. Errors: InvalidArgument."""
     for pool in pools:
         try:
-            yield from IPv4Network(pool).subnets(new_prefix=prefix)
+            yield from ip_network(pool).subnets(new_prefix=prefix)
         except ValueError as error:
             raise InvalidArgument(
                 f"invalid address pool {pool!r} for subnets of /{prefix}: {error}"
@@ -129,6 +134,28 @@ def _flag(options: Mapping[str, str], key: str, *, default: bool) -> bool:
             f"invalid value {options[key]!r} of network option {key}", hint="use true or false"
         )
     return default
+
+
+def _mode(spec: NetworkSpec, key: str) -> Mode:
+    value = spec.options.get(key, "")
+    try:
+        mode = Mode(value) if value else Mode.NAT
+    except ValueError:
+        raise InvalidArgument(
+            f"unknown gateway mode {value} of network option {key}",
+            hint=f"use one of {', '.join(Mode)}",
+        ) from None
+    if mode is Mode.ISOLATED and not spec.internal:
+        raise InvalidArgument(
+            "gateway mode 'isolated' can only be used for an internal network", hint="add --internal"
+        )
+    return mode
+
+
+def _prefix(value: str) -> str:
+    if value and (len(value) > 12 or not _INTERFACE.fullmatch(value)):
+        raise InvalidArgument(f"invalid interface prefix {value!r}", hint="1 to 12 letters, digits, . _ or -")
+    return value
 
 
 def _mtu(value: str) -> int:

@@ -7,9 +7,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
 from barque_net_bridge.background import Background
+from barque_net_bridge.ipam import Address
 from barque_net_bridge.sandbox import Plan
 
 __all__ = ["Slot", "WarmSlots"]
@@ -24,7 +24,7 @@ class Slot:
 
     netns: int
     owner: str
-    address: IPv4Address
+    address: Address
     plan: Plan
 
 
@@ -71,7 +71,7 @@ class WarmSlots:
                 self._background.after(0 if len(self._stock) * 2 < self._target else _QUIET, self._refill)
         return slot
 
-    def evict(self, address: IPv4Address) -> bool:
+    def evict(self, address: Address) -> bool:
         """Drop the slot that has this address; tell whether there was one."""
         with self._lock:
             slot = next((slot for slot in self._stock if slot.address == address), None)

@@ -77,9 +77,9 @@ class Watch:
     def _assert(self, events: _Events) -> bool:
         try:
             if self._firewall.reassert(unless_own=() if events.overrun else events.generations):
-                log.warning("table ip %s was changed by somebody else and is restored", self._firewall.table)
+                log.warning("table %s was changed by somebody else and is restored", self._firewall.table)
         except BarqueError as error:
-            log.error("table ip %s cannot be restored: %s", self._firewall.table, error)
+            log.error("table %s cannot be restored: %s", self._firewall.table, error)
             return False
         events.forget()
         return True

@@ -57,6 +57,7 @@ def make_image(
 
 class FakeWaiter:
     def __init__(self, ended):
+        self.authorize_with = None
         self._ended = ended
         self.closed = False
 
@@ -460,6 +461,13 @@ class FakeEngine:
             if ref in (network.spec.name, network.spec.id):
                 return network
         raise NotFound(f"network {ref} not found")
+
+    @property
+    def authorizing(self):
+        return self.authorize_with is not None
+
+    def authorize(self, request):
+        self.authorize_with(request)
 
     def events(self, since_ns, until_ns):
         self.subscriptions.append(FakeEvents(self, since_ns, until_ns))

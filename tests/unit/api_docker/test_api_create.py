@@ -388,6 +388,6 @@ _PORTS = st.dictionaries(st.sampled_from(["80", "80/tcp", "1-3/udp", "x"]), _JSO
 def test_any_json_is_a_config_or_an_error_of_ours(config, host, mounts, bindings):
     body = {"HostConfig": {"Mounts": mounts, "PortBindings": bindings, **host}, "Image": "bb:1", **config}
     with contextlib.suppress(BarqueError):
-        got = container_config(FakeEngine(), Fields(json.loads(json.dumps(body))), None)
+        got = container_config(Fields(json.loads(json.dumps(body))), None)
         json.dumps(got.document).encode()
         "".join((*(got.command or ()), *got.env, got.user, *got.labels.values())).encode()

@@ -104,6 +104,8 @@ def test_restore_goes_on_without_a_port_that_is_lost(
         (PortBinding(80, host_port=70000), "port"),
         (PortBinding(80, host_port=-1), "port"),
         (PortBinding(80, host_ip="::1"), "host address"),
+        (PortBinding(80, host_ip="fe80::1%eth0"), "host address"),
+        (PortBinding(80, host_port=9, host_port_last=8), "range"),
         (PortBinding(80, host_ip="localhost"), "host address"),
         (PortBinding(80, host_ip="203.0.113.77"), "cannot assign requested address"),
     ],

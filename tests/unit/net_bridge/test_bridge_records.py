@@ -6,8 +6,9 @@ import pytest
 
 from barque.spi.errors import InvalidArgument
 from barque.spi.network import Endpoint, PortBinding
-from barque_net_bridge.records import address_of, guard_rule, port_rules, sound
-from barque_net_bridge.ruleset import GuardRule, PortRule
+from barque_net_bridge.records import addresses_of, guard_rule, port_rules, sound
+from barque_net_bridge.guarding import GuardRule
+from barque_net_bridge.ruleset import PortRule
 
 GOOD = Endpoint(
     id="a" * 64, network_id="n", container_id="c", interface="eth0", host_interface="bqv1", mac="02:42:ac:11:00:02",
@@ -17,9 +18,9 @@ OTHER = replace(GOOD, id="b" * 64, host_interface="bqv2", ipv4="172.17.0.3/16", 
 
 
 def test_a_record_says_what_the_rules_are() -> None:
-    assert str(address_of(GOOD)) == "172.17.0.2"
+    assert [str(one) for one in addresses_of(GOOD)] == ["172.17.0.2"]
     assert port_rules(GOOD) == (PortRule("tcp", "0.0.0.0", 8080, "172.17.0.2", 80),)
-    assert guard_rule(GOOD) == GuardRule("bqv1", "02:42:ac:11:00:02", "172.17.0.2")
+    assert guard_rule(GOOD) == GuardRule("bqv1", "02:42:ac:11:00:02", ("172.17.0.2",))
     assert port_rules(OTHER) == ()
 
 
@@ -54,5 +55,14 @@ def test_what_two_claim_is_the_firsts(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_no_address_is_an_error_of_the_request() -> None:
-    with pytest.raises(InvalidArgument, match="has no IPv4 address"):
-        address_of(replace(GOOD, ipv4="x"))
+    for damage in ({"ipv4": "x"}, {"ipv4": ""}, {"ipv6": "fd00::2 }; flush"}):
+        with pytest.raises(InvalidArgument, match=r"has no (sound )?address"):
+            addresses_of(replace(GOOD, **damage))
+
+
+def test_a_record_with_both_families() -> None:
+    both = replace(GOOD, ipv6="fd00::2/64", ports=(*GOOD.ports, PortBinding(80, "tcp", "::", 8080)))
+    assert port_rules(both)[1] == PortRule("tcp", "::", 8080, "fd00::2", 80)
+    assert guard_rule(both).addresses == ("172.17.0.2", "fd00::2")
+    with pytest.raises(InvalidArgument, match="has no address for a port on ::"):
+        port_rules(replace(both, ipv6=""))

@@ -30,7 +30,7 @@ class Factory:
             raise ResourceExhausted("no address")
         address = IPv4Address(0x0A000000 + next(self.numbers))
         interface = IPv4Interface((address, 24))
-        plan = Plan("h", "eth0", "", interface, None, 1, 1, 1500, False, False)
+        plan = Plan("h", "eth0", "", (interface,), (), 1, 1, 1500, False, False)
         self.made.append(Slot(-1, "owner", address, plan))
         return self.made[-1]
 

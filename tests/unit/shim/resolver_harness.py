@@ -21,18 +21,19 @@ WAIT = 10
 
 
 class Serving:
-    """A `Resolver` at work on 127.0.0.1; `defects` are exceptions that its handlers let through."""
+    """A `Resolver` at work on 127.0.0.1 or on `sockets`; `defects` are exceptions that its handlers let through."""
 
-    def __init__(self, directory, *, netns=None):
+    def __init__(self, directory, *, sockets=None):
         self.directory = directory
         self.defects = []
         self._state = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         self._stop, self._stopper = os.pipe()
         self.loop = Loop(self.defects.append)
-        udp, tcp = _sockets()
-        self.port = udp.getsockname()[1]
-        netns = os.open("/proc/self/ns/net", os.O_RDONLY) if netns is None else netns
-        self.resolver = Resolver(self.loop, self._state, [udp.detach(), tcp.detach(), netns])
+        if sockets is None:
+            udp, tcp = _sockets()
+            self.port = udp.getsockname()[1]
+            sockets = [udp.detach(), tcp.detach(), os.open("/proc/self/ns/net", os.O_RDONLY)]
+        self.resolver = Resolver(self.loop, self._state, sockets)
         self._ended = False
         self.loop.watch(self._stop, select.EPOLLIN, self._end)
         self._thread = threading.Thread(target=self.loop.run, args=(lambda: self._ended,))

@@ -82,7 +82,10 @@ UPDATE = Command(
     run=update,
     arguments=(1, None),
     options=(*LIVE_RESOURCE_OPTIONS, RESTART),
-    examples=("barque update -m 512m --memory-swap 1g web", "barque update --restart unless-stopped db cache"),
+    examples=(
+        "barque update -m 512m --memory-swap 1g web",
+        "barque update --restart unless-stopped db cache",
+    ),
 )
 PAUSE = Command(
     summary="Pause all processes within one or more containers",

@@ -7,6 +7,7 @@ import sys
 from barque import __version__
 from barque.cli.context import Context
 from barque.cli.flags import Command, Values, text
+from barque.cli.units import binary_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def _server_lines(found: Any) -> Iterator[str]:
     yield from _security(found.get("SecurityOptions") or ())
     yield from _facts(found, ("KernelVersion", "OperatingSystem", "OSType", "Architecture", "NCPU"))
     if "MemTotal" in found:
-        yield f"Total Memory: {_binary_size(found['MemTotal'])}"
+        yield f"Total Memory: {binary_size(found['MemTotal'])}"
     yield from _facts(found, ("Name", "ID", "DockerRootDir"))
     for label in found.get("Labels") or ():
         yield f" Label: {label}"
@@ -91,14 +92,6 @@ def _security(options: Any) -> Iterator[str]:
         fields = dict(part.partition("=")[::2] for part in option.split(","))
         yield f" {fields.pop('name', option)}"
         yield from (f"  {key.title()}: {value}" for key, value in fields.items())
-
-
-def _binary_size(size: float) -> str:
-    units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
-    while size >= 1024 and len(units) > 1:
-        size /= 1024
-        units.pop(0)
-    return f"{size:.4g}{units[0]}"
 
 
 INFO = Command(

@@ -29,7 +29,7 @@ def port(context: Context, values: Values) -> int:
 def _one(container: str, wanted: str, published: dict[str, Any]) -> list[str]:
     number, slash, protocol = wanted.partition("/")
     if not (number.isascii() and number.isdigit() and int(number) < 65536):
-        raise CliError(f'Error: invalid port ({number}): invalid syntax')
+        raise CliError(f"Error: invalid port ({number}): invalid syntax")
     bindings = published.get(f"{int(number)}/{protocol.lower() if slash else 'tcp'}")
     if not bindings:
         raise CliError(f"Error: No public port '{number}/{protocol or 'tcp'}' published for {container}")

@@ -112,7 +112,9 @@ def _create(context: Context, values: Values, body: dict[str, Any]) -> str:
         )
     image, policy = body["Image"], values.text("pull")
     if policy not in ("always", "missing", "never"):
-        raise CliError(f"invalid pull option: '{policy}': must be one of \"always\", \"missing\" or \"never\"", exit_code=125)
+        raise CliError(
+            f'invalid pull option: \'{policy}\': must be one of "always", "missing" or "never"', exit_code=125
+        )
     if policy == "always":
         _pull(context, values, image)
     try:

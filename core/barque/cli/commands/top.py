@@ -19,7 +19,10 @@ def top(context: Context, values: Values) -> int:
     found = context.client.get(f"/containers/{segment(name)}/top", {"ps_args": " ".join(options)})
     rows = [found.get("Titles") or [], *(found.get("Processes") or [])]
     # A process has any name it likes.
-    lines = ["\t".join(printable(str(cell)).replace("\n", "\\n").replace("\t", "\\t") for cell in row) for row in rows]
+    lines = [
+        "\t".join(printable(str(cell)).replace("\n", "\\n").replace("\t", "\\t") for cell in row)
+        for row in rows
+    ]
     sys.stdout.write(align("\n".join(lines), least=20) + "\n")
     return 0
 

@@ -39,7 +39,9 @@ def create(context: Context, values: Values) -> int:
             )
     name = values.arguments[0] if values.arguments else ""
     if name and values.text("name"):
-        raise CliError("conflicting options: cannot specify a volume-name through both --name and as a positional arg")
+        raise CliError(
+            "conflicting options: cannot specify a volume-name through both --name and as a positional arg"
+        )
     for value in values.all("label"):
         if not value.partition("=")[0].strip():
             raise wrong("--label", value, f"invalid label '{value}': empty name")

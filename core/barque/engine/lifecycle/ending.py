@@ -84,7 +84,9 @@ class Ender:
                 health=ended_health(stored.state.health),
             )
             failpoints.hit("exit.record")
-            record.change(
+            remove = stored.config.auto_remove and not record.kept
+            keep = record.note if remove else record.change
+            keep(
                 core.database,
                 state=state,
                 endpoints={},
@@ -97,8 +99,9 @@ class Ender:
             core.execs_ended(stored.id)
             core.publish(stored, "die", exitCode=code, execDuration=seconds)
             core.networks.disconnect(stored.endpoints)
+            if stored.config.volumes:
+                self._containers.volumes.unmount(stored)
             self._release(record)
-            remove = stored.config.auto_remove and not record.kept
             # also when it is to run again: as in Docker, every end of a run is one for those who wait
             record.notify(ExitStatus(code, finished_ns, oom_killed), "not-running", "next-exit")
             if again:
@@ -117,7 +120,7 @@ class Ender:
                 self._give_up(record)
                 return
             if not record.running:
-                raise Conflict(f"cannot kill container: {record.id}: container {record.id} is not running")
+                raise Conflict(f"container {record.id} is not running")
             if _is_to_end(record, number):
                 self._rest_policy(record)
         try:

@@ -38,9 +38,7 @@ def health_settings(stored: StoredContainer, bounding: frozenset[str]) -> dict[s
     check = resolved(stored.config.healthcheck)
     if check is None:
         return None
-    kind, *words = check.test
-    command = (*(stored.health_shell or _USUAL_SHELL), *words) if kind == "CMD-SHELL" else tuple(words)
-    process = exec_process(stored.config, ExecConfig(command), bounding, stored.hostname)
+    process = exec_process(stored.config, ExecConfig(_command(stored)), bounding, stored.hostname)
     return {
         "process": process,
         "interval_ns": check.interval_ns,
@@ -49,6 +47,12 @@ def health_settings(stored: StoredContainer, bounding: frozenset[str]) -> dict[s
         "start_interval_ns": check.start_interval_ns,
         "retries": check.retries,
     }
+
+
+def _command(stored: StoredContainer) -> tuple[str, ...]:
+    kind, *words = stored.config.healthcheck.test if stored.config.healthcheck is not None else ("CMD",)
+    shell = (stored.health_shell or _USUAL_SHELL) if kind == "CMD-SHELL" else ()
+    return (*shell, *words)
 
 
 def read_health(state: str) -> Health | None:
@@ -82,7 +86,7 @@ class HealthKeeper:
                 self._ended(record, event)
 
     def _begun(self, record: ContainerRecord, event: Mapping[str, Any]) -> None:
-        line = " ".join(map(str, event.get("args") or ()))
+        line = " ".join(_command(record.stored))
         for action in ("exec_create", "exec_start"):
             self._core.publish(record.stored, f"{action}: {line}", execID=event.get("exec", ""))
 

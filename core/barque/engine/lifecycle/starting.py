@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from barque.engine import failpoints
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
+from barque.engine.init import INIT_TARGET, InitProgram
 from barque.engine.lifecycle.health import health_settings, initial_health
 from barque.engine.lifecycle.joining import joined_namespace, lender_of_memory, running_pid
 from barque.engine.networking.choosing import ports_of, way_out_first
@@ -22,6 +23,8 @@ from barque.engine.networking.links import linked, with_links
 from barque.engine.networking.sandboxes import open_sandbox
 from barque.engine.networking.service import Connection
 from barque.engine.records import ContainerRecord, PendingClient
+from barque.engine.volumes.attached import binds_more
+from barque.oci.defaults import mount
 from barque.oci.spec import SpecInputs, runtime_spec
 from barque.shim.client import ShimClient, read_event
 from barque.shim.protocol import ShimConfig
@@ -37,6 +40,9 @@ from barque.spi.errors import (
 from barque.spi.frontend import ContainerState
 from barque.spi.trees.failures import reported
 
+if TYPE_CHECKING:
+    from barque.engine.volumes.binding import Bound
+
 __all__ = ["Starter"]
 
 
@@ -50,6 +56,7 @@ class Starter:
         on_event: Callable[[ContainerRecord, dict[str, Any] | None], None],
     ) -> None:
         self._core, self._containers, self._on_event = core, containers, on_event
+        self._init = InitProgram(core.layout.root / "init")
 
     def start(self, record: ContainerRecord) -> bool:
         """See `Engine.container_start`."""
@@ -155,11 +162,14 @@ class Starter:
                 Path(bind.source).mkdir(parents=True)
         pending = self._take_pending(record)
         undo.callback(_close_all, pending)
-        shim = self._shim_config(record, connection, files, hostname, bundle, pending)
-        # one durable write before anything runs: the next daemon then knows which addresses are in use
+        bound = self._bind(record, undo) if binds_more(stored.config) else None
+        shim = self._shim_config(record, connection, files, hostname, bundle, pending, bound)
+        # One write before anything runs: the next daemon then knows which addresses are in use. After a power cut nothing runs, and
+        # only a container with a policy has to be remembered as one that did.
+        keep = record.note if stored.config.restart.name == "no" else record.change
         state = ContainerState("running", started_ns=time.time_ns(), health=initial_health(stored))
         previous = stored.state
-        record.change(
+        keep(
             core.database,
             state=state,
             endpoints=dict(connection.endpoints),
@@ -181,12 +191,20 @@ class Starter:
         core.monitor.watch(control, lambda event: self._on_event(record, event))
         _close_all(pending)
         core.images.touch(stored.image_id)
+        if bound is not None:
+            self._containers.volumes.mounted(stored)
         core.publish(record.stored, "start")
+
+    def _bind(self, record: ContainerRecord, undo: contextlib.ExitStack) -> Bound:
+        undo.callback(self._containers.volumes.unmount, record.stored, told=False)
+        bound = self._containers.volumes.bind(record.stored)
+        failpoints.hit("start.volumes")
+        return bound
 
     def _keep(self, record: ContainerRecord) -> None:
         with record.lock:
             if record.running:
-                record.change(self._core.database)
+                record.note(self._core.database)
 
     def _await_start(self, control: socket.socket) -> dict[str, Any]:
         event = read_event(control)
@@ -212,6 +230,7 @@ class Starter:
         hostname: str,
         bundle: Path,
         pending: list[PendingClient],
+        bound: Bound | None,
     ) -> ShimConfig:
         core, stored = self._core, record.stored
         config = stored.config
@@ -220,7 +239,7 @@ class Starter:
         inputs = SpecInputs(
             id=stored.id,
             rootfs=str(bundle / "rootfs"),
-            args=(stored.path, *stored.args),
+            args=(*((INIT_TARGET, "--") if config.init else ()), stored.path, *stored.args),
             hostname=hostname,
             cgroups_path=core.host.cgroups_path(config.cgroup_parent, stored.id),
             network=connection.mode,
@@ -232,6 +251,7 @@ class Starter:
             last_gid=core.host.last_gid,
             shared_memory=shared_memory if lender else "",
             cdi_directories=core.host.cdi_directories,
+            volumes=(*(bound.mounts if bound is not None else ()), *self._init_mounts(config)),
         )
         spec = runtime_spec(with_links(config, stored.name, connection.links), inputs)
         groups = spec["process"]["user"].pop("additionalGids", ())  # those that devices bring
@@ -258,7 +278,15 @@ class Starter:
             resolver=connection.resolver,
             health=health_settings(stored, core.host.bounding) if config.healthcheck else None,
             shared_memory=(lender, shared_memory) if lender else None,
+            sources=bound.sources if bound is not None else (),
         )
+
+    def _init_mounts(self, config: ContainerConfig) -> tuple[dict[str, Any], ...]:
+        if not config.init:
+            return ()
+        with reported("finding an init", str(self._core.layout.root)):
+            program = self._init.path()
+        return (mount(INIT_TARGET, "bind", program, "bind", "ro", "nosuid", "nodev"),)
 
     def _state(self, record: ContainerRecord) -> str:
         return os.fspath(self._core.layout.container(record.id))

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from barque.plugins.facades import NetworkDriver
-from barque.spi.errors import BarqueError
+from barque.spi.errors import BarqueError, Conflict
 from barque.spi.network import (
     Attachment,
     Endpoint,
@@ -46,14 +46,9 @@ class PublishingNetwork(NetworkDriver):
         if not spec.ports or not self._publishes or spec.network.internal:
             return super().attach(spec, netns)
         default = spec.network.options.get(_BINDING_OPTION) or _ANY
-        wanted = [replace(port, host_ip=port.host_ip or default) for port in spec.ports]
         id = self._key(spec.id)
-        request = {"op": "reserve", "id": id, "ports": [(p.protocol, p.host_ip, p.host_port) for p in wanted]}
-        numbers = self._keeper.ask(request)["ports"]
+        ports = self._reserve(id, spec.ports, default)
         try:
-            ports = tuple(
-                replace(port, host_port=number) for port, number in zip(wanted, numbers, strict=True)
-            )
             attachment = super().attach(replace(spec, ports=_inner(ports)), netns)
         except BaseException:
             self._keeper.ask({"op": "release", "id": id})
@@ -61,6 +56,44 @@ class PublishingNetwork(NetworkDriver):
         endpoint = replace(attachment.endpoint, ports=ports)
         self._keeper.ask({"op": "serve", "id": id, "targets": _targets(endpoint)})
         return replace(attachment, endpoint=endpoint)
+
+    def update(
+        self, endpoint: Endpoint, netns: int, default_route: bool, ports: tuple[PortBinding, ...]
+    ) -> Endpoint:
+        """See `NetworkHooks.network_update`."""
+        inner = replace(endpoint, ports=_inner(endpoint.ports))
+        if not self._publishes or ports == endpoint.ports:
+            changed = super().update(inner, netns, default_route, _inner(ports))
+            return replace(changed, ports=endpoint.ports)
+        id = self._key(endpoint.id)
+        if not ports:
+            changed = super().update(inner, netns, default_route, ())
+            self._keeper.ask({"op": "release", "id": id})
+            return changed
+        taken = self._reserve(id, ports, _ANY)
+        try:
+            changed = super().update(inner, netns, default_route, _inner(taken))
+        except BaseException:
+            self._keeper.ask({"op": "release", "id": id})
+            raise
+        changed = replace(changed, ports=taken)
+        self._keeper.ask({"op": "serve", "id": id, "targets": _targets(changed)})
+        return changed
+
+    def _reserve(self, id: str, ports: tuple[PortBinding, ...], address: str) -> tuple[PortBinding, ...]:
+        """Take ports of the host, all or none; as they are then. Of ranges the first place where all are free. Errors: Conflict …"""
+        last = max(port.host_port_last - port.host_port if port.host_port_last else 0 for port in ports)
+        for offset in range(last + 1):
+            wanted = [_chosen(port, offset, address) for port in ports]
+            request = [(p.protocol, p.host_ip, p.host_port) for p in wanted]
+            try:
+                numbers = self._keeper.ask({"op": "reserve", "id": id, "ports": request})["ports"]
+            except Conflict:
+                if offset == last:
+                    raise
+                continue
+            return tuple(replace(port, host_port=n) for port, n in zip(wanted, numbers, strict=True))
+        raise AssertionError("a range has at least one port")
 
     def detach(self, endpoint: Endpoint, netns: int | None = None) -> None:
         """See `NetworkHooks.network_detach`."""
@@ -84,6 +117,12 @@ class PublishingNetwork(NetworkDriver):
 
     def _key(self, id: str) -> str:
         return f"{self.name}/{id}"
+
+
+def _chosen(port: PortBinding, offset: int, address: str) -> PortBinding:
+    """A port with its address, and that number of its range."""
+    number = min(port.host_port + offset, port.host_port_last) if port.host_port_last else port.host_port
+    return replace(port, host_ip=port.host_ip or address, host_port=number, host_port_last=0)
 
 
 def _inner(ports: tuple[PortBinding, ...]) -> tuple[PortBinding, ...]:

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from barque.engine.core import Core
-from barque.engine.records import StoredContainer
+from barque.engine.records import ContainerRecord, StoredContainer
 from barque.spi.common import Mount
 from barque.spi.frontend import ContainerConfig, VolumeMount
+from barque.store.database import Transaction
 
 if TYPE_CHECKING:
     from barque.engine.volumes.binding import Bound
     from barque.engine.volumes.claims import Claim
     from barque.spi.trees.pool import WorkerPool
 
-__all__ = ["ContainerVolumes", "has_mounts", "image_mount_key"]
+__all__ = ["ContainerVolumes", "binds_more", "has_mounts", "image_mount_key", "users_of_volumes"]
 
 _WORKERS = 8
 _IDLE_SECONDS = 5.0
@@ -35,6 +36,25 @@ def has_mounts(config: ContainerConfig) -> bool:
 def image_mount_key(id: str, number: int) -> str:
     """The storage driver's name of image `number` that the container `id` has mounted."""
     return f"{id}.{number}"
+
+
+def binds_more(config: ContainerConfig) -> bool:
+    """Whether its start has more to mount than the binds that are an entry in its spec."""
+    return has_mounts(config) or any(
+        bind.propagation not in ("rprivate", "private", "") for bind in config.binds
+    )
+
+
+def users_of_volumes(records: Iterable[ContainerRecord]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """The ids of the containers that have each volume, and of those that run."""
+    users: dict[str, list[str]] = {}
+    running: dict[str, list[str]] = {}
+    for record in records:
+        for volume in record.stored.config.volumes:
+            users.setdefault(volume.name, []).append(record.id)
+            if record.running:
+                running.setdefault(volume.name, []).append(record.id)
+    return users, running
 
 
 class ContainerVolumes:
@@ -92,10 +112,23 @@ class ContainerVolumes:
             if told:
                 self._core.volumes.told(volume.name, "unmount", container=stored.id)
 
+    def forget(self, stored: StoredContainer, *, anonymous: bool) -> None:
+        """Delete the container's row and, at once with it, note that those volumes are to go that `release` will remove."""
+
+        def work(change: Transaction) -> None:
+            change.delete("containers", stored.id)
+            for volume in stored.config.volumes if anonymous else ():
+                if volume.anonymous:
+                    self._core.volumes.doom(volume.name, stored.id, change)
+
+        self._core.database.freeing(work)
+
     def release(self, stored: StoredContainer, *, anonymous: bool) -> None:
         """It is gone; with `anonymous` those volumes go that it did not name and nobody else has."""
         for volume in stored.config.volumes:
             self._core.volumes.release(volume.name, stored.id, remove=anonymous and volume.anonymous)
+        for mount in stored.config.image_mounts:
+            self._core.images.released(mount.image)
 
     def free_images(self, stored: StoredContainer) -> None:
         """Free the snapshots of its mounted images. Idempotent."""

@@ -21,7 +21,7 @@ from barque.spi.errors import BarqueError, FailedPrecondition, InvalidArgument, 
 from barque.spi.frontend import BindMount, ImageMount, VolumeMount
 from barque.spi.trees.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
 
-__all__ = ["Bound", "bind_mounts", "needs_binding", "shared_sources"]
+__all__ = ["Bound", "bind_mounts"]
 
 _SHARED = ("shared", "rshared")
 _SLAVE = ("slave", "rslave")
@@ -37,14 +37,9 @@ class Bound:
     sources: list[Mapping[str, Any]] = field(default_factory=list)
 
 
-def needs_binding(binds: tuple[BindMount, ...]) -> bool:
-    """Whether bind mounts want more than their entry in the spec."""
-    return any(bind.propagation not in ("rprivate", "private", "") for bind in binds)
-
-
 def bind_mounts(core: Core, stored: StoredContainer) -> Bound:
     """Mount its volumes and say how they come into the container. Errors: NotFound, FailedPrecondition, the drivers'."""
-    bound = Bound(sources=shared_sources(stored.config.binds))
+    bound = Bound(sources=_shared_sources(stored.config.binds))
     places = Path(core.layout.bundle(stored.id), "mounts")
     for number, volume in enumerate(stored.config.volumes):
         _bind_volume(core, stored.id, volume, places / f"volume-{number}", bound)
@@ -98,7 +93,7 @@ def _check_subpath(root: str, subpath: str) -> None:
         os.close(root_fd)
 
 
-def shared_sources(binds: tuple[BindMount, ...]) -> list[Mapping[str, Any]]:
+def _shared_sources(binds: tuple[BindMount, ...]) -> list[Mapping[str, Any]]:
     """Of the bind mounts those that tell the host, or are told by it. Errors: FailedPrecondition (Docker's words)."""
     wanted = [bind for bind in binds if bind.propagation in (*_SHARED, *_SLAVE)]
     if not wanted:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from barque.engine.core import Core
 from barque.engine.images.layers import prepare_snapshot
 from barque.engine.images.rows import StoredImage
+from barque.engine.volumes.attached import image_mount_key
 from barque.engine.volumes.filling import Filler
 from barque.engine.volumes.resolving import resolve_mounts
-from barque.engine.volumes.attached import image_mount_key
 from barque.engine.volumes.rows import Entry
 from barque.plugins.facades import StorageDriver
 from barque.spi.frontend import ContainerConfig, VolumeMount, VolumeRequest

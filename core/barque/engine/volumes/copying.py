@@ -107,9 +107,7 @@ class _Copy:
         if first == (step.path, name):
             return False
         path, base = os.fsencode(first[0] or "."), first[1]
-        folder = openat2(
-            self._top, path, os.O_PATH | os.O_DIRECTORY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
-        )
+        folder = openat2(self._top, path, os.O_PATH | os.O_DIRECTORY, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
         try:
             with suppress(FileNotFoundError):  # it was a socket
                 os.link(base, name, src_dir_fd=folder, dst_dir_fd=step.target, follow_symlinks=False)

@@ -29,7 +29,9 @@ def resolve_mounts(
     gives the resolved configuration of a container. Volumes without a name are still to be made.
 
     Errors: InvalidArgument (`Duplicate mount point: x`), NotFound (no such container)."""
-    asked = _by_target((*config.binds, *(v for v in config.volumes if v.name), *config.image_mounts), config.tmpfs)
+    asked = _by_target(
+        (*config.binds, *(v for v in config.volumes if v.name), *config.image_mounts), config.tmpfs
+    )
     mounts = {**_inherited(config, other), **asked}
     for target in config.tmpfs:
         mounts.pop(posixpath.normpath(target), None)
@@ -57,9 +59,7 @@ def _by_target(mounts: Iterable[AnyMount], tmpfs: Iterable[str]) -> dict[str, An
     return found
 
 
-def _inherited(
-    config: ContainerConfig, other: Callable[[str], ContainerConfig]
-) -> dict[str, AnyMount]:
+def _inherited(config: ContainerConfig, other: Callable[[str], ContainerConfig]) -> dict[str, AnyMount]:
     """Of `volumes_from`, the later ones over the earlier."""
     found: dict[str, AnyMount] = {}
     for text in config.volumes_from:
@@ -102,7 +102,9 @@ def _of_image(declared: Any, config: ContainerConfig) -> list[VolumeMount]:
     for path in declared:
         target = posixpath.normpath(f"/{path}").replace("//", "/")
         if target == "/" or "\0" in target:
-            raise InvalidArgument(f"invalid specification: destination can't be '/' in the image's volume {path!r}")
+            raise InvalidArgument(
+                f"invalid specification: destination can't be '/' in the image's volume {path!r}"
+            )
         volumes.append(VolumeMount(target, driver=driver))
     return volumes
 

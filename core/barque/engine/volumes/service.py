@@ -59,7 +59,12 @@ class VolumeService:
                 try:
                     self._finish(entry, stored, bool(running.get(stored.name)))
                 except BarqueError as error:
-                    _log.error("volume %s: %s was interrupted and stays so: %s", stored.name, stored.unfinished, error)
+                    _log.error(
+                        "volume %s: %s was interrupted and stays so: %s",
+                        stored.name,
+                        stored.unfinished,
+                        error,
+                    )
 
     def _restore(self, running: Mapping[str, tuple[str, ...]]) -> None:
         for name in self._drivers.names("volume"):
@@ -237,6 +242,15 @@ class VolumeService:
                         raise
                     _log.error("volume %s stays: %s", name, error)
 
+    def doom(self, name: str, user: str, change: Transaction) -> None:
+        """When that transaction is done the volume is to go, be it by the next daemon, unless somebody beside `user` has it."""
+        with self._lock:
+            entry = self._entries.get(name)
+            if entry is None or entry.stored is None or entry.users - {user}:
+                return
+            entry.stored = replace(entry.stored, unfinished="removing")
+            change.put("volumes", name, encode(entry.stored))
+
     def mount(self, name: str, user: str) -> str:
         """Have it ready for a container; its root on the host. Errors: NotFound, the driver's."""
         entry, stored = self._existing(name)
@@ -273,22 +287,25 @@ class VolumeService:
         with self._lock:
             entry = self._entries.get(name)
             if entry is None or entry.stored is None:
-                raise NotFound(f"get {name}: no such volume", hint="it was removed behind the container's back")
+                raise NotFound(
+                    f"get {name}: no such volume", hint="it was removed behind the container's back"
+                )
             return entry, entry.stored
 
     # -- removal -----------------------------------------------------------------------------------
 
     def _remove(self, entry: Entry, stored: StoredVolume, force: bool) -> None:
         failpoints.hit("volume.remove")
-        self._database.freeing(
-            lambda change: change.put("volumes", stored.name, encode(replace(stored, unfinished="removing")))
-        )
+        if stored.unfinished != "removing":
+            doomed = encode(replace(stored, unfinished="removing"))
+            self._database.freeing(lambda change: change.put("volumes", stored.name, doomed))
         failpoints.hit("volume.removing")
         try:
             self._drivers.volume(stored.driver).remove(stored.spec)
         except BarqueError as error:
             if not force:
-                self._database.put("volumes", stored.name, encode(stored))
+                entry.stored = replace(stored, unfinished="")
+                self._database.put("volumes", stored.name, encode(entry.stored))
                 raise
             _log.warning("volume %s: forgotten, though its driver says: %s", stored.name, error)
         failpoints.hit("volume.removed")

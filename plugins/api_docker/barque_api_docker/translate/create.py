@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from barque.spi.common import Platform
-from barque.spi.errors import InvalidArgument, NotImplemented
-from barque.spi.frontend import ContainerConfig, EndpointConfig, Engine
+from barque.spi.errors import InvalidArgument
+from barque.spi.frontend import ContainerConfig
 from barque_api_docker.fields import Fields
-from barque_api_docker.translate import mounts, ports, refused, resources
+from barque_api_docker.translate import ports, refused, resources
+from barque_api_docker.translate.endpoint import container_networks
 from barque_api_docker.translate.lifecycle import healthcheck, restart_policy
+from barque_api_docker.translate.mounts import read_mounts
 from barque_api_docker.translate.security import security_options
 from barque_api_docker.translate.storage import storage_size
+from barque_api_docker.version import API_VERSION
 
 __all__ = ["container_config"]
 
-_MAC = re.compile(r"[0-9a-fA-F]{2}(?:[:-][0-9a-fA-F]{2}){5}")
 
-
-def container_config(engine: Engine, body: Fields, platform: Platform | None) -> ContainerConfig:
-    """What the client asked for. Whether values make sense is for the engine to say.
+def container_config(
+    body: Fields, platform: Platform | None, version: tuple[int, int] = API_VERSION
+) -> ContainerConfig:
+    """What the client asked for, in this version of the API. Whether values make sense is for the engine to say.
 
     Errors: InvalidArgument, NotImplemented, each naming the field."""
     host = body.part("HostConfig")
     refused.check(body, host)
     command, entrypoint = _process(body)
-    network, mac, ipv4 = _network(body, host)
-    binds, tmpfs = mounts.bind_mounts(host), mounts.tmpfs_mounts(host)
-    refused.check_volumes(engine, body, {*(bind.target for bind in binds), *tmpfs})
+    network, networks = container_networks(body, host, version)
+    mounted = read_mounts(body, host)
     log = host.part("LogConfig")
     security = security_options(host)
     return ContainerConfig(
@@ -53,9 +54,13 @@ def container_config(engine: Engine, body: Fields, platform: Platform | None) ->
         network=network,
         ports=ports.bindings(host),
         publish_all=host.flag("PublishAllPorts"),
-        networks={network: EndpointConfig(mac=mac, ipv4=ipv4)} if mac or ipv4 else {},
-        binds=binds,
-        tmpfs=tmpfs,
+        networks=networks,
+        links=host.texts("Links") or (),
+        binds=mounted.binds,
+        volumes=mounted.volumes,
+        volumes_from=host.texts("VolumesFrom") or (),
+        image_mounts=mounted.images,
+        tmpfs=mounted.tmpfs,
         shm_size=resources.shared_memory_size(host),
         storage_size=storage_size(host),
         auto_remove=host.flag("AutoRemove"),
@@ -116,41 +121,6 @@ def _process(body: Fields) -> tuple[tuple[str, ...] | None, tuple[str, ...] | No
     return command, () if entrypoint == ("",) else entrypoint
 
 
-def _network(body: Fields, host: Fields) -> tuple[str, str, str]:
-    """The network, and the MAC and IPv4 addresses asked for in it."""
-    network = host.text("NetworkMode") or "default"
-    if body.flag("NetworkDisabled"):
-        network = "none"
-    endpoints = body.part("NetworkingConfig").part("EndpointsConfig")
-    names = list(endpoints.raw)
-    if len(names) > 1 or (names and not _same_network(names[0], network)):
-        other = next(name for name in names if not _same_network(name, network))
-        raise NotImplemented(
-            f'NetworkingConfig.EndpointsConfig "{other}" beside HostConfig.NetworkMode "{network}" is not implemented by barque yet'
-        )
-    endpoint = endpoints.part(names[0]) if names else Fields({})
-    mac = _mac(endpoint.text("MacAddress"), body.text("MacAddress"))
-    ipv4 = endpoint.part("IPAMConfig").text("IPv4Address")
-    if ipv4 and not _is_address(ipv4, 4):
-        raise InvalidArgument(f"invalid IPv4 address: {ipv4}")
-    return network, mac, ipv4
-
-
-def _same_network(name: str, network: str) -> bool:
-    return name == network or {name, network} == {"default", "bridge"}
-
-
-def _mac(endpoint: str, container: str) -> str:
-    if endpoint and container and endpoint != container:
-        raise InvalidArgument(
-            "the container-wide MAC address must match the endpoint-specific MAC address, or be left empty"
-        )
-    mac = endpoint or container
-    if mac and not _MAC.fullmatch(mac):
-        raise InvalidArgument(f"invalid MAC address: {mac}")
-    return mac.lower().replace("-", ":")
-
-
 def _is_address(text: str, *versions: int) -> bool:
     try:
         return ipaddress.ip_address(text).version in versions
@@ -167,8 +137,9 @@ def _dns(host: Fields) -> tuple[str, ...]:
 
 
 def _document(body: Fields, host: Fields) -> Mapping[str, Any]:
-    """What only a Docker client wants to see again: HostConfig as sent, less what says nothing, and the attach flags."""
+    """What only a Docker client wants to see again: HostConfig as sent, less what says nothing, the attach flags, names of volumes."""
     sent = {name: value for name, value in host.raw.items() if value}
     attach = {name: True for name in ("AttachStdin", "AttachStdout", "AttachStderr") if body.flag(name)}
     shell = {"Shell": list(body.texts("Shell") or ())} if body.raw.get("Shell") else {}
-    return {"HostConfig": sent, **attach, **shell}
+    volumes = {"Volumes": list(body.mapping("Volumes"))} if body.raw.get("Volumes") else {}
+    return {"HostConfig": sent, **attach, **shell, **volumes}

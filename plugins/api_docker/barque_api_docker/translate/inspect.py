@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
 from barque.spi.frontend import Container, ContainerState
-from barque.spi.network import Endpoint
-from barque_api_docker.translate.hostconfig import host_config, network_mode
+from barque_api_docker.translate.endpoint import network_settings
+from barque_api_docker.translate.hostconfig import host_config
 from barque_api_docker.translate.lifecycle import health_document, healthcheck_document
-from barque_api_docker.translate.mounts import mount_points
-from barque_api_docker.translate.ports import port_map
+from barque_api_docker.translate.mountpoints import declared_volumes, mount_points
 from barque_api_docker.translate.text import rfc3339
+from barque_api_docker.version import API_VERSION
 
-__all__ = ["inspect_document", "networks"]
+__all__ = ["inspect_document"]
 
 
-def inspect_document(container: Container) -> dict[str, Any]:
-    """The document of `GET /containers/{id}/json`."""
+def inspect_document(container: Container, version: tuple[int, int] = API_VERSION) -> dict[str, Any]:
+    """The document of `GET /containers/{id}/json`, in this version of the API."""
     return {
         "Id": container.id,
         "Created": rfc3339(container.created_ns),
@@ -41,7 +40,7 @@ def inspect_document(container: Container) -> dict[str, Any]:
         "GraphDriver": {"Data": None, "Name": container.storage},
         "Mounts": mount_points(container),
         "Config": _config(container),
-        "NetworkSettings": _network_settings(container),
+        "NetworkSettings": network_settings(container, version),
     }
 
 
@@ -77,7 +76,7 @@ def _config(container: Container) -> dict[str, Any]:
         "Env": list(config.env),
         "Cmd": _list(config.command),
         "Image": config.image,
-        "Volumes": None,
+        "Volumes": declared_volumes(container),
         "WorkingDir": config.working_dir,
         "Entrypoint": _list(config.entrypoint),
         "OnBuild": None,
@@ -101,86 +100,3 @@ def _config(container: Container) -> dict[str, Any]:
 
 def _list(words: tuple[str, ...] | None) -> list[str] | None:
     return list(words) if words else None
-
-
-def _network_settings(container: Container) -> dict[str, Any]:
-    shown = networks(container)
-    # The addresses beside `Networks` are those of the default network; docker shows them for no other.
-    first = shown.get("bridge", _EMPTY_ENDPOINT)
-    return {
-        "Bridge": "",
-        "SandboxID": "",
-        "SandboxKey": f"/proc/{container.state.pid}/ns/net" if container.state.pid else "",
-        "Ports": port_map(container),
-        "HairpinMode": False,
-        "LinkLocalIPv6Address": "",
-        "LinkLocalIPv6PrefixLen": 0,
-        "SecondaryIPAddresses": None,
-        "SecondaryIPv6Addresses": None,
-        "EndpointID": first["EndpointID"],
-        "Gateway": first["Gateway"],
-        "GlobalIPv6Address": first["GlobalIPv6Address"],
-        "GlobalIPv6PrefixLen": first["GlobalIPv6PrefixLen"],
-        "IPAddress": first["IPAddress"],
-        "IPPrefixLen": first["IPPrefixLen"],
-        "IPv6Gateway": first["IPv6Gateway"],
-        "MacAddress": first["MacAddress"],
-        "Networks": shown,
-    }
-
-
-def networks(container: Container) -> dict[str, dict[str, Any]]:
-    """`NetworkSettings.Networks`: the endpoints by network name; before the first start the network that was asked for."""
-    if not container.endpoints:
-        return {network_mode(container): {**_EMPTY_ENDPOINT, "IPAMConfig": _ipam_config(container)}}
-    return {name: _endpoint(container, endpoint) for name, endpoint in container.endpoints.items()}
-
-
-_EMPTY_ENDPOINT: dict[str, Any] = {
-    "IPAMConfig": None,
-    "Links": None,
-    "Aliases": None,
-    "MacAddress": "",
-    "DriverOpts": None,
-    "GwPriority": 0,
-    "NetworkID": "",
-    "EndpointID": "",
-    "Gateway": "",
-    "IPAddress": "",
-    "IPPrefixLen": 0,
-    "IPv6Gateway": "",
-    "GlobalIPv6Address": "",
-    "GlobalIPv6PrefixLen": 0,
-    "DNSNames": None,
-}
-
-
-def _endpoint(container: Container, endpoint: Endpoint) -> dict[str, Any]:
-    address4, length4 = _split(endpoint.ipv4)
-    address6, length6 = _split(endpoint.ipv6)
-    return {
-        **_EMPTY_ENDPOINT,
-        "IPAMConfig": _ipam_config(container),
-        "MacAddress": endpoint.mac,
-        "NetworkID": endpoint.network_id,
-        "EndpointID": endpoint.id,
-        "Gateway": endpoint.gateway4,
-        "IPAddress": address4,
-        "IPPrefixLen": length4,
-        "IPv6Gateway": endpoint.gateway6,
-        "GlobalIPv6Address": address6,
-        "GlobalIPv6PrefixLen": length6,
-    }
-
-
-def _ipam_config(container: Container) -> dict[str, str] | None:
-    wanted = container.config.networks.get(container.config.network)
-    address = wanted.ipv4 if wanted is not None else ""
-    return {"IPv4Address": address} if address else None
-
-
-def _split(address: str) -> tuple[str, int]:
-    if not address:
-        return "", 0
-    interface = ipaddress.ip_interface(address)
-    return str(interface.ip), interface.network.prefixlen

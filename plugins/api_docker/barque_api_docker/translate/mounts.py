@@ -1,144 +1,219 @@
-"""Mounts: `HostConfig.Binds`, `.Mounts` and `.Tmpfs` to the engine's, and a container's back."""
+"""Mounts: `HostConfig.Binds`, `.Mounts`, `.Tmpfs` and `Config.Volumes` to the engine's. Error texts are Docker's: clients compare them."""
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
 
-from barque.spi.errors import InvalidArgument, NotImplemented
-from barque.spi.frontend import BindMount, Container
+from barque.spi.errors import InvalidArgument
+from barque.spi.frontend import BindMount, ImageMount, VolumeMount
 from barque_api_docker.fields import Fields
+from barque_api_docker.translate.tmpfs import tmpfs_options
 
-__all__ = ["bind_mounts", "mount_points", "tmpfs_mounts"]
+__all__ = ["Mounts", "bind_parts", "read_mounts"]
 
 _PROPAGATION = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
-# SELinux labels and the consistency of Docker Desktop mean nothing on a host without either.
-_IGNORED_MODES = frozenset({"z", "Z", "consistent", "cached", "delegated", "default"})
+_ACCESS = frozenset({"ro", "rw"})
+_LABELS = frozenset({"z", "Z"})  # of SELinux: accepted, and without effect on a host that has none
+_COPY = frozenset({"nocopy"})
+_CONSISTENCY = frozenset({"consistent", "cached", "delegated", "default"})  # of Docker Desktop
+_MODES = (_ACCESS, _PROPAGATION, _LABELS, _COPY, _CONSISTENCY)
 
 
-def bind_mounts(host: Fields) -> tuple[BindMount, ...]:
-    """All bind mounts. Errors: InvalidArgument, NotImplemented (volumes)."""
-    binds = [_bind(text) for text in host.texts("Binds") or ()]
-    binds += (_mount(mount) for mount in host.parts("Mounts") if mount.text("Type") == "bind")
-    targets = [
-        posixpath.normpath(target) for target in (*(bind.target for bind in binds), *tmpfs_mounts(host))
-    ]
-    for target in targets:
-        if targets.count(target) > 1:
-            raise InvalidArgument(f"Duplicate mount point: {target}")
-    return tuple(binds)
+@dataclass(frozen=True, slots=True)
+class Mounts:
+    """What a create request wants mounted. `tmpfs`: options by target."""
+
+    binds: tuple[BindMount, ...]
+    volumes: tuple[VolumeMount, ...]
+    images: tuple[ImageMount, ...]
+    tmpfs: dict[str, str]
 
 
-def _bind(text: str) -> BindMount:
-    parts = text.split(":")
-    if not 2 <= len(parts) <= 3 or not all(parts):
-        raise InvalidArgument(f"invalid volume specification: '{text}'")
-    source, target, modes = parts[0], parts[1], parts[2] if len(parts) == 3 else ""
-    if not source.startswith("/"):
-        raise NotImplemented(f'HostConfig.Binds "{text}": named volumes are not implemented by barque yet')
-    _check_target(target, f"invalid volume specification: '{text}': ")
-    read_only, propagation = _modes(modes)
-    return BindMount(
-        posixpath.normpath(source), posixpath.normpath(target), read_only, propagation, create_source=True
+def read_mounts(body: Fields, host: Fields) -> Mounts:
+    """All of them. Errors: InvalidArgument."""
+    driver = host.text("VolumeDriver")
+    found: list[BindMount | VolumeMount | ImageMount] = [_bind(text, driver) for text in host.texts("Binds") or ()]
+    tmpfs = dict(host.table("Tmpfs"))
+    for target in tmpfs:
+        _check_target("tmpfs", target)
+    for mount in host.parts("Mounts"):
+        _read(mount, found, tmpfs)
+    _check_duplicates([*(mount.target for mount in found), *tmpfs])
+    taken = {mount.target for mount in found} | {posixpath.normpath(target) for target in tmpfs}
+    # docker-py names the targets of all its binds here, too
+    anonymous = dict.fromkeys(posixpath.normpath(f"/{target}") for target in body.mapping("Volumes"))
+    volumes = [VolumeMount(target, driver=driver) for target in anonymous if target not in taken]
+    for volume in volumes:
+        _check_target("volume", volume.target)
+    return Mounts(
+        tuple(mount for mount in found if isinstance(mount, BindMount)),
+        (*(mount for mount in found if isinstance(mount, VolumeMount)), *volumes),
+        tuple(mount for mount in found if isinstance(mount, ImageMount)),
+        tmpfs,
     )
 
 
-def _check_target(target: str, prefix: str = "") -> None:
-    if not target.startswith("/"):
-        raise InvalidArgument(
-            f"{prefix}invalid mount config for type \"bind\": invalid mount path: '{target}' mount path must be absolute"
-        )
-    if posixpath.normpath(target).strip("/") == "":
-        raise InvalidArgument(f"{prefix}invalid specification: destination can't be '/'")
-
-
-def _modes(text: str) -> tuple[bool, str]:
-    read_only, propagation = False, "rprivate"
+def _check_duplicates(targets: list[str]) -> None:
     seen: set[str] = set()
-    for mode in text.split(",") if text else ():
-        kind = "access" if mode in ("ro", "rw") else "propagation" if mode in _PROPAGATION else mode
-        if kind in seen or (kind == mode and mode not in _IGNORED_MODES):
-            raise InvalidArgument(f"invalid mode: {text}")
-        seen.add(kind)
-        if kind == "access":
-            read_only = mode == "ro"
-        elif kind == "propagation":
-            propagation = mode
-    return read_only, propagation
+    for target in map(posixpath.normpath, targets):
+        if target in seen:
+            raise InvalidArgument(f"Duplicate mount point: {target}")
+        seen.add(target)
 
 
-def _mount(mount: Fields) -> BindMount:
-    source, target = mount.text("Source"), mount.text("Target")
-    invalid = 'invalid mount config for type "bind": '
-    if not source or not target:
-        raise InvalidArgument(f"{invalid}field {'Target' if source else 'Source'} must not be empty")
-    if not source.startswith("/"):
-        raise InvalidArgument(f"{invalid}invalid mount path: '{source}' mount path must be absolute")
-    _check_target(target)
-    options = mount.part("BindOptions")
-    for name in ("ReadOnlyNonRecursive", "ReadOnlyForceRecursive"):
-        if options.flag(name):
-            raise NotImplemented(f"{options.name_of(name)} is not implemented by barque yet")
-    for name in ("VolumeOptions", "TmpfsOptions", "ImageOptions"):
-        if mount.mapping(name):
-            raise InvalidArgument(f"{invalid}field {name} must not be specified")
-    propagation = options.text("Propagation") or "rprivate"
-    if propagation not in _PROPAGATION:
-        raise InvalidArgument(f"{invalid}invalid propagation mode: {propagation}")
+# -- HostConfig.Binds: SOURCE:TARGET[:MODE,…], NAME:TARGET[:MODE,…], TARGET
+
+
+def bind_parts(text: str) -> tuple[str, str, str]:
+    """Source, target and mode. Errors: InvalidArgument."""
+    parts = text.split(":")
+    if len(parts) > 3 or not parts[0] or (len(parts) == 2 and _valid(parts[1])):
+        raise InvalidArgument(f"invalid volume specification: '{text}'")
+    if len(parts) == 1:
+        return "", parts[0], ""
+    mode = parts[2] if len(parts) == 3 else ""
+    if not _valid(mode):
+        raise InvalidArgument(f"invalid mode: {mode}")
+    return parts[0], parts[1], mode
+
+
+def _valid(mode: str) -> bool:
+    """Whether it is a list of modes, at most one of each kind."""
+    words = mode.split(",") if mode else []
+    kinds = [next((kind for kind in _MODES if word in kind), None) for word in words]
+    return None not in kinds and len(set(kinds)) == len(kinds)
+
+
+def _bind(text: str, driver: str) -> BindMount | VolumeMount:
+    source, target, mode = bind_parts(text)
+    words = set(mode.split(","))
+    kind = "bind" if source.startswith("/") else "volume"
+    prefix = f"invalid volume specification: '{text}': "
+    _check_target(kind, target, prefix)
+    propagation = "".join(words & _PROPAGATION)
+    if kind == "volume":
+        if propagation:
+            raise _extra(kind, "BindOptions", prefix)
+        return VolumeMount(
+            posixpath.normpath(target), source, read_only="ro" in words, copy=not words & _COPY, driver=driver
+        )
+    if words & _COPY:
+        raise _extra(kind, "VolumeOptions", prefix)
     return BindMount(
         posixpath.normpath(source),
         posixpath.normpath(target),
+        read_only="ro" in words,
+        propagation=propagation or "rprivate",
+        create_source=True,
+    )
+
+
+# -- HostConfig.Mounts
+
+
+def _read(
+    mount: Fields, found: list[BindMount | VolumeMount | ImageMount], tmpfs: dict[str, str]
+) -> None:
+    kind = mount.text("Type")
+    if kind not in ("bind", "volume", "tmpfs", "image"):
+        raise _invalid(kind, "mount type unknown")
+    _check_target(kind, mount.text("Target"))
+    for other in ("bind", "volume", "tmpfs", "image"):
+        name = f"{other.capitalize()}Options"
+        if other != kind and mount.raw.get(name) is not None:
+            raise _extra(kind, name)
+    if kind == "bind":
+        found.append(_bind_mount(mount))
+    elif kind == "volume":
+        found.append(_volume_mount(mount))
+    elif kind == "image":
+        found.append(_image_mount(mount))
+    else:
+        if mount.text("Source"):
+            raise _extra(kind, "Source")
+        tmpfs[mount.text("Target")] = tmpfs_options(mount)
+
+
+def _bind_mount(mount: Fields) -> BindMount:
+    source, options = mount.text("Source"), mount.part("BindOptions")
+    if not source:
+        raise _invalid("bind", "field Source must not be empty")
+    propagation = options.text("Propagation") or "rprivate"
+    if propagation not in _PROPAGATION:
+        raise _invalid("bind", f"invalid propagation mode: {propagation}")
+    if not source.startswith("/"):
+        raise _invalid("bind", f"invalid mount path: '{source}' mount path must be absolute")
+    return BindMount(
+        posixpath.normpath(source),
+        posixpath.normpath(mount.text("Target")),
         read_only=mount.flag("ReadOnly"),
         propagation=propagation,
         recursive=not options.flag("NonRecursive"),
         create_source=options.flag("CreateMountpoint"),
+        read_only_below=_below(mount, options, propagation),
     )
 
 
-def tmpfs_mounts(host: Fields) -> dict[str, str]:
-    """Target to options of every tmpfs. Errors: InvalidArgument, NotImplemented (mounts of other types)."""
-    mounts = dict(host.table("Tmpfs"))
-    for mount in host.parts("Mounts"):
-        kind = mount.text("Type")
-        if kind == "tmpfs":
-            mounts[mount.text("Target")] = ",".join(_tmpfs_options(mount))
-        elif kind in ("volume", "image", "npipe", "cluster", ""):
-            raise NotImplemented(f'{mount.name_of("Type")} "{kind}" is not implemented by barque yet')
-        elif kind != "bind":
-            raise InvalidArgument(f'mount type unknown: "{kind}"')
-    for target in mounts:
-        if not target.startswith("/") or not posixpath.normpath(target).strip("/"):
-            raise InvalidArgument(
-                f"invalid mount config for type \"tmpfs\": invalid mount path: '{target}' mount path must be absolute"
-            )
-    return mounts
+def _below(mount: Fields, options: Fields, propagation: str) -> str:
+    plain, forced = options.flag("ReadOnlyNonRecursive"), options.flag("ReadOnlyForceRecursive")
+    if plain and forced:
+        raise _invalid("bind", "ReadOnlyNonRecursive conflicts with ReadOnlyForceRecursive")
+    for name, wanted in (("ReadOnlyNonRecursive", plain), ("ReadOnlyForceRecursive", forced)):
+        if wanted and not mount.flag("ReadOnly"):
+            raise _invalid("bind", f"{name} requires ReadOnly")
+    if forced and propagation != "rprivate":
+        raise _invalid("bind", "ReadOnlyForceRecursive requires Propagation rprivate")
+    return "no" if plain else "force" if forced else "try"
 
 
-def _tmpfs_options(mount: Fields) -> Iterator[str]:
-    options = mount.part("TmpfsOptions")
-    if mount.text("Source"):
-        raise InvalidArgument('invalid mount config for type "tmpfs": field Source must not be specified')
-    if options.raw.get("Options"):
-        raise NotImplemented(f"{options.name_of('Options')} is not implemented by barque yet")
-    if mount.flag("ReadOnly"):
-        yield "ro"
-    if size := options.number("SizeBytes"):
-        yield f"size={size}"
-    if mode := options.number("Mode"):
-        yield f"mode={mode:o}"
+def _volume_mount(mount: Fields) -> VolumeMount:
+    source, options = mount.text("Source"), mount.part("VolumeOptions")
+    subpath, driver = options.text("Subpath"), options.part("DriverConfig")
+    if subpath and not source:
+        raise _invalid("volume", "must not set Subpath when using anonymous volumes")
+    if subpath and not _is_local(subpath):
+        raise _invalid("volume", "subpath must be a relative path within the volume")
+    if not source and mount.flag("ReadOnly"):
+        raise _invalid("volume", "must not set ReadOnly mode when using anonymous volumes")
+    return VolumeMount(
+        posixpath.normpath(mount.text("Target")),
+        source,
+        read_only=mount.flag("ReadOnly"),
+        copy=not options.flag("NoCopy"),
+        subpath=subpath,
+        driver=driver.text("Name"),
+        options=driver.table("Options"),
+        labels=options.table("Labels"),
+    )
 
 
-def mount_points(container: Container) -> list[dict[str, Any]]:
-    """`Mounts` of inspect and ps. (A `--tmpfs` is not among them, as in Docker.)"""
-    return [
-        {
-            "Type": "bind",
-            "Source": bind.source,
-            "Destination": bind.target,
-            "Mode": "ro" if bind.read_only and bind.create_source else "",
-            "RW": not bind.read_only,
-            "Propagation": bind.propagation,
-        }
-        for bind in container.config.binds
-    ]
+def _image_mount(mount: Fields) -> ImageMount:
+    source, subpath = mount.text("Source"), mount.part("ImageOptions").text("Subpath")
+    if not source:
+        raise _invalid("image", "field Source must not be empty")
+    if subpath and not _is_local(subpath):
+        raise _invalid("image", "subpath must be a relative path within the image")
+    return ImageMount(source, posixpath.normpath(mount.text("Target")), subpath)
+
+
+def _is_local(path: str) -> bool:
+    clean = posixpath.normpath(path)
+    return not clean.startswith("/") and clean != ".." and not clean.startswith("../")
+
+
+def _check_target(kind: str, target: str, prefix: str = "") -> None:
+    if not target:
+        raise _invalid(kind, "field Target must not be empty", prefix)
+    if not posixpath.normpath(target).strip("/"):
+        raise _invalid(kind, "invalid specification: destination can't be '/'", prefix)
+    if not target.startswith("/"):
+        raise _invalid(kind, f"invalid mount path: '{target}' mount path must be absolute", prefix)
+
+
+def _extra(kind: str, name: str, prefix: str = "") -> InvalidArgument:
+    return _invalid(kind, f"field {name} must not be specified", prefix)
+
+
+def _invalid(kind: str, reason: str, prefix: str = "") -> InvalidArgument:
+    return InvalidArgument(f'{prefix}invalid mount config for type "{kind}": {reason}')

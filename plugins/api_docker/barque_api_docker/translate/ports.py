@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from barque.spi.errors import InvalidArgument, NotImplemented
+from barque.spi.errors import InvalidArgument
 from barque.spi.frontend import Container
 from barque.spi.network import PortBinding
 from barque_api_docker.fields import Fields
@@ -15,12 +15,12 @@ from barque_api_docker.fields import Fields
 __all__ = ["bindings", "exposed", "parse_port", "port_map", "port_summary"]
 
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/([a-z]+))?", re.IGNORECASE)
-_PROTOCOLS = ("tcp", "udp")
+_PROTOCOLS = ("tcp", "udp", "sctp")
 _ANY = "0.0.0.0"
 
 
 def parse_port(text: str) -> tuple[range, str]:
-    """`80`, `80/udp`, `80-90/tcp`: the ports and the protocol. Errors: InvalidArgument, NotImplemented."""
+    """`80`, `80/udp`, `80-90/tcp`: the ports and the protocol. Errors: InvalidArgument."""
     match = _PORT.fullmatch(text)
     if match is None:
         raise InvalidArgument(f'invalid port specification: "{text}"')
@@ -28,8 +28,6 @@ def parse_port(text: str) -> tuple[range, str]:
     protocol = (match[3] or "tcp").lower()
     if not 0 < first <= last < 65536:
         raise InvalidArgument(f'invalid port specification: "{text}"')
-    if protocol == "sctp":
-        raise NotImplemented("port protocol sctp is not implemented by barque yet")
     if protocol not in _PROTOCOLS:
         raise InvalidArgument(f'invalid port specification: "{text}"')
     return range(first, last + 1), protocol
@@ -45,7 +43,7 @@ def exposed(config: Fields, host: Fields) -> tuple[str, ...]:
 
 
 def bindings(host: Fields) -> tuple[PortBinding, ...]:
-    """`HostConfig.PortBindings`. Errors: InvalidArgument, NotImplemented (a range of host ports)."""
+    """`HostConfig.PortBindings`. Errors: InvalidArgument."""
     ports = host.part("PortBindings")
     return tuple(_binding(key, one) for key in ports.raw for one in ports.parts(key))
 
@@ -57,7 +55,7 @@ def _binding(key: str, one: Fields) -> PortBinding:
     address = one.text("HostIp")
     if address:
         address = _address(address)
-    return PortBinding(numbers[0], protocol, address, _host_port(one.text("HostPort")))
+    return PortBinding(numbers[0], protocol, address, *_host_ports(one.text("HostPort")))
 
 
 def _address(text: str) -> str:
@@ -67,16 +65,16 @@ def _address(text: str) -> str:
         raise InvalidArgument(f"invalid IP address: {text}") from None
 
 
-def _host_port(text: str) -> int:
+def _host_ports(text: str) -> tuple[int, int]:
+    """First and last port of a range to choose from; the last is 0 for a single one."""
     first, dash, last = text.partition("-")
     for digits in (first, last):
         if digits and not (digits.isascii() and digits.isdigit() and int(digits) < 65536):
             raise InvalidArgument(f'invalid port specification: "{text}"')
-    if dash and first != last:
-        raise NotImplemented(
-            f'HostConfig.PortBindings: the range of host ports "{text}" is not implemented by barque yet'
-        )
-    return int(first or "0")
+    if dash and not (first and last and int(first) <= int(last)):
+        raise InvalidArgument(f'invalid port specification: "{text}"')
+    number = int(first or "0")
+    return number, int(last) if dash and int(last) > number else 0
 
 
 def _published(container: Container) -> Iterable[PortBinding]:
@@ -87,9 +85,16 @@ def _host_ip(port: PortBinding) -> str:
     return port.host_ip or _ANY
 
 
+def _has_ports(container: Container) -> bool:
+    """Whether it runs in a network where its ports are its own."""
+    mode = container.config.network
+    isolated = mode in ("none", "host") or mode.startswith("container:")
+    return container.state.status in ("running", "paused") and not isolated
+
+
 def port_map(container: Container) -> dict[str, list[dict[str, str]] | None]:
     """`NetworkSettings.Ports` of inspect."""
-    if container.state.status not in ("running", "paused"):
+    if not _has_ports(container):
         return {}
     ports: dict[str, list[dict[str, str]] | None] = dict.fromkeys(container.config.exposed_ports)
     for port in _published(container):
@@ -100,7 +105,7 @@ def port_map(container: Container) -> dict[str, list[dict[str, str]] | None]:
 
 def port_summary(container: Container) -> list[Mapping[str, Any]]:
     """`Ports` of `docker ps`."""
-    if container.state.status not in ("running", "paused"):
+    if not _has_ports(container):
         return []
     published: list[Mapping[str, Any]] = [
         {

@@ -44,14 +44,19 @@ def stats_document(now: Reading, before: Reading | None) -> dict[str, Any]:
         "read": rfc3339(now.time_ns),
         "preread": rfc3339(before.time_ns) if before else _NEVER,
         "pids_stats": _present(current=stats.pids_current, limit=stats.pids_limit),
-        "blkio_stats": _block_io(stats.block_io),
+        "blkio_stats": _block_io(stats.block_io, empty=[] if stats.cpu_per_cpu else None),
         "num_procs": 0,
         "storage_stats": {},
         "cpu_stats": _cpu(now),
         "precpu_stats": _cpu(before) if before else _no_cpu(),
         "memory_stats": _memory(stats),
-        "networks": {one.name: _interface(one) for one in now.use.interfaces},
+        **_networks(now.use.interfaces),
     }
+
+
+def _networks(interfaces: tuple[InterfaceUse, ...]) -> dict[str, Any]:
+    """Of a container without a network dockerd does not speak of networks."""
+    return {"networks": {one.name: _interface(one) for one in interfaces}} if interfaces else {}
 
 
 def absent_document() -> dict[str, Any]:
@@ -60,7 +65,7 @@ def absent_document() -> dict[str, Any]:
         "read": _NEVER,
         "preread": _NEVER,
         "pids_stats": {},
-        "blkio_stats": _block_io(()),
+        "blkio_stats": _block_io((), empty=None),
         "num_procs": 0,
         "storage_stats": {},
         "cpu_stats": _no_cpu(),
@@ -108,7 +113,9 @@ def _machine_memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _block_io(devices: tuple[BlockIo, ...]) -> dict[str, Any]:
+def _block_io(devices: tuple[BlockIo, ...], empty: list[Any] | None) -> dict[str, Any]:
+    """`empty` stands for what there is none of: dockerd has a list on cgroup v1 (which also counts by processor), null on v2."""
+
     def entries(*pairs: tuple[BlockIo, str, int]) -> list[dict[str, Any]]:
         return [{"major": d.major, "minor": d.minor, "op": op, "value": value} for d, op, value in pairs]
 
@@ -116,11 +123,11 @@ def _block_io(devices: tuple[BlockIo, ...]) -> dict[str, Any]:
     count = [pair for d in devices for pair in ((d, "read", d.reads), (d, "write", d.writes))]
     unknown = ("queue", "service_time", "wait_time", "merged")
     return {
-        "io_service_bytes_recursive": entries(*size) or None,
-        "io_serviced_recursive": entries(*count) or None,
-        **{f"io_{name}_recursive": None for name in unknown},
-        "io_time_recursive": None,
-        "sectors_recursive": None,
+        "io_service_bytes_recursive": entries(*size) or empty,
+        "io_serviced_recursive": entries(*count) or empty,
+        **{f"io_{name}_recursive": empty for name in unknown},
+        "io_time_recursive": empty,
+        "sectors_recursive": empty,
     }
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from barque.spi.frontend import Container, ContainerState
+from barque_api_docker.translate.endpoint import networks
 from barque_api_docker.translate.hostconfig import network_mode
-from barque_api_docker.translate.inspect import networks
 from barque_api_docker.translate.lifecycle import health_text
-from barque_api_docker.translate.mounts import mount_points
+from barque_api_docker.translate.mountpoints import mount_points
 from barque_api_docker.translate.ports import port_summary
 from barque_api_docker.translate.text import age
 
