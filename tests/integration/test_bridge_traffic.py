@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -10,35 +9,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from bridge_rig import Rig, address, link_address, listen_udp, received, shell
 
-from barque.spi.network import Endpoint, EndpointSpec, NetworkSpec, PortBinding
-from barque.testing.lan import Lan, ask, forge_udp, inside, lan, serve, unreachable
-from barque_net_bridge.plugin import BridgeConfig, BridgeNetwork
+from barque.spi.network import PortBinding
+from barque.testing.lan import ask, forge_udp, inside, lan, serve, unreachable
 
 pytestmark = pytest.mark.root
-
-
-class Rig:
-    """A driver on a fresh host with a LAN peer, and containers on it."""
-
-    def __init__(self, wire: Lan, cleanup: ExitStack) -> None:
-        self.wire = wire
-        self.cleanup = cleanup
-        self.driver = BridgeNetwork("bridge", BridgeConfig())
-        cleanup.callback(self.driver.network_close)
-        self.bridge = self.network("bridge")
-        self.count = 0
-
-    def network(self, name: str, **fields: object) -> NetworkSpec:
-        return self.driver.network_create(NetworkSpec(id=(name * 64)[:64], name=name, **fields))  # type: ignore[arg-type]
-
-    def container(self, *ports: PortBinding, network: NetworkSpec | None = None) -> tuple[Endpoint, int]:
-        self.count += 1
-        spec = EndpointSpec(f"{self.count:064x}", network or self.bridge, "c" * 64, ports=ports)
-        attachment = self.driver.network_attach(spec, None)
-        assert attachment.netns is not None
-        self.cleanup.callback(os.close, attachment.netns)
-        return attachment.endpoint, attachment.netns
 
 
 @pytest.fixture(params=["br_netfilter", "plain"])
@@ -51,15 +27,6 @@ def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
         elif request.param == "br_netfilter":
             pytest.skip("the kernel has no br_netfilter")
         yield Rig(wire, cleanup)
-
-
-def address(endpoint: Endpoint) -> str:
-    return endpoint.ipv4.split("/")[0]
-
-
-def shell(netns: int | None, *command: str) -> str:
-    run = lambda: subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: E731
-    return inside(netns, run)
 
 
 def test_container_reaches_the_outside_with_the_hosts_address(rig: Rig) -> None:
@@ -124,27 +91,6 @@ def test_unpublished_port_is_unreachable_from_the_lan(rig: Rig) -> None:
         assert unreachable(rig.wire.peer, address(endpoint), 81)
         assert unreachable(rig.wire.peer, address(endpoint), 80)  # published, but not this way
         assert ask(None, address(endpoint), 81)
-
-
-def received(listener: socket.socket, timeout: float = 0.3) -> bool:
-    """Whether a forged datagram arrives at a socket within `timeout` seconds."""
-    listener.settimeout(timeout)
-    try:
-        return listener.recv(100) == b"forged"
-    except TimeoutError:
-        return False
-
-
-def listen_udp(rig: Rig, netns: int | None, host: str, port: int) -> socket.socket:
-    listener = inside(netns, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-    rig.cleanup.enter_context(listener)
-    listener.bind((host, port))
-    return listener
-
-
-def link_address(interface: str) -> str:
-    """The hardware address of an interface of this host. Not from sysfs, which shows the namespace it was mounted in."""
-    return shell(None, "ip", "-o", "link", "show", interface).split("link/ether ")[1].split()[0]
 
 
 @pytest.mark.row("S37")

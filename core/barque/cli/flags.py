@@ -119,10 +119,16 @@ def number(
 
 
 def repeated(
-    name: str, help: str, *, short: str = "", metavar: str = "list", aliases: tuple[str, ...] = ()
+    name: str,
+    help: str,
+    *,
+    short: str = "",
+    metavar: str = "list",
+    aliases: tuple[str, ...] = (),
+    check: Callable[[str], str] | None = None,
 ) -> Option:
-    """A flag that may be given several times."""
-    return Option(name, help, kind="list", short=short, metavar=metavar, aliases=aliases)
+    """A flag that may be given several times; `check` refuses wrong values."""
+    return Option(name, help, kind="list", short=short, metavar=metavar, aliases=aliases, check=check)
 
 
 def _integer(value: str) -> int:
@@ -184,6 +190,8 @@ class Command:
             raise UsageError(f"'{path}' accepts no arguments", arguments=True)
         bound = least if count < least else most or 0
         word = "" if least == most else "at least " if count < least else "at most "
+        if most is not None and 0 < least < most:
+            word, bound = f"at least {least} and at most ", most
         plural = "argument" if bound == 1 else "arguments"
         raise UsageError(f"'{path}' requires {word}{bound} {plural}", arguments=True)
 
@@ -204,6 +212,8 @@ class Values:
     def store(self, option: Option, value: str) -> None:
         """Note that the flag was given with `value`."""
         if option.kind == "list":
+            if option.check is not None:
+                option.convert(value)
             self._lists.setdefault(option.name, []).append(value)
         else:
             self._scalars[option.name] = option.convert(value)

@@ -23,6 +23,8 @@ def ipam_config(
     if len(subnets) < len(ranges) or len(subnets) < len(gateways):
         raise CliError("every ip-range or gateway must have a corresponding subnet")
     entries = {subnet: {"Subnet": subnet, "AuxiliaryAddresses": dict[str, str]()} for subnet in subnets}
+    if len(subnets) == 1 and not (ranges or gateways or auxiliary):
+        return [{"Subnet": subnets[0]}]  # whether it is one, the daemon tells
     known = [(subnet, _network(subnet)) for subnet in subnets]
     for index, (_, one) in enumerate(known):
         if any(one.overlaps(other) for _, other in known[:index] if one.version == other.version):
@@ -45,7 +47,7 @@ def _put(entries: dict[str, dict[str, Any]], subnet: str, key: str, value: str, 
     if key in entries[subnet]:
         words = "ranges" if what == "range" else "gateways"
         name = entries[subnet][key]
-        raise CliError(f"cannot configure multiple {words} ({value}, {name}) on the same subnet ({subnet})")
+        raise CliError(f"cannot configure multiple {words} ({value}, {name}) for the same subnet ({subnet})")
     entries[subnet][key] = value
 
 

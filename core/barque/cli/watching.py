@@ -18,12 +18,13 @@ HISTORY = 60
 
 
 class Watched:
-    """A container under watch: `usage` is its latest sample (None: there is none), `error` why there will be no more.
+    """A container under watch: `usage` is its latest sample (None: there is none), `error` why there will be no more. `named`: by the user.
 
     `cpu` and `memory` are the latest percents, oldest first."""
 
-    def __init__(self, container: str) -> None:
+    def __init__(self, container: str, *, named: bool) -> None:
         self.container = container
+        self.named = named
         self.usage: Usage | None = None
         self.error: CliError | None = None
         self.first = threading.Event()
@@ -52,12 +53,12 @@ class Watch:
         self._lock = threading.Lock()
         self._watched: dict[str, Watched] = {}
 
-    def add(self, container: str) -> None:
+    def add(self, container: str, *, named: bool = False) -> None:
         """Watch a container, once."""
         with self._lock:
             if container in self._watched:
                 return
-            self._watched[container] = watched = Watched(container)
+            self._watched[container] = watched = Watched(container, named=named)
         threading.Thread(target=self._follow, args=(watched,), daemon=True).start()
 
     def drop(self, container: str) -> None:

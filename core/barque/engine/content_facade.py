@@ -42,7 +42,7 @@ class ContentFacade:
         self._registries = Registries(core)
         self._archives = Archives(core)
         self._committer = Committer(core)
-        self._trees = ContainerTrees(core)
+        self._trees = ContainerTrees(core, containers.volumes)
         self._accountant = Accountant(core, containers)
         self._checker = Checker(core, containers)
         self._collector = Collector(core)

@@ -15,7 +15,7 @@ from barque.engine.images.service import ImageService
 from barque.engine.layout import Layout
 from barque.engine.monitor import Monitor
 from barque.engine.networking.service import NetworkService
-from barque.engine.records import PendingClient, StoredContainer
+from barque.engine.records import ContainerRecord, PendingClient, StoredContainer
 from barque.engine.volumes.service import VolumeService
 from barque.shim.launching import Launcher
 from barque.store.content import ContentStore
@@ -27,7 +27,7 @@ __all__ = ["Core"]
 @dataclass(slots=True)
 class Core:
     """One engine's parts. `launcher()` waits until it is ready. The exec service sets what begins with `exec`; `renamed` (container,
-    old name, new name) is for whoever keeps names of containers."""
+    old name, new name) is for whoever keeps names of containers, `relink` for those who are linked to one that has started."""
 
     layout: Layout
     host: Host
@@ -45,6 +45,7 @@ class Core:
     execs_ended: Callable[[str], None] = field(default=lambda _: None)
     execs_dropped: Callable[[str], None] = field(default=lambda _: None)
     renamed: Callable[[str, str, str], None] = field(default=lambda *_: None)
+    relink: Callable[[ContainerRecord], None] = field(default=lambda _: None)
 
     def publish(self, stored: StoredContainer, action: str, **more: Any) -> None:
         """An event of a container, with Docker's attributes: labels, image, name, and more."""

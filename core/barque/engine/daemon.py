@@ -130,7 +130,7 @@ def build_engine(
     launcher = pool.submit(Launcher.spawn, drivers.refs(), sys.path)
     pool.shutdown(wait=False)
     database = Database(layout.database, layout.in_use)
-    content, events, monitor = ContentStore(layout.content), EventBus(), Monitor()
+    content, events, monitor = ContentStore(layout.content), EventBus(layout.events), Monitor()
     storage = choose_storage(drivers, layout, database)
     images = ImageService(drivers, database, content, events)
     core = Core(

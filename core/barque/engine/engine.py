@@ -12,7 +12,6 @@ import barque
 from barque.engine.attaching import Attacher
 from barque.engine.authorizing import Authorizer
 from barque.engine.containers import ContainerService
-from barque.engine.content_facade import ContentFacade
 from barque.engine.core import Core
 from barque.engine.events import Subscription
 from barque.engine.execs import ExecService
@@ -23,8 +22,7 @@ from barque.engine.lifecycle.ending import Ender
 from barque.engine.lifecycle.restarting import Restarter
 from barque.engine.lifecycle.reviving import Reviver
 from barque.engine.lifecycle.starting import Starter
-from barque.engine.networking.connecting import Connector
-from barque.engine.networking.making import NetworkMaker
+from barque.engine.networking.facade import NetworkFacade
 from barque.engine.records import ContainerRecord, WaitHandle, decode, unreadable
 from barque.engine.validation import signal_number
 from barque.engine.volumes.attached import users_of_volumes
@@ -37,13 +35,10 @@ from barque.spi.frontend import (
     Container,
     ContainerConfig,
     ContainerUse,
-    EndpointConfig,
     EngineInfo,
     Exec,
     ExecConfig,
     LogsRequest,
-    Network,
-    NetworkRequest,
     ProcessTable,
     Resources,
     RestartPolicy,
@@ -57,7 +52,7 @@ __all__ = ["BarqueEngine"]
 _log = logging.getLogger(__name__)
 
 
-class BarqueEngine(ContentFacade):
+class BarqueEngine(NetworkFacade):
     """One engine on one data root. Thread-safe. See `barque.spi.frontend.Engine` for the methods."""
 
     def __init__(self, core: Core) -> None:
@@ -71,10 +66,6 @@ class BarqueEngine(ContentFacade):
         self._controller = Controller(core)
         self._adopter = Adopter(core, self._containers, self._ender, self._execs.adopt)
         self._authorizer = Authorizer(core.drivers)
-        self._maker = NetworkMaker(core, self._containers)
-        self._connector = Connector(core, self._containers)
-        core.networks.naming.lookup = self._containers.stored
-        core.renamed = lambda id, *_: self._connector.renamed(id)
         self._started_ns = time.time_ns()
         self._id = core.database.fact("engine-id", secrets.token_hex(16))
 
@@ -90,15 +81,13 @@ class BarqueEngine(ContentFacade):
             except ValueError as error:
                 _log.error("container %s: its record is damaged and it is listed as dead: %s", id[:12], error)
                 self._containers.add(unreadable(id, document))
-        core.networks.adopt(self._containers.networked())
+        self._networks_loaded()
         core.volumes.settle(*users_of_volumes(self._containers.records()))
         self._adopter.adopt_all()
 
     def settle(self) -> None:
         """What need not be done before the first answer: sweep leftovers, make networks agree, finish removals."""
-        core = self._core
-        core.networks.restore(self._containers.networked)
-        self._connector.reassert()
+        self._networks_settled()
         self._restarter.open()
         self._reviver.begin(self._containers.records())
         self._containers.sweep()
@@ -126,6 +115,7 @@ class BarqueEngine(ContentFacade):
         if not in_use and not self._core.host.rootless:
             remove_cgroup_parent()
         self._core.launcher().close()
+        self._core.events.close()
         self._core.database.close()
 
     def info(self) -> EngineInfo:
@@ -214,7 +204,7 @@ class BarqueEngine(ContentFacade):
 
     def container_remove(self, ref: str, force: bool, volumes: bool = False, link: bool = False) -> None:
         if link:
-            self._connector.unlink(ref)
+            self._follower.unlink(ref)
             return
         record = self._containers.find(ref)
         if force and record.active:
@@ -247,26 +237,6 @@ class BarqueEngine(ContentFacade):
 
     def exec_resize(self, exec_id: str, height: int, width: int) -> None:
         self._execs.resize(exec_id, height, width)
-
-    # -- networks -----------------------------------------------------------------------------
-
-    def network_list(self) -> tuple[Network, ...]:
-        return self._core.networks.all()
-
-    def network_get(self, ref: str) -> Network:
-        return self._core.networks.get(ref)
-
-    def network_create(self, request: NetworkRequest) -> Network:
-        return self._maker.create(request)
-
-    def network_remove(self, ref: str) -> None:
-        self._maker.remove(ref)
-
-    def network_connect(self, ref: str, container: str, config: EndpointConfig) -> None:
-        self._connector.connect(ref, container, config)
-
-    def network_disconnect(self, ref: str, container: str, force: bool) -> None:
-        self._connector.disconnect(ref, container, force)
 
     # -- volumes ------------------------------------------------------------------------------
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
+from barque.oci.defaults import mount
 from barque.spi.errors import FailedPrecondition
+from barque.spi.trees.failures import reported
 
-__all__ = ["INIT_TARGET", "InitProgram"]
+__all__ = ["INIT_WORDS", "InitProgram"]
 
-INIT_TARGET = "/sbin/docker-init"
-"""Where it is in a container, as in Docker."""
+_TARGET = "/sbin/docker-init"  # as in Docker
+INIT_WORDS = (_TARGET, "--")
+"""What comes in front of a container's command."""
 
 _HOSTS = ("docker-init", "tini-static", "tini", "catatonit")
 _MODE = 0o555
@@ -27,11 +30,16 @@ class InitProgram:
         self._lock = threading.Lock()
         self._path = ""
 
+    def mounts(self) -> tuple[dict[str, Any], ...]:
+        """The OCI mount that brings it into a container. Errors: FailedPrecondition, ResourceExhausted."""
+        with reported("making the init for containers", str(self._file.parent)):
+            return (mount(_TARGET, "bind", self.path(), "bind", "ro", "nosuid", "nodev"),)
+
     def path(self) -> str:
         """Its path on the host. Made if it is not there, and made anew if it is not what it was. Errors: FailedPrecondition, OSError."""
         with self._lock:
             if not self._path:
-                self._path = self._own() if platform.machine() == "x86_64" else _hosts()
+                self._path = self._own() if os.uname().machine == "x86_64" else _hosts()
             return self._path
 
     def _own(self) -> str:
@@ -63,6 +71,6 @@ def _hosts() -> str:
         if found := shutil.which(name):
             return os.path.realpath(found)
     raise FailedPrecondition(
-        f"--init: there is no init for {platform.machine()}: none of {', '.join(_HOSTS)} is installed",
+        f"--init: there is no init for {os.uname().machine}: none of {', '.join(_HOSTS)} is installed",
         hint="install the package tini",
     )

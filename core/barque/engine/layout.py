@@ -44,6 +44,11 @@ class Layout:
         """The OCI bundle of one running container."""
         return self.bundles / id
 
+    @property
+    def events(self) -> Path:
+        """The journal of events."""
+        return self.run / "events"
+
     def runtime(self, name: str) -> Path:
         """The state directory of one runtime driver."""
         return self.run / "runtime" / name

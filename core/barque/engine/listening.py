@@ -151,10 +151,8 @@ class Listening:
             raise InvalidArgument(f"--host {host}: that descriptor was not passed")
         listeners = []
         for number in numbers:
-            server = socket.socket(fileno=number)
+            server = _listening_socket(host, number)
             closing.callback(server.close)
-            if not server.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                raise InvalidArgument(f"--host {host}: descriptor {number} does not listen")
             remote = server.family != socket.AF_UNIX
             if remote:
                 self._check_tcp(host)
@@ -184,6 +182,16 @@ class Listening:
         if parts.path.strip("/") or parts.query or parts.username is not None:
             raise InvalidArgument(f"--host {host}: not tcp://HOST:PORT")
         return parts.hostname or "", port
+
+
+def _listening_socket(host: str, number: int) -> socket.socket:
+    try:
+        server = socket.socket(fileno=number)
+        if server.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return server
+    except OSError:
+        pass  # no socket at all
+    raise InvalidArgument(f"--host {host}: descriptor {number} does not listen")
 
 
 def _number(host: str, text: str) -> int:

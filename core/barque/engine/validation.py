@@ -35,7 +35,8 @@ def check_config(config: ContainerConfig, bounding: frozenset[str]) -> None:
     _check_devices(config)
     for bind in config.binds:
         _check_bind(bind)
-    for target in config.tmpfs:
+    places = [volume.target for volume in config.volumes] + [image.target for image in config.image_mounts]
+    for target in (*config.tmpfs, *places):
         _check_target(target)
     caps.resolve(config.cap_add, config.cap_drop, bounding)
     resolve_profile(config.seccomp, ())

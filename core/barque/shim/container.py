@@ -15,7 +15,7 @@ from barque.shim.exit_file import remove_exit_file
 from barque.shim.memory_cgroup import events_file
 from barque.shim.mounts import enter_namespace, mount_all
 from barque.shim.process import start_time
-from barque.shim.protocol import SOCKET_NAME, ClientAttach, ShimConfig, ShimSettings
+from barque.shim.protocol import HEALTH_FILE, SOCKET_NAME, ClientAttach, ShimConfig, ShimSettings
 from barque.shim.server import listen_at
 from barque.shim.stdio import ProcessStdio, set_window_size
 from barque.shim.users import resolve_user
@@ -109,12 +109,14 @@ class BringUp:
 
     def __call__(self) -> Answer:
         """Raises as `RuntimeHooks` says, OSError, InvalidArgument; Unavailable when no launch comes."""
-        _warm_up(self._drivers)
+        unready = _warm_up(self._drivers)
         received = packets.receive(self._launches)
         if received is None:
             raise Unavailable("the launcher has ended")
         launch = Launch(*received)
         try:
+            if unready is not None:
+                raise unready
             return self._start(launch)
         except Exception as error:
             _tell(launch.control, {"event": "failed", **packets.error_reply(error)})
@@ -129,11 +131,16 @@ class BringUp:
         self._state = state = os.open(config.state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         with ExitStack() as undo:
             remove_exit_file(state)
+            if config.health is not None:
+                with suppress(FileNotFoundError):
+                    os.unlink(HEALTH_FILE, dir_fd=state)
             listener = listen_at(state)
             undo.callback(os.unlink, SOCKET_NAME, dir_fd=state)
             resolver = self._resolver(launch.netns) if config.resolver and launch.netns is not None else []
             stdio = ProcessStdio(terminal=config.terminal, stdin=config.open_stdin, stdout=True, stderr=True)
             pid, spec = self._run(config, launch.netns, stdio, undo)
+            if config.health is not None:
+                launch.settings = _with_health_user(launch.settings, spec)
             undo.pop_all()
         started, events = start_time(pid), events_file(pid)
         _tell(launch.control, {"event": "started", "pid": pid, "starttime": started})
@@ -144,7 +151,7 @@ class BringUp:
         )
         fds = (
             launch.control.detach(),
-            _with_health_user(launch.settings, spec) if busy else launch.settings,
+            launch.settings,
             listener.detach(),
             *launch.clients,
             *resolver,
@@ -213,11 +220,16 @@ class Launch:
         self.clients = fds[4:] if has_netns else fds[3:]
 
 
-def _warm_up(drivers: Drivers) -> None:
-    """Take the page faults of a start before it comes: a forked child pays one for every page it first writes to."""
+def _warm_up(drivers: Drivers) -> Exception | None:
+    """Take the page faults of a start before it comes: a forked child pays one for every page it first writes to.
+
+    What goes wrong (a host without cgroups) would go wrong in the start: it is for the daemon that asks for one."""
     for runtime in drivers.runtimes.values():
         if hasattr(runtime, "rehearse"):
-            runtime.rehearse()
+            try:
+                runtime.rehearse()
+            except Exception as error:  # noqa: BLE001 - handed to the caller
+                return error
     clients = (ClientAttach(False, True, True),)
     mounts = (Mount("overlay", "overlay", ("ro",)),)
     sample = ShimConfig("", "", "", "", mounts, "", "", {"process": {}}, "", "", clients=clients)
@@ -227,6 +239,7 @@ def _warm_up(drivers: Drivers) -> None:
     with ExitStack() as undo:
         stdio = ProcessStdio(terminal=False, stdin=True, stdout=True, stderr=True)
         undo.callback(stdio.close)
+    return None
 
 
 def _tell(control: SocketType, event: Mapping[str, Any]) -> None:
@@ -270,7 +283,7 @@ def _with_health_user(settings: int, spec: Mapping[str, Any]) -> int:
     document = packets.read_payload(settings)
     os.close(settings)
     process = document["health"]["process"]
-    process.setdefault("user", spec["process"]["user"])
+    process.setdefault("user", spec["process"].get("user", {}))
     home = [entry for entry in spec["process"].get("env", ()) if entry.startswith("HOME=")]
     if not any(entry.startswith("HOME=") for entry in process.get("env", ())):
         process["env"] = [*process.get("env", ()), *home]

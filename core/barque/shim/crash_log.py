@@ -6,10 +6,24 @@ import os
 import time
 import traceback
 
-__all__ = ["CRASH_LOG", "report_defect"]
+__all__ = ["CRASH_LOG", "last_defect", "report_defect"]
 
 CRASH_LOG = "shim.log"
 _LIMIT = 64 * 1024
+_LINE = 2048
+
+
+def last_defect(state: str) -> str:
+    """The last line of what was written down in the state directory: the error's own. Empty when there is nothing."""
+    try:
+        fd = os.open(os.path.join(state, CRASH_LOG), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return ""
+    try:
+        lines = os.pread(fd, _LINE, max(0, os.fstat(fd).st_size - _LINE)).decode(errors="replace").split("\n")
+    finally:
+        os.close(fd)
+    return next((line for line in reversed(lines) if line.strip()), "")
 
 
 def report_defect(directory: int, error: BaseException) -> None:

@@ -18,13 +18,13 @@ from typing import Any
 
 from barque.shim import packets
 from barque.shim.loop import Loop
+from barque.shim.protocol import HEALTH_FILE
 from barque.shim.runtime_calls import RuntimeCalls
 from barque.shim.stdio import ProcessStdio
 from barque.spi.errors import BarqueError
 
-__all__ = ["HEALTH_FILE", "HealthChecks", "duration"]
+__all__ = ["HealthChecks", "duration"]
 
-HEALTH_FILE = "health.json"
 _MOST_OUTPUT = 4096
 _MOST_RESULTS = 5
 _CHUNK = 4096

@@ -8,6 +8,7 @@ that does not come.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Mapping
 from socket import SocketType
 from typing import Any, NoReturn
@@ -54,6 +55,7 @@ def _wait(
     prepare: Callable[[], None], run: Exec, line: SocketType, report: Callable[[Exception], None]
 ) -> NoReturn:
     try:
+        signal.set_wakeup_fd(-1)  # first: its number will be a stream of the process's, into which signals would be written
         os.closerange(3, line.fileno())
         os.closerange(line.fileno() + 1, _LAST)
         kernel.set_death_signal()

@@ -47,7 +47,8 @@ class Lab:
 class Daemon:
     """`barqued` below `base` (short: a socket's path is limited), listening on `base/barque.sock`.
 
-    Without `profile` it is the one that BARQUE_TEST_PROFILE names, else `default`: the same tests for another profile."""
+    Without `profile` it is the one that BARQUE_TEST_PROFILE names, else `default`: the same tests for another profile.
+    `arguments`: further ones of its command line."""
 
     def __init__(
         self, base: Path, lab: Lab, profile: str = "", environment: dict[str, str] | None = None
@@ -58,6 +59,7 @@ class Daemon:
         self.host = f"unix://{self.socket}"
         self.log = base / "barqued.log"
         self.environment = environment or {}
+        self.arguments: tuple[str, ...] = ()
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, timeout: float = 20.0) -> float:
@@ -71,6 +73,7 @@ class Daemon:
             str(self.base / "run"),
             "--host",
             self.host,
+            *self.arguments,
         ]
         with self.log.open("ab") as log:
             environment = {**os.environ, **self.environment}

@@ -21,7 +21,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-__all__ = ["Lan", "ask", "forge_udp", "fresh_namespace", "inside", "lan", "namespace", "serve", "unreachable"]
+__all__ = [
+    "Lan",
+    "ask",
+    "forge_icmp6",
+    "forge_udp",
+    "fresh_namespace",
+    "inside",
+    "lan",
+    "namespace",
+    "send_frame",
+    "serve",
+    "unreachable",
+]
 
 CLONE_NEWNET = 0x40000000
 
@@ -30,12 +42,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Lan:
-    """`peer` is the other machine's network namespace (a descriptor); the addresses are of the wire between."""
+    """`peer` is the other machine's network namespace (a descriptor); the addresses are of the wire between, of both families."""
 
     peer: int
     host_address: str = "198.51.100.1"
     peer_address: str = "198.51.100.2"
     host_interface: str = "lan0"
+    host_address6: str = "2001:db8:198::1"
+    peer_address6: str = "2001:db8:198::2"
 
 
 def _libc(call: str, *arguments: int) -> None:
@@ -122,16 +136,21 @@ def lan() -> Iterator[Lan]:
             "netns",
             f"/proc/self/fd/{peer}",
         )
-        _ip("address", "add", f"{wire.host_address}/24", "dev", wire.host_interface)
-        _ip("link", "set", wire.host_interface, "up")
+        _up(wire.host_interface, wire.host_address, wire.host_address6)
         inside(peer, lambda: _peer_up(wire))
         yield wire
 
 
 def _peer_up(wire: Lan) -> None:
     _ip("link", "set", "lo", "up")
-    _ip("address", "add", f"{wire.peer_address}/24", "dev", "eth0")
-    _ip("link", "set", "eth0", "up")
+    _up("eth0", wire.peer_address, wire.peer_address6)
+
+
+def _up(interface: str, ipv4: str, ipv6: str) -> None:
+    _ip("address", "add", f"{ipv4}/24", "dev", interface)
+    if os.path.exists("/proc/sys/net/ipv6"):
+        _ip("address", "add", f"{ipv6}/64", "dev", interface, "nodad")
+    _ip("link", "set", interface, "up")
 
 
 def _ip(*arguments: str) -> None:
@@ -145,7 +164,10 @@ def _ip(*arguments: str) -> None:
 
 @contextmanager
 def serve(netns: int | None, port: int, protocol: str = "tcp", address: str = "0.0.0.0") -> Iterator[int]:
-    """A server in `netns` that answers each client with the address it came from. Yields the port (for 0: chosen)."""
+    """A server in `netns` that answers each client with the address it came from. Yields the port (for 0: chosen).
+
+    `address` `::` serves IPv6.
+    """
     stop = threading.Event()
     with inside(netns, lambda: _listener(protocol, address, port)) as listener:
         thread = threading.Thread(target=_answer, args=(listener, stop), name=f"serve-{protocol}")
@@ -160,7 +182,7 @@ def serve(netns: int | None, port: int, protocol: str = "tcp", address: str = "0
 
 def _listener(protocol: str, address: str, port: int) -> socket.socket:
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
-    listener = socket.socket(socket.AF_INET, kind)
+    listener = socket.socket(_family(address), kind)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((address, port))
     if protocol == "tcp":
@@ -188,7 +210,7 @@ def ask(netns: int | None, address: str, port: int, protocol: str = "tcp", timeo
 
     def client() -> str:
         kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
-        with socket.socket(socket.AF_INET, kind) as asker:
+        with socket.socket(_family(address), kind) as asker:
             asker.settimeout(timeout)
             asker.connect((address, port))
             if protocol == "udp":
@@ -210,27 +232,55 @@ def unreachable(
 
 def forge_udp(netns: int, interface: str, target_mac: str, source: str, target: str, port: int) -> None:
     """Send one UDP datagram as a raw frame out of `interface` in `netns`: with any addresses, past its routing."""
-    datagram = struct.pack("!HHHH", 40000, port, 8 + 6, 0) + b"forged"  # checksum 0: none
-    header = struct.pack(
-        "!BBHHHBBH4s4s", 0x45, 0, 20 + len(datagram), 1, 0, 64, 17, 0, *_packed(source, target)
-    )
+    length = 8 + 6
+    if ":" in target:
+        packed = _packed(source, target)
+        pseudo = b"".join(packed) + struct.pack("!IHBB", length, 0, 0, 17)
+        head = struct.pack("!HHHH", 40000, port, length, 0)
+        check = _checksum(pseudo + head + b"forged")
+        datagram = struct.pack("!HHHH", 40000, port, length, check) + b"forged"
+        header = struct.pack("!IHBB16s16s", 6 << 28, length, 17, 64, *packed)
+        send_frame(netns, interface, target_mac, 0x86DD, header + datagram)
+        return
+    datagram = struct.pack("!HHHH", 40000, port, length, 0) + b"forged"  # checksum 0: none
+    header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + length, 1, 0, 64, 17, 0, *_packed(source, target))
     header = header[:10] + struct.pack("!H", _checksum(header)) + header[12:]
+    send_frame(netns, interface, target_mac, 0x0800, header + datagram)
+
+
+def forge_icmp6(
+    netns: int, interface: str, target_mac: str, source: str, target: str, message: bytes
+) -> None:
+    """Send an ICMPv6 message (its checksum, bytes 2 and 3, is filled in) as a raw frame, with any addresses."""
+    packed = _packed(source, target)
+    pseudo = b"".join(packed) + struct.pack("!IHBB", len(message), 0, 0, 58)
+    message = message[:2] + struct.pack("!H", _checksum(pseudo + message)) + message[4:]
+    header = struct.pack("!IHBB16s16s", 6 << 28, len(message), 58, 255, *packed)
+    send_frame(netns, interface, target_mac, 0x86DD, header + message)
+
+
+def send_frame(netns: int, interface: str, target_mac: str, kind: int, payload: bytes) -> None:
+    """Send a raw Ethernet frame of this EtherType from the interface's own hardware address."""
 
     def send() -> None:
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
             raw.bind((interface, 0))
             own: bytes = raw.getsockname()[4]
-            raw.send(bytes.fromhex(target_mac.replace(":", "")) + own + b"\x08\x00" + header + datagram)
+            raw.send(bytes.fromhex(target_mac.replace(":", "")) + own + struct.pack("!H", kind) + payload)
 
     inside(netns, send)
 
 
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
 def _packed(*addresses: str) -> tuple[bytes, ...]:
-    return tuple(socket.inet_aton(address) for address in addresses)
+    return tuple(socket.inet_pton(_family(address), address) for address in addresses)
 
 
-def _checksum(header: bytes) -> int:
-    total: int = sum(struct.unpack(f"!{len(header) // 2}H", header))
+def _checksum(data: bytes) -> int:
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

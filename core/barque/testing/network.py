@@ -26,6 +26,9 @@ from barque.spi.network import NetworkCapability, NetworkSpec, Subnet
 from barque.testing import need
 from barque.testing.kit import Conformance
 from barque.testing.lan import ask, lan, serve, unreachable
+from barque.testing.network_connect import NetworkConnect
+from barque.testing.network_create import NetworkCreate
+from barque.testing.network_ipv6 import NetworkIpv6
 from barque.testing.network_lab import HOST_LINKS, NetworkLab
 from barque.testing.network_ports import NetworkPorts
 from barque.testing.network_restart import NetworkRestart
@@ -39,7 +42,9 @@ def _descriptors() -> set[str]:
     return {name for name in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{name}")}
 
 
-class NetworkConformance(NetworkPorts, NetworkRestart, Conformance):
+class NetworkConformance(
+    NetworkPorts, NetworkRestart, NetworkConnect, NetworkCreate, NetworkIpv6, Conformance
+):
     """What every network driver must do. See the contract, `barque.spi.network`."""
 
     @pytest.fixture
@@ -178,7 +183,7 @@ class NetworkConformance(NetworkPorts, NetworkRestart, Conformance):
         routes = lab.run(first.netns, "ip", "route", "show", "default")
         assert routes.count("default") == 1
         assert first.endpoint.gateway4 in routes
-        lab.detach(second)
+        lab.detach(second, live=NetworkCapability.CONNECT in lab.capabilities)
         remaining = {"lo", first.endpoint.interface}
         assert lab.links_soon(remaining, first.netns) == remaining
 

@@ -10,10 +10,17 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from barque.spi.network import Attachment, Endpoint, EndpointSpec, NetworkCapability, NetworkSpec
+from barque.spi.network import (
+    Attachment,
+    Endpoint,
+    EndpointSpec,
+    NetworkCapability,
+    NetworkSpec,
+    PortBinding,
+)
 from barque.testing.lan import Lan, inside, namespace
 
 __all__ = ["HOST_LINKS", "Attached", "NetworkLab"]
@@ -34,6 +41,11 @@ class Attached:
     def address(self) -> str:
         """The endpoint's IPv4 address, without the prefix length."""
         return self.endpoint.ipv4.split("/")[0]
+
+    @property
+    def address6(self) -> str:
+        """The endpoint's IPv6 address, without the prefix length."""
+        return self.endpoint.ipv6.split("/")[0]
 
 
 class NetworkLab:
@@ -85,7 +97,9 @@ class NetworkLab:
         """Detach an endpoint: of a container that ended, or (`live`) of one that goes on running."""
         self.driver.network_detach(attached.endpoint, attached.netns if live else None)
 
-    def crash(self, names: list[str], each: int, **fields: Any) -> tuple[list[NetworkSpec], list[Attached]]:
+    def crash(
+        self, names: list[str], each: int, *, ipv6: bool = False, **fields: Any
+    ) -> tuple[list[NetworkSpec], list[Attached]]:
         """A daemon with these networks and `each` endpoints in every one of them, killed; containers live on.
 
         Call it before anything else: the process forks. Then a driver that knows nothing takes its place.
@@ -95,7 +109,7 @@ class NetworkLab:
         child = os.fork()
         if child == 0:
             ours.close()
-            self._serve_until_killed(theirs, names, each, fields)
+            self._serve_until_killed(theirs, names, each, ipv6, fields)
         theirs.close()
         with ours:
             networks, attached = self._receive(ours)
@@ -106,6 +120,14 @@ class NetworkLab:
         for network in networks:
             self._cleanup.callback(self._remove, network)
         return networks, [self.adopt(attachment, netns) for attachment, netns in attached]
+
+    def update(
+        self, attached: Attached, *, default_route: bool, ports: tuple[PortBinding, ...] = ()
+    ) -> Attached:
+        """Make a live endpoint the way out, or no longer. The caller's `attached` is out of date then."""
+        assert attached.netns is not None
+        endpoint = self.driver.network_update(attached.endpoint, attached.netns, default_route, ports)
+        return replace(attached, endpoint=endpoint)
 
     def links(self, netns: int | None = None) -> set[str]:
         """The names of the interfaces in a namespace."""
@@ -157,12 +179,12 @@ class NetworkLab:
         self.driver.network_detach(endpoint, None)
 
     def _serve_until_killed(
-        self, channel: socket.socket, names: list[str], each: int, fields: dict[str, Any]
+        self, channel: socket.socket, names: list[str], each: int, ipv6: bool, fields: dict[str, Any]
     ) -> None:
         """The life of the other daemon: it never returns."""
         try:
             self.driver = self.factory()
-            networks = [self.network(name) for name in names]
+            networks = [self.network(name, ipv6=ipv6) for name in names]
             attached = [self.attach(network, **fields) for network in networks for _ in range(each)]
             document = pickle.dumps((networks, [one.endpoint for one in attached]))
             sandboxes = [one.netns for one in attached if one.netns is not None]

@@ -35,9 +35,9 @@ class NetworkRestart:
             assert lab.driver.network_create(network) == network
         kept, lost = attached[:2], attached[2:]
         lab.driver.network_restore(tuple(networks[:1]), tuple(one.endpoint for one in kept))
-        host_ends = {one.endpoint.host_interface for one in kept}
+        host_ends = {one.endpoint.host_interface for one in kept} - {""}
         assert not {one.endpoint.host_interface for one in lost} & lab.links()
-        assert host_ends < lab.links()
+        assert host_ends <= lab.links()
         with serve(kept[0].netns, 80):
             assert ask(kept[1].netns, kept[0].address, 80) == kept[1].address
         fresh = [lab.attach(networks[0]) for _ in range(3)]

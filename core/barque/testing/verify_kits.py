@@ -22,7 +22,7 @@ from barque.spi.errors import InvalidArgument, NotFound, NotImplemented
 
 __all__ = ["Subject", "kit_class", "option_value", "subject_named"]
 
-_AS_ROOT = ("runtime", "network", "storage")
+_AS_ROOT = ("runtime", "network", "storage", "volume")
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,23 @@ def _log(subject: Subject) -> tuple[type, dict[str, Any]]:
     return LogConformance, {"driver": _driver_fixture(subject)}
 
 
+def _volume(subject: Subject) -> tuple[type, dict[str, Any]]:
+    from barque.testing.volume import VolumeConformance
+
+    def driver(self: Any, tmp_path: Path) -> Any:  # noqa: ARG001
+        root = tmp_path / "driver"
+        root.mkdir(mode=0o700)
+        return subject.make(root)
+
+    return VolumeConformance, {"driver": pytest.fixture(driver)}
+
+
+def _authorization(subject: Subject) -> tuple[type, dict[str, Any]]:
+    from barque.testing.authorization import AuthorizationConformance
+
+    return AuthorizationConformance, {"driver": _driver_fixture(subject)}
+
+
 def _driver_fixture(subject: Subject) -> Any:
     def driver(self: Any, tmp_path: Path) -> Any:  # noqa: ARG001
         return subject.make(tmp_path / "driver")
@@ -150,7 +167,15 @@ def _driver_fixture(subject: Subject) -> Any:
     return pytest.fixture(driver)
 
 
-_KITS = {"runtime": _runtime, "network": _network, "storage": _storage, "image": _image, "log": _log}
+_KITS = {
+    "runtime": _runtime,
+    "network": _network,
+    "storage": _storage,
+    "image": _image,
+    "log": _log,
+    "volume": _volume,
+    "authorization": _authorization,
+}
 
 
 def _known() -> str:

@@ -110,8 +110,8 @@ class Dispatcher:
         return match[3]
 
     def _unknown(self, method: str, path: str) -> BarqueError:
-        if self._unimplemented.find(method, path):
-            return NotImplemented(f"barque does not implement {method} {path} yet")
+        if found := self._unimplemented.find(method, path):
+            return NotImplemented(f"barque does not implement {method} {path} yet", hint=found[0])
         return NotFound("page not found")
 
     def _refuse(self, connection: Connection, error: ProtocolError) -> None:

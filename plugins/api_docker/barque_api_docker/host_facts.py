@@ -6,7 +6,7 @@ import os
 from functools import cache
 from typing import Any
 
-__all__ = ["bridge_filtering", "file_system", "host", "limits", "proxies", "security_options"]
+__all__ = ["bridge_filtering", "file_system", "forwarding", "host", "limits", "proxies", "security_options"]
 
 _CGROUPS = "/sys/fs/cgroup"
 # Docker's name of a limit, and what there is where the kernel has it: the controller, a file of it on v1, one on v2 ("": never).
@@ -17,7 +17,7 @@ _LIMITS = (
     ("CpuCfsQuota", "cpu", "cpu.cfs_quota_us", "cpu.max"),
     ("CPUShares", "cpu", "cpu.shares", "cpu.weight"),
     ("CPUSet", "cpuset", "cpuset.cpus", "cpuset.cpus"),
-    ("PidsLimit", "pids", "pids.current", "pids.max"),
+    ("PidsLimit", "pids", "cgroup.procs", "pids.max"),
     ("OomKillDisable", "memory", "memory.oom_control", ""),
 )
 _WARNINGS = {
@@ -114,10 +114,14 @@ def security_options(cgroup_version: str) -> list[str]:
     return options
 
 
+def forwarding() -> bool:
+    """Whether packets go from one interface to another."""
+    return _is_on("/proc/sys/net/ipv4/ip_forward")
+
+
 def bridge_filtering() -> dict[str, bool]:
-    """Whether what crosses a bridge is shown to iptables, and whether packets go from one interface to another."""
+    """Whether what crosses a bridge is shown to iptables."""
     return {
-        "IPv4Forwarding": _is_on("/proc/sys/net/ipv4/ip_forward"),
         "BridgeNfIptables": _is_on("/proc/sys/net/bridge/bridge-nf-call-iptables"),
         "BridgeNfIp6tables": _is_on("/proc/sys/net/bridge/bridge-nf-call-ip6tables"),
     }

@@ -64,10 +64,13 @@ def auth(call: Call) -> Response:
 
 
 def distribution(call: Call) -> Response:
-    """`GET /distribution/{name}/json`."""
+    """`GET /distribution/{name}/json`. Docker's status for what needs other credentials is 401."""
     reference = call.params["name"]
     check_repository(split_name(reference)[0])
-    found = call.engine.image_describe(reference, given_credentials(call), call.gone)
+    try:
+        found = call.engine.image_describe(reference, given_credentials(call), call.gone)
+    except PermissionDenied as error:
+        return json_response({"message": error.message}, 401)
     descriptor: dict[str, Any] = {
         "mediaType": found.descriptor.media_type,
         "digest": found.descriptor.digest,

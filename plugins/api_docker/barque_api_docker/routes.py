@@ -53,7 +53,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/containers/{id}/attach", container_streams.attach),
     ("GET", "/containers/{id}/attach/ws", attach_ws.attach),
     ("GET", "/containers/{id}/logs", container_streams.logs),
-    ("DELETE", "/containers/{id}", containers.remove),
+    ("DELETE", "/containers/{id*}", containers.remove),
     ("HEAD", "/containers/{id}/archive", container_files.stat),
     ("GET", "/containers/{id}/archive", container_files.read),
     ("PUT", "/containers/{id}/archive", container_files.write),
@@ -109,15 +109,6 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     *SWARM_ROUTES,
 )
 
-_UNIMPLEMENTED = {
-    "GET": """
-        """,
-    "POST": """
-        /build
-        /session
-        """,
-    "DELETE": "",
-}
-UNIMPLEMENTED = tuple(
-    (method, pattern, None) for method, patterns in _UNIMPLEMENTED.items() for pattern in patterns.split()
-)
+# What to do instead.
+_BUILD = "build it elsewhere (buildah, kaniko) and `docker load` or pull it; or `docker commit` a container"
+UNIMPLEMENTED: tuple[tuple[str, str, str], ...] = (("POST", "/build", _BUILD), ("POST", "/session", _BUILD))

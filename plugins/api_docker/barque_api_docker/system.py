@@ -17,7 +17,8 @@ from barque_api_docker.version import API_VERSION, MIN_API_VERSION
 
 __all__ = ["info", "ping", "version"]
 
-_ONE_COMMIT = (1, 49)
+_NO_EXPECTED = (1, 49)
+_NO_BRIDGE_FILTERING = (1, 50)
 # Builder 1 is the one that is asked by POST /build: its answer says what to do instead. 2 would be asked by POST /session.
 _PING = (
     ("Builder-Version", "1"),
@@ -78,7 +79,7 @@ def info(call: Call) -> Response:
         ],
         "Plugins": _plugins(engine),
         **able,
-        **host_facts.bridge_filtering(),
+        "IPv4Forwarding": host_facts.forwarding(),
         "Debug": False,
         "NFd": len(os.listdir("/proc/self/fd")),
         "NGoroutines": threading.active_count(),
@@ -104,7 +105,7 @@ def info(call: Call) -> Response:
         "SecurityOptions": host_facts.security_options(engine.cgroup_version),
         "Warnings": [*engine.warnings, *lacking],
     }
-    return json_response(document | _commits(call.api_version))
+    return json_response(document | _by_version(call.api_version))
 
 
 def _plugins(engine: EngineInfo) -> dict[str, Any]:
@@ -144,7 +145,8 @@ _NO_SWARM: dict[str, Any] = {
 }
 
 
-def _commits(version: tuple[int, int]) -> dict[str, dict[str, str]]:
-    """Which containerd, runc and init are in use: none that would have a commit. What is expected was told until 1.48."""
-    none = {"ID": "N/A", "Expected": "N/A"} if version < _ONE_COMMIT else {"ID": "N/A"}
-    return dict.fromkeys(("ContainerdCommit", "RuncCommit", "InitCommit"), none)
+def _by_version(version: tuple[int, int]) -> dict[str, Any]:
+    """What is told to some versions only. (There is no containerd, runc or init that would have a commit.)"""
+    commit = {"ID": "N/A", "Expected": "N/A"} if version < _NO_EXPECTED else {"ID": "N/A"}
+    commits = dict.fromkeys(("ContainerdCommit", "RuncCommit", "InitCommit"), commit)
+    return commits | (host_facts.bridge_filtering() if version < _NO_BRIDGE_FILTERING else {})

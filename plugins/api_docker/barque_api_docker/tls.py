@@ -59,6 +59,8 @@ class Terminator:
         try:
             if client.recv(1, socket.MSG_PEEK) not in (_HANDSHAKE_RECORD, b""):
                 client.sendall(_IN_CLEAR)
+                client.shutdown(socket.SHUT_WR)
+                client.recv(_CHUNK)  # closing with unread bytes would reset the connection
                 raise HandshakeFailed("the client does not speak TLS")
             secure = self._context.wrap_socket(client, server_side=True, suppress_ragged_eofs=False)
         except OSError as error:  # also SSLError and the timeout

@@ -18,9 +18,7 @@ _ANONYMOUS = "com.docker.volume.anonymous"
 _LISTED = frozenset({"dangling", "driver", "label", "name"})
 _PRUNED = frozenset({"all", "label", "label!"})
 _ONLY_ANONYMOUS_SINCE = (1, 42)
-_NO_SWARM = (
-    'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.'
-)
+_NO_SWARM = 'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.'
 
 
 def volumes(call: Call) -> Response:

@@ -83,7 +83,16 @@ def _configure(
     ]
     channel.do(*requests, rtnetlink.set_up(link.index))
     if 6 in pools and not internal:
-        channel.do(rtnetlink.add_loopback_route(link.index))
+        _let_loopback_in(channel, link.index)
+
+
+def _let_loopback_in(channel: NetlinkSocket, index: int) -> None:
+    """For ports that are published on ::1, as route_localnet is for 127.0.0.1."""
+    try:
+        channel.do(rtnetlink.add_loopback_route(index))
+    except NetlinkError as error:
+        if error.errno != errno.EEXIST:
+            raise
 
 
 def _configure_ipv4(bridge: str) -> None:

@@ -218,7 +218,7 @@ def _unavailable(binding: PortBinding, host_ip: str, endpoint: str, ours: bool) 
     where = f"{host_ip}:{binding.host_port}"
     option = {"tcp": "-ltnp", "udp": "-lunp", "sctp": "-lSnp"}[binding.protocol]
     hint = f"choose another host port, or see who has it: ss {option} 'sport = :{binding.host_port}'"
-    message = f"driver failed programming external connectivity on endpoint {endpoint[:12]}: "
+    message = f"driver failed programming external connectivity on endpoint {endpoint}: "
     if binding.host_port_last > binding.host_port or not binding.host_port:
         span = f"-{binding.host_port_last}" if binding.host_port_last else ""
         return Conflict(f"{message}Bind for {where}{span} failed: all ports are allocated")
@@ -230,7 +230,7 @@ def _unavailable(binding: PortBinding, host_ip: str, endpoint: str, ours: bool) 
 
 def _refused(binding: PortBinding, endpoint: str, error: OSError) -> BarqueError:
     target = f"{binding.host_ip}:{binding.host_port}:{binding.container_port}/{binding.protocol}"
-    message = f"driver failed programming external connectivity on endpoint {endpoint[:12]}: failed to bind host port for {target}"
+    message = f"driver failed programming external connectivity on endpoint {endpoint}: failed to bind host port for {target}"
     if error.errno == errno.EADDRNOTAVAIL:
         return InvalidArgument(
             f"{message}: cannot assign requested address", hint="this host has no such address"

@@ -298,14 +298,14 @@ def routes(channel: NetlinkSocket, version: int = 4) -> list[tuple[IPv4Network |
 def add_loopback_route(index: int) -> Request:
     """Let what a link's network answers to ::1 in: the kernel takes packets to it only where the route to it is.
 
-    Those that have ::1 on the wire are dropped before (ip6_rcv_core); these get it when a port's translation is undone.
+    EEXIST: it is there. Those that have ::1 on the wire are dropped before (ip6_rcv_core); these get it when a port's translation is undone.
     """
     header = _RTMSG.pack(
         socket.AF_INET6, 128, 0, 0, RT_TABLE_LOCAL, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_LOCAL, 0
     )
     packed = bytes(15) + b"\1"
     payload = header + attribute(RTA_DST, packed) + _u32(RTA_OIF, index) + _u32(RTA_PRIORITY, 2000)
-    return Request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, payload)
+    return Request(RTM_NEWROUTE, NLM_F_CREATE, payload)  # to replace one is to replace another link's
 
 
 def _string(value: memoryview | None) -> str:

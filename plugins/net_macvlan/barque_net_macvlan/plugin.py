@@ -4,68 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from barque.spi import Probe, hookimpl
-from barque.spi.network import (
-    Attachment,
-    Endpoint,
-    EndpointSpec,
-    NetworkCapability,
-    NetworkHooks,
-    NetworkSpec,
-    PortBinding,
-)
+from barque_net_macvlan.driver import ParentedNetwork
+from barque_net_macvlan.options import MACVLAN
 
 __all__ = ["MacvlanConfig", "MacvlanNetwork"]
 
 
 @dataclass(frozen=True)
 class MacvlanConfig:
-    """Configuration of the macvlan driver. It has no options."""
+    """Configuration of the macvlan driver.
+
+    pool: where the IPv4 subnet of a network that names none is chosen from.
+    prefix: how long the prefix of such a subnet is.
+    """
+
+    pool: str = "192.168.0.0/16"
+    prefix: int = 20
 
 
-class MacvlanNetwork(NetworkHooks):
-    """Networks on an interface of the host."""
+class MacvlanNetwork(ParentedNetwork):
+    """Containers are on the network of an interface of the host, each with a hardware address of its own.
+
+    Options of a network, as Docker's: `parent` (`eth0`, or `eth0.10`, which is made where it is missing; none: nothing beyond the
+    network is reached), `macvlan_mode` (bridge, private, vepa, passthru).
+    """
 
     Config = MacvlanConfig
-    capabilities = frozenset({NetworkCapability.CREATE, NetworkCapability.CONNECT, NetworkCapability.IPV6})
 
     def __init__(self, name: str, config: MacvlanConfig) -> None:
-        self.name, self._config = name, config
-
-    @hookimpl
-    def network_probe(self) -> Probe:
-        """See NetworkHooks."""
-        return Probe()
-
-    @hookimpl
-    def network_create(self, spec: NetworkSpec) -> NetworkSpec:
-        """See NetworkHooks."""
-        raise NotImplementedError
-
-    @hookimpl
-    def network_remove(self, spec: NetworkSpec) -> None:
-        """See NetworkHooks."""
-
-    @hookimpl
-    def network_attach(self, spec: EndpointSpec, netns: int | None) -> Attachment:
-        """See NetworkHooks."""
-        raise NotImplementedError
-
-    @hookimpl
-    def network_detach(self, endpoint: Endpoint, netns: int | None) -> None:
-        """See NetworkHooks."""
-
-    @hookimpl
-    def network_update(
-        self, endpoint: Endpoint, netns: int, default_route: bool, ports: tuple[PortBinding, ...]
-    ) -> Endpoint:
-        """See NetworkHooks."""
-        raise NotImplementedError
-
-    @hookimpl
-    def network_restore(self, networks: tuple[NetworkSpec, ...], endpoints: tuple[Endpoint, ...]) -> None:
-        """See NetworkHooks."""
-
-    @hookimpl
-    def network_close(self) -> None:
-        """See NetworkHooks."""
+        super().__init__(MACVLAN, config.pool, config.prefix)
+        self.name = name

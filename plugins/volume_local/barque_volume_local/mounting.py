@@ -53,8 +53,7 @@ def mount(options: LocalOptions, path: str) -> None:
         told += f", data: {_SECRET.sub('********', data)}" if data else ""
         raise FailedPrecondition(
             f"error while mounting volume '{path}': failed to mount local volume: {told}: "
-            f"{(error.strerror or '').lower()}",
-            hint="look at the options of the volume: `docker volume inspect`",
+            f"{(error.strerror or '').lower()}"
         ) from None
 
 

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from barque.spi import Probe, hookimpl
 from barque.spi.errors import InvalidArgument, Unavailable
@@ -34,6 +34,7 @@ class LocalVolumes(VolumeHooks):
 
     Config = LocalConfig
     capabilities = frozenset({VolumeCapability.USAGE})
+    conformance_mounted_options: ClassVar = {"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}
 
     def __init__(self, name: str, config: LocalConfig, root: str) -> None:
         self.name, self.config, self.root = name, config, root

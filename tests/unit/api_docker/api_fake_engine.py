@@ -57,7 +57,6 @@ def make_image(
 
 class FakeWaiter:
     def __init__(self, ended):
-        self.authorize_with = None
         self._ended = ended
         self.closed = False
 
@@ -461,6 +460,8 @@ class FakeEngine:
             if ref in (network.spec.name, network.spec.id):
                 return network
         raise NotFound(f"network {ref} not found")
+
+    authorize_with = None
 
     @property
     def authorizing(self):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from api_client import Client
-from api_fake_engine import FakeEngine, make_image
+from api_fake_engine import make_image
 from hypothesis import given
 from hypothesis import strategies as st
 

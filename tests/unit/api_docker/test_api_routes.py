@@ -34,11 +34,11 @@ def test_swagger_is_covered_exactly_once():
         assert len(found) == 1, (method, pattern)
 
 
-def test_unimplemented_operations_say_so(api):
-    assert api.message("POST", "/v1.51/containers/x/rename", status=501) == (
-        "barque does not implement POST /containers/x/rename yet"
-    )
-    assert "/plugins/a/b:c/push" in api.message("POST", "/plugins/a/b:c/push", status=501)
+def test_unimplemented_operations_say_so_and_what_to_do(api):
+    told = api.message("POST", "/v1.51/build", status=501)
+    assert told.startswith("barque does not implement POST /build yet (")
+    assert "docker load" in told
+    assert "POST /session" in api.message("POST", "/session", status=501)
 
 
 @pytest.mark.parametrize(

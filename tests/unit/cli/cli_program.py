@@ -26,5 +26,6 @@ def environment(**extra: str) -> dict[str, str]:
         "TZ": "UTC",
         "LC_ALL": "C.UTF-8",
         "DOCKER_CONFIG": "/nonexistent",
+        "BARQUE_CONFIG": "/nonexistent",
         **extra,
     }

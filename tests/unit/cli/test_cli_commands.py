@@ -1,4 +1,4 @@
-"""Pulling, the engine's own commands, help, completion, and what failures look like."""
+"""Pulling, the engine's own commands, help, and what failures look like."""
 
 from __future__ import annotations
 
@@ -409,7 +409,7 @@ def test_profile_commands(engine: Any) -> None:
     )
 
 
-# Help and completion
+# Help
 
 
 def barque(*arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
@@ -447,25 +447,6 @@ def test_help_of_a_group_and_of_nothing() -> None:
         assert "Manage containers" in shown.stdout
         assert "inspect" in shown.stdout
     assert barque("help", "nonsense").returncode == 1
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        ("barque r", {"restart", "rm", "rmi", "run"}),
-        ("barque container l", {"logs", "ls"}),
-        ("barque run --cap", {"--cap-add", "--cap-drop"}),
-    ],
-)
-def test_completion(words: str, expected: set[str]) -> None:
-    count = str(len(words.split()) - 1)
-    done = barque(_BARQUE_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=count)
-    assert set(done.stdout.split()) == expected
-
-
-def test_the_completion_script() -> None:
-    done = barque(_BARQUE_COMPLETE="source_bash")
-    assert "_BARQUE_COMPLETE=complete_bash" in done.stdout
 
 
 def test_unknown_commands_get_a_suggestion() -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from cli_program import BARQUE, CORE, environment
 
+from barque.cli.addressing import choose
 from barque.cli.errors import CliError, DaemonUnavailable
-from barque.cli.host import choose, default_socket, dial
+from barque.cli.host import default_socket, dial
 
 
 @pytest.mark.parametrize(
@@ -46,10 +47,15 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("ssh://user@host", "ssh is not supported yet"),
-        ("tcp://192.0.2.1:2375", "TLS is not supported yet"),
-        ("tcp://127.0.0.1.example.com:2375", "TLS is not supported yet"),
-        ("tcp://127.0.0.1", "unable to parse"),
+        ("ssh://user:secret@host", "plain-text password"),
+        ("ssh://-oProxyCommand=x", "unable to parse"),
+        ("ssh://-l@host", "unable to parse"),
+        ("ssh://user@host?x=y", "unable to parse"),
+        ("tcp://192.0.2.1:2375", "without TLS"),
+        ("192.0.2.1:2375", "without TLS"),
+        ("tcp://127.0.0.1.example.com:2375", "without TLS"),
+        ("tcp://127.0.0.1 x:99", "unable to parse"),
+        ("tcp://[::1:99", "unable to parse"),
         ("tcp://127.0.0.1:99999", "unable to parse"),
         ("unix://relative", "unable to parse"),
         ("/run/barque.sock", "unable to parse"),

@@ -41,13 +41,13 @@ def attach(context: Context, values: Values) -> int:
 
 def _check_running(state: Any) -> None:
     if not state.get("Running"):
-        raise CliError("cannot attach to a stopped container, start it first")
+        raise CliError("You cannot attach to a stopped container, start it first")
     for key, word in (
         ("Paused", "paused container, unpause it first"),
         ("Restarting", "restarting container, wait until it is running"),
     ):
         if state.get(key):
-            raise CliError(f"cannot attach to a {word}")
+            raise CliError(f"You cannot attach to a {word}")
 
 
 ATTACH = Command(

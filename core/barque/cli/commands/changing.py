@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from barque.cli.client import Client
 from barque.cli.context import Context
-from barque.cli.errors import CliError
+from barque.cli.errors import CliError, DaemonError
 from barque.cli.flags import Command, Values
 from barque.cli.host_config import restart_policy
 from barque.cli.many import for_each
@@ -26,7 +26,11 @@ def rename(context: Context, values: Values) -> int:
     old, new = (word.strip() for word in values.arguments)
     if not old or not new:
         raise CliError("Error: Neither old nor new names may be empty")
-    context.client.post(f"/containers/{segment(old)}/rename", {"name": new})
+    try:
+        context.client.post(f"/containers/{segment(old)}/rename", {"name": new})
+    except DaemonError as error:
+        error.message += f"\nError: failed to rename container named {old}"
+        raise
     return 0
 
 

@@ -77,7 +77,6 @@ COMPLETION = Command(
     run=completion,
     arguments=(1, 1),
     examples=(
-        "source <(barque completion bash)",
         "barque completion bash > /etc/bash_completion.d/barque",
         "barque completion zsh > ~/.zfunc/_barque",
         "barque completion fish > ~/.config/fish/completions/barque.fish",

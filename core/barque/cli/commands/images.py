@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from barque.cli.context import Context
-from barque.cli.filters import filters_parameter
-from barque.cli.flags import Command, Values, flag, repeated, text
+from barque.cli.filters import filter_option, filters_parameter
+from barque.cli.flags import Command, Values, flag, text
 from barque.cli.listing import FORMAT_HELP, Listing, print_listing
 from barque.cli.units import human_duration, human_size
 
@@ -134,7 +134,7 @@ IMAGES = Command(
     options=(
         flag("all", "Show all images (default hides intermediate images)", short="a"),
         flag("digests", "Show digests"),
-        repeated("filter", "Filter output based on conditions provided", short="f", metavar="filter"),
+        filter_option("Filter output based on conditions provided", "f"),
         text("format", FORMAT_HELP),
         flag("no-trunc", "Don't truncate output"),
         flag("quiet", "Only show image IDs", short="q"),

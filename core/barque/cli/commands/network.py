@@ -7,8 +7,8 @@ import sys
 from barque.cli.commands.inspect import show_each
 from barque.cli.context import Context
 from barque.cli.errors import CliError
-from barque.cli.filters import filters_parameter
-from barque.cli.flags import Command, Values, flag, repeated, text
+from barque.cli.filters import filter_option, filters_parameter
+from barque.cli.flags import Command, Values, flag, text
 from barque.cli.listing import FORMAT_HELP, Listing, print_listing
 from barque.cli.transport import segment
 
@@ -109,7 +109,7 @@ LS = Command(
     usage="[OPTIONS]",
     run=list_networks,
     options=(
-        repeated("filter", "Provide filter values (e.g. 'driver=bridge')", short="f", metavar="filter"),
+        filter_option("Provide filter values (e.g. 'driver=bridge')", "f"),
         text("format", FORMAT_HELP),
         flag("no-trunc", "Do not truncate the output"),
         flag("quiet", "Only display network IDs", short="q"),

@@ -19,8 +19,6 @@ __all__ = ["CREATE"]
 def create(context: Context, values: Values) -> int:
     """Create a network and print its id."""
     answer = context.client.post("/networks/create", (), _body(values))
-    if answer.get("Warning"):
-        sys.stderr.write(f"WARNING: {answer['Warning']}\n")
     sys.stdout.write(f"{answer['Id']}\n")
     return 0
 

@@ -27,12 +27,14 @@ def port(context: Context, values: Values) -> int:
 
 
 def _one(container: str, wanted: str, published: dict[str, Any]) -> list[str]:
-    number, slash, protocol = wanted.partition("/")
-    if not (number.isascii() and number.isdigit() and int(number) < 65536):
-        raise CliError(f"Error: invalid port ({number}): invalid syntax")
-    bindings = published.get(f"{int(number)}/{protocol.lower() if slash else 'tcp'}")
+    number, _, protocol = wanted.partition("/")
+    digits = number.isascii() and number.isdigit()
+    if not digits or int(number) > 65535:
+        why = "value out of range" if digits else "invalid syntax"
+        raise CliError(f'Error: invalid port ({number}): strconv.ParseUint: parsing "{number}": {why}')
+    bindings = published.get(f"{int(number)}/{protocol or 'tcp'}")
     if not bindings:
-        raise CliError(f"Error: No public port '{number}/{protocol or 'tcp'}' published for {container}")
+        raise CliError(f"Error: No public port '{wanted}' published for {container}")
     return [_address(binding) for binding in bindings]
 
 

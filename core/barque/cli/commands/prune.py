@@ -7,8 +7,8 @@ import sys
 from barque.cli.confirm import confirmed
 from barque.cli.context import Context
 from barque.cli.errors import CliError
-from barque.cli.filters import filters_parameter
-from barque.cli.flags import Command, Option, Values, flag, repeated
+from barque.cli.filters import filter_option, filters_parameter
+from barque.cli.flags import Command, Option, Values, flag
 from barque.cli.units import human_size
 
 __all__ = ["CONTAINER_PRUNE", "IMAGE_PRUNE", "NETWORK_PRUNE", "SYSTEM_PRUNE", "VOLUME_PRUNE"]
@@ -127,7 +127,7 @@ _FORCE = flag("force", "Do not prompt for confirmation", short="f")
 
 
 def _filter(example: str) -> Option:
-    return repeated("filter", f"Provide filter values (e.g. {example})", metavar="filter")
+    return filter_option(f"Provide filter values (e.g. {example})")
 
 
 IMAGE_PRUNE = Command(

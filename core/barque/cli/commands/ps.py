@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from barque.cli.context import Context
-from barque.cli.filters import filters_parameter
-from barque.cli.flags import Command, Values, flag, number, repeated, text
+from barque.cli.filters import filter_option, filters_parameter
+from barque.cli.flags import Command, Values, flag, number, text
 from barque.cli.listing import FORMAT_HELP, Listing, print_listing
 from barque.cli.quoting import go_quote
 from barque.cli.units import human_duration, human_size
@@ -167,7 +167,7 @@ def _join(address: str, port: int | str) -> str:
 
 _OPTIONS = (
     flag("all", "Show all containers (default shows just running)", short="a"),
-    repeated("filter", "Filter output based on conditions provided", short="f", metavar="filter"),
+    filter_option("Filter output based on conditions provided", "f"),
     text("format", FORMAT_HELP),
     number("last", "Show n last created containers (includes all states)", short="n", default=-1),
     flag("latest", "Show the latest created container (includes all states)", short="l"),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from barque.cli.context import Context
-from barque.cli.filters import filters_parameter
-from barque.cli.flags import Command, Values, flag, number, repeated, text
+from barque.cli.filters import filter_option, filters_parameter
+from barque.cli.flags import Command, Values, flag, number, text
 from barque.cli.listing import FORMAT_HELP, Listing, print_listing
 from barque.cli.quoting import printable
 
@@ -64,7 +64,7 @@ SEARCH = Command(
     run=search,
     arguments=(1, 1),
     options=(
-        repeated("filter", "Filter output based on conditions provided", short="f", metavar="filter"),
+        filter_option("Filter output based on conditions provided", "f"),
         text("format", FORMAT_HELP),
         number("limit", "Max number of search results"),
         flag("no-trunc", "Don't truncate output"),

@@ -45,7 +45,7 @@ def stats(context: Context, values: Values) -> int:
     if stream and not names:
         watch.follow_events(every=values.flag("all"))
     for name in names or _running(context, every=values.flag("all")):
-        watch.add(name)
+        watch.add(name, named=bool(names))
     _await_first(watch, names)
     if not stream:
         sys.stdout.write(render(listing, watch.all(), template))
@@ -102,7 +102,7 @@ def _listing(long: bool) -> Listing:
         "NetIO": known(lambda usage: f"{human_size(usage.received)} / {human_size(usage.sent)}"),
         "BlockIO": known(lambda usage: f"{human_size(usage.read)} / {human_size(usage.written)}"),
         "PIDs": known(lambda usage: str(usage.pids)),
-        "Container": lambda watched: watched.container,
+        "Container": lambda watched: watched.container if watched.named else _identity(watched, False),
     }
     return Listing(columns=columns, headings=_HEADINGS, default=tuple(_HEADINGS)[:-1], quiet="ID")
 

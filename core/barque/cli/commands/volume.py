@@ -5,8 +5,8 @@ from __future__ import annotations
 from barque.cli.client import Client
 from barque.cli.commands.inspect import show_each
 from barque.cli.context import Context
-from barque.cli.filters import filters_parameter
-from barque.cli.flags import Command, Values, flag, repeated, text
+from barque.cli.filters import filter_option, filters_parameter
+from barque.cli.flags import Command, Values, flag, text
 from barque.cli.listing import FORMAT_HELP, Listing, print_listing
 from barque.cli.transport import segment
 from barque.cli.units import human_size
@@ -102,7 +102,7 @@ LS = Command(
     run=list_volumes,
     options=(
         flag("cluster", "Display only cluster volumes, and use cluster volume list formatting"),
-        repeated("filter", 'Provide filter values (e.g. "dangling=true")', short="f", metavar="filter"),
+        filter_option('Provide filter values (e.g. "dangling=true")', "f"),
         text("format", FORMAT_HELP),
         flag("quiet", "Only display volume names", short="q"),
     ),

@@ -20,6 +20,7 @@ from barque.engine.core import Core
 from barque.engine.files.namespaces import mount_namespace
 from barque.engine.networking.etcfiles import EtcFiles
 from barque.engine.records import ContainerRecord, StoredContainer
+from barque.engine.volumes.attached import ContainerVolumes, has_mounts
 from barque.spi.common import Mount
 from barque.spi.content import PathStat
 from barque.spi.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound
@@ -38,8 +39,8 @@ _DEAD = ("removing", "dead")
 class ContainerTrees:
     """See `ContentOperations.container_path` and its neighbours. `ref` is what the client calls the container, for messages."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, core: Core, volumes: ContainerVolumes) -> None:
+        self._core, self._volumes = core, volumes
         self._lock = threading.Lock()
         self._pool: WorkerPool | None = None
 
@@ -110,7 +111,7 @@ class ContainerTrees:
                 held.callback(os.close, namespace)
                 yield {"view": request, "view_descriptors": 1}, (namespace,)
             else:
-                request |= self._snapshot(record.stored, recursive)
+                request |= self._snapshot(record.stored, recursive, held)
                 yield {"view": request, "view_descriptors": 0}, ()
 
     @staticmethod
@@ -129,13 +130,16 @@ class ContainerTrees:
                 held.enter_context(lock.pop_all())
             return not record.running
 
-    def _snapshot(self, stored: StoredContainer, recursive: bool) -> dict[str, Any]:
-        """The mounts of a stopped container: its snapshot, the engine's files in /etc, its binds."""
-        mounts = list(self._core.drivers.storage(stored.storage).mounts(stored.id))
+    def _snapshot(self, stored: StoredContainer, recursive: bool, held: ExitStack) -> dict[str, Any]:
+        """The mounts of a stopped container: its snapshot, the engine's files in /etc, its binds, its volumes while `held` is."""
+        mounts = [asdict(mount) for mount in self._core.drivers.storage(stored.storage).mounts(stored.id)]
         if recursive:
-            mounts += _mounted(stored, EtcFiles(self._core.layout.container(stored.id)))
+            volumes = (
+                held.enter_context(self._volumes.for_files(stored)) if has_mounts(stored.config) else []
+            )
+            mounts += _mounted(stored, EtcFiles(self._core.layout.container(stored.id)), volumes)
         return {
-            "mounts": [asdict(mount) for mount in mounts],
+            "mounts": mounts,
             "place": str(self._jail()),
             "read_only": stored.config.read_only,
         }
@@ -186,10 +190,12 @@ def _check_path(path: str) -> None:
         raise InvalidArgument("bad parameter: path cannot be empty")
 
 
-def _mounted(stored: StoredContainer, files: EtcFiles) -> list[Mount]:
+def _mounted(
+    stored: StoredContainer, files: EtcFiles, volumes: list[tuple[Mount, str]]
+) -> list[dict[str, Any]]:
     """What a start would bind into the container, the outer before the inner. Errors: FailedPrecondition."""
     config = stored.config
-    taken = {bind.target for bind in config.binds}
+    taken = {bind.target for bind in config.binds} | {volume.target for volume in config.volumes}
     mounts = [
         Mount("bind", source, ("bind",), target)
         for source, target in files.mounts()
@@ -204,4 +210,6 @@ def _mounted(stored: StoredContainer, files: EtcFiles) -> list[Mount]:
             )
         options = ("rbind" if bind.recursive else "bind", *(("ro",) if bind.read_only else ()))
         mounts.append(Mount("bind", bind.source, options, bind.target))
-    return sorted(mounts, key=lambda mount: mount.target.rstrip("/").count("/"))
+    parts = [asdict(mount) for mount in mounts]
+    parts += [{**asdict(mount), "subpath": subpath} for mount, subpath in volumes]
+    return sorted(parts, key=lambda part: str(part["target"]).rstrip("/").count("/"))

@@ -118,7 +118,7 @@ def _mounted(request: Mapping[str, Any]) -> int:
     """A view of a stopped container. What is mounted here in full vanishes with this process, the view stays."""
     enter_namespace()
     place = request["place"]
-    mounts = [Mount(**{**fields, "options": tuple(fields["options"])}) for fields in request["mounts"]]
+    mounts = [_mount(fields) for fields in request["mounts"]]
     mount_all(place, [mount for mount in mounts if not mount.target])
     for mount in mounts:
         if mount.target:
@@ -128,6 +128,15 @@ def _mounted(request: Mapping[str, Any]) -> int:
     if request.get("read_only"):
         mount_setattr(view, _AT_EMPTY_PATH, _RDONLY, 0)
     return view
+
+
+def _mount(fields: Mapping[str, Any]) -> Mount:
+    """With `subpath`, a part of what is below the source: by descriptor, so that nobody leads us out by a link."""
+    source = fields["source"]
+    if fields.get("subpath"):
+        root = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        source = f"/proc/self/fd/{openat2(root, os.fsencode(fields['subpath']), os.O_PATH, _RESOLVE)}"
+    return Mount(fields["type"], source, tuple(fields["options"]), fields["target"])
 
 
 def _view(root: str, request: Mapping[str, Any]) -> int:

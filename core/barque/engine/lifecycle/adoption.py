@@ -82,7 +82,7 @@ class Adopter:
 
     def _without_shim(self, record: ContainerRecord, state: str) -> None:
         report = read_exit_file(state)
-        if report is not None and report["time_ns"] >= record.stored.state.started_ns:
+        if report is not None:
             self._ender.clean(record)
             self._ender.ended(record, int(report["code"]), int(report["time_ns"]), bool(report.get("oom")))
             return

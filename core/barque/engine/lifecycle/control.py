@@ -97,7 +97,10 @@ class Controller:
 
 
 def require_running(record: ContainerRecord) -> None:
-    """Errors: Conflict, in Docker's words, for one that does not run now."""
+    """Errors: Conflict, in Docker's words, for one that does not run now. A start that is under way is waited for."""
+    if record.running and not record.stored.state.pid:
+        with record.lock:
+            pass
     if record.restarting:
         raise Conflict(f"Container {record.id} is restarting, wait until the container is running")
     if not record.running:

@@ -224,7 +224,7 @@ class Ender:
                 return
             stored = record.stored
             report = read_exit_file(self._state(record))
-            if report is None or report["time_ns"] < stored.state.started_ns:
+            if report is None:
                 _log.warning("container %s: its shim was killed; killing the container", stored.id[:12])
                 kill_process(stored.state.pid, stored.starttime)
                 report = {"code": 137, "time_ns": time.time_ns(), "oom": False}

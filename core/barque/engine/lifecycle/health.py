@@ -12,6 +12,7 @@ from barque.engine.core import Core
 from barque.engine.records import ContainerRecord, StoredContainer
 from barque.oci.health import resolved
 from barque.oci.process import exec_process
+from barque.shim.protocol import HEALTH_FILE
 from barque.spi.views import ExecConfig, Health, HealthResult
 
 __all__ = ["HealthKeeper", "ended_health", "health_settings", "initial_health", "read_health"]
@@ -58,7 +59,7 @@ def _command(stored: StoredContainer) -> tuple[str, ...]:
 def read_health(state: str) -> Health | None:
     """What the shim of the state directory has found last; None when it has written nothing that can be believed."""
     try:
-        fd = os.open(os.path.join(state, "health.json"), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(os.path.join(state, HEALTH_FILE), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return None
     try:

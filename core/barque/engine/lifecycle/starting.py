@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import time
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from barque.engine import failpoints
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
-from barque.engine.init import INIT_TARGET, InitProgram
+from barque.engine.init import INIT_WORDS, InitProgram
 from barque.engine.lifecycle.health import health_settings, initial_health
 from barque.engine.lifecycle.joining import joined_namespace, lender_of_memory, running_pid
 from barque.engine.networking.choosing import ports_of, way_out_first
@@ -24,10 +25,10 @@ from barque.engine.networking.sandboxes import open_sandbox
 from barque.engine.networking.service import Connection
 from barque.engine.records import ContainerRecord, PendingClient
 from barque.engine.volumes.attached import binds_more
-from barque.oci.defaults import mount
 from barque.oci.spec import SpecInputs, runtime_spec
 from barque.shim.client import ShimClient, read_event
-from barque.shim.protocol import ShimConfig
+from barque.shim.crash_log import last_defect
+from barque.shim.protocol import EXIT_FILE, ShimConfig
 from barque.spi.errors import (
     BarqueError,
     Conflict,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from barque.engine.volumes.binding import Bound
 
 __all__ = ["Starter"]
+
+_log = logging.getLogger(__name__)
 
 
 class Starter:
@@ -103,10 +106,12 @@ class Starter:
             undo.pop_all()
 
     def _await_previous_shim(self, record: ContainerRecord) -> None:
-        """A container that ended a moment ago may still be taken down behind the answer."""
+        """A container that ended a moment ago may still be taken down behind the answer. And what says how it ended goes:
+        an exit file that a daemon finds is the last run's, whatever the clock says."""
         if record.stored.state.finished_ns:
             with contextlib.suppress(NotFound, Unavailable), ShimClient.connect(self._state(record)) as shim:
                 shim.release()
+            Path(self._state(record), EXIT_FILE).unlink(missing_ok=True)
 
     def _failed(self, record: ContainerRecord, error: BarqueError) -> BarqueError:
         """Record a start that failed; the error a client shall see (126 and 127 as Docker words them)."""
@@ -181,7 +186,7 @@ class Starter:
         failpoints.hit("start.launch")
         control = core.launcher().launch(shim, connection.netns, [client.fd for client in pending])
         undo.callback(control.close)
-        started = self._await_start(control)
+        started = self._await_start(record, control)
         failpoints.hit("start.started")
         state = replace(state, pid=started["pid"])
         record.stored = replace(record.stored, state=state, starttime=started["starttime"])
@@ -194,6 +199,8 @@ class Starter:
         if bound is not None:
             self._containers.volumes.mounted(stored)
         core.publish(record.stored, "start")
+        if core.networks.naming.linked:
+            core.monitor.submit(lambda: core.relink(record))
 
     def _bind(self, record: ContainerRecord, undo: contextlib.ExitStack) -> Bound:
         undo.callback(self._containers.volumes.unmount, record.stored, told=False)
@@ -206,10 +213,12 @@ class Starter:
             if record.running:
                 record.note(self._core.database)
 
-    def _await_start(self, control: socket.socket) -> dict[str, Any]:
+    def _await_start(self, record: ContainerRecord, control: socket.socket) -> dict[str, Any]:
         event = read_event(control)
         if event is None:
-            raise Internal("the container's shim died while it started", hint="see the daemon's log")
+            cause = last_defect(self._state(record)) or "it was killed, or could not write down why"
+            _log.error("container %s: its shim died while it started: %s", record.id[:12], cause)
+            raise Internal(f"the container's shim died while it started: {cause}", hint="see the daemon's log")
         if event.get("event") == "failed":
             raise from_wire(event.get("error") or {})
         if event.get("event") != "started":
@@ -239,7 +248,7 @@ class Starter:
         inputs = SpecInputs(
             id=stored.id,
             rootfs=str(bundle / "rootfs"),
-            args=(*((INIT_TARGET, "--") if config.init else ()), stored.path, *stored.args),
+            args=(*(INIT_WORDS if config.init else ()), stored.path, *stored.args),
             hostname=hostname,
             cgroups_path=core.host.cgroups_path(config.cgroup_parent, stored.id),
             network=connection.mode,
@@ -251,7 +260,7 @@ class Starter:
             last_gid=core.host.last_gid,
             shared_memory=shared_memory if lender else "",
             cdi_directories=core.host.cdi_directories,
-            volumes=(*(bound.mounts if bound is not None else ()), *self._init_mounts(config)),
+            volumes=(*(bound.mounts if bound is not None else ()), *(self._init.mounts() if config.init else ())),
         )
         spec = runtime_spec(with_links(config, stored.name, connection.links), inputs)
         groups = spec["process"]["user"].pop("additionalGids", ())  # those that devices bring
@@ -280,13 +289,6 @@ class Starter:
             shared_memory=(lender, shared_memory) if lender else None,
             sources=bound.sources if bound is not None else (),
         )
-
-    def _init_mounts(self, config: ContainerConfig) -> tuple[dict[str, Any], ...]:
-        if not config.init:
-            return ()
-        with reported("finding an init", str(self._core.layout.root)):
-            program = self._init.path()
-        return (mount(INIT_TARGET, "bind", program, "bind", "ro", "nosuid", "nodev"),)
 
     def _state(self, record: ContainerRecord) -> str:
         return os.fspath(self._core.layout.container(record.id))

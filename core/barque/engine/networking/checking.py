@@ -67,7 +67,7 @@ def check_endpoint(network: StoredNetwork | None, predefined: bool, config: Endp
     for address, version in ((config.ipv4, 4), (config.ipv6, 6)):
         if address and not _is_address(address, version):
             problems.append(f"invalid IPv{version} address: {address}")
-        elif address and network is not None:
+        elif address and network is not None and not predefined:
             problems += _outside(address, version, network.configured)
     for address in config.link_local:
         if not _is_address(address, 4) and not _is_address(address, 6):

@@ -18,14 +18,12 @@ from barque.engine.networking.choosing import (
     interfaces,
     kept_ports,
     ports_of,
-    way_out_first,
 )
-from barque.engine.networking.links import running_links, without_link
+from barque.engine.networking.following import Follower
 from barque.engine.networking.sandboxes import open_sandbox
 from barque.engine.networking.stored import StoredNetwork
 from barque.engine.processes import start_time
 from barque.engine.records import ContainerRecord, StoredContainer
-from barque.shim.client import ShimClient
 from barque.spi.errors import BarqueError, Conflict, InvalidArgument, NotFound, PermissionDenied
 from barque.spi.frontend import EndpointConfig
 from barque.spi.network import Endpoint, NetworkCapability
@@ -42,6 +40,7 @@ class Connector:
     def __init__(self, core: Core, containers: ContainerService) -> None:
         self._core, self._containers = core, containers
         self._networks = core.networks
+        self._follower = Follower(core, containers)
 
     def connect(self, ref: str, container: str, config: EndpointConfig) -> None:
         """See `Engine.network_connect`. Killed at any point, it is done, or undone by the next daemon."""
@@ -97,30 +96,14 @@ class Connector:
                 except (BarqueError, OSError) as error:
                     _log.error("container %s: its default route: %s", record.id[:12], error)
 
-    def renamed(self, id: str) -> None:
-        """A container has another name: that is its name in its networks, too."""
-        stored = self._containers.stored(id)
-        if stored is not None:
-            self._networks.naming.changed(stored.endpoints.values())
-
-    def unlink(self, ref: str) -> None:
-        """Remove the link `owner/alias`, at once also from a container that runs. Errors: NotFound."""
-        owner, slash, alias = ref.removeprefix("/").partition("/")
-        if not slash:
-            raise NotFound(f"No such container: {ref}", hint="a link is written CONTAINER/ALIAS")
-        record = self._containers.find(owner)
-        with record.lock:
-            record.change(self._core.database, config=without_link(record.stored.config, alias))
-            if record.running:
-                self.refresh(record, self._networks.naming.applies(record.stored.endpoints))
-
     # -- containers that run --------------------------------------------------------------------
 
     def _join(self, record: ContainerRecord, wanted: Wanted) -> None:
         stored, name = record.stored, wanted.network.name
         if name in stored.endpoints:
             raise PermissionDenied(f"endpoint with name {stored.name} already exists in network {name}")
-        taken = [endpoint.interface for endpoint in stored.endpoints.values()]
+        others = {n: e for n, e in stored.endpoints.items() if n in self._named(stored)}  # not `none`
+        taken = [endpoint.interface for endpoint in others.values()]
         interface = interfaces([wanted], taken)[0]
         if interface in taken:
             raise Conflict(f"interface name {interface} is already in use in container {stored.id}")
@@ -129,12 +112,12 @@ class Connector:
             endpoint = self._networks.attacher.attach_one(stored.id, wanted, interface, netns)
             undo.callback(self._networks.attacher.detach, endpoint, netns)
             failpoints.hit("network.connect")
-            self._configure(record, networks, {**stored.endpoints, name: endpoint})
+            self._configure(record, networks, {**others, name: endpoint})
             undo.callback(self._configure, record, stored.config.networks, stored.endpoints)
             failpoints.hit("network.route")
             self._reroute(record, netns)
             undo.callback(self._reroute, record, netns)
-            self._tell(record, stored, endpoint, netns)
+            self._follower.changed(record, stored, endpoint, netns)
             undo.pop_all()
         self._networks.publish(wanted.network, "connect", stored.id)
 
@@ -156,7 +139,7 @@ class Connector:
             failpoints.hit("network.disconnect")
             self._networks.attacher.detach(endpoint, netns)
             self._reroute(record, netns, had=endpoint)
-            self._tell(record, stored, endpoint, netns)
+            self._follower.changed(record, stored, endpoint, netns)
         self._networks.publish(network, "disconnect", stored.id)
 
     def _reroute(
@@ -207,26 +190,6 @@ class Connector:
             yield netns
         finally:
             os.close(netns)
-
-    def _tell(self, record: ContainerRecord, before: StoredContainer, endpoint: Endpoint, netns: int) -> None:
-        """Names and files after a change of a running container's networks."""
-        stored, naming = record.stored, self._networks.naming
-        had = naming.applies(before.endpoints)
-        resolver = naming.resolves(stored.id, stored.config, stored.endpoints, had)
-        naming.changed([endpoint])
-        if resolver and not had:
-            with ShimClient.connect(os.fspath(self._core.layout.container(stored.id))) as shim:
-                shim.resolver(netns)
-        self.refresh(record, resolver)
-
-    def refresh(self, record: ContainerRecord, resolver: bool) -> None:
-        """Have the files in /etc of a running container tell of its networks and links as they are."""
-        stored = record.stored
-        endpoints = way_out_first(stored.endpoints)
-        links = running_links(stored.config, self._networks.table, self._containers.find)
-        hosts = [host for link in links for host in link.hosts]
-        files = self._containers.etc_files(stored)
-        files.refresh(stored.config, stored.hostname, endpoints, False, resolver=resolver, links=hosts)
 
     # -- containers that do not ------------------------------------------------------------------
 

@@ -24,11 +24,13 @@ def dns_names(id: str, name: str, hostname: str, aliases: Iterable[str]) -> tupl
 
 
 class Naming:
-    """Thread-safe. `lookup` gives the container of an id, None when it is gone; the engine sets it before anything starts."""
+    """Thread-safe. `lookup` gives the container of an id, None when it is gone; the engine sets it before anything starts.
+    `linked`: some container has, or had, links of the default network."""
 
     def __init__(self, table: NetworkTable, live: LiveEndpoints, service: NameService) -> None:
         self._table, self._live, self._service = table, live, service
         self._lock = threading.Lock()
+        self.linked = False
         self.lookup: Callable[[str], StoredContainer | None] = lambda _: None
 
     def applies(self, endpoints: Iterable[str]) -> bool:

@@ -121,6 +121,7 @@ class NetworkService:
         """The configuration of a new container, its networks by name where they are known yet. `asked` is it without what the image
         gives. Errors: InvalidArgument."""
         check_mode(asked)
+        self.naming.linked = self.naming.linked or bool(config.links)
         if not config.networks and config.network in ("", "default", self.table.default):
             return config
         named = {}

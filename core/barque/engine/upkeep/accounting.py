@@ -23,8 +23,8 @@ from barque.spi.trees.pool import WorkerPool
 
 __all__ = ["Accountant"]
 
-# content/blobs/sha256/HEX, storage/NAME/layers/HEX, containers/ID/log, image/NAME
-_DEPTHS = {"content": 4, "storage": 4, "containers": 3, "image": 2}
+# content/blobs/sha256/HEX, storage/NAME/layers/HEX, containers/ID/log, image/NAME, volume/NAME/VOLUME
+_DEPTHS = {"content": 4, "storage": 4, "containers": 3, "image": 2, "volume": 3}
 _IDLE_SECONDS = 2.0
 
 
@@ -80,7 +80,7 @@ class Accountant:
     def _owners(self) -> _Owners:
         """Who needs which digest and diff id."""
         used = {image_id for _, image_id, _ in self._containers.image_users()}
-        owners = _Owners()
+        owners = _Owners(volumes={volume.name: volume.users for volume in self._core.volumes.all()})
         for image in self._core.images.stored(retired=True):
             for digest in dict.fromkeys(image.blobs):
                 owners.blobs[digest[7:]].append(image.id)
@@ -96,11 +96,12 @@ class Accountant:
 
 @dataclass(slots=True)
 class _Owners:
-    """Ids of the images that need a blob or a layer, by hex digits; `used` have containers."""
+    """Ids of the images that need a blob or a layer, by hex digits; `used` have containers. `volumes`: who has each volume."""
 
     blobs: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     layers: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     used: set[str] = field(default_factory=set)
+    volumes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class _Ledger:
@@ -139,11 +140,13 @@ class _Ledger:
                 self._add("log", id, "log", size, reclaimable=id not in self._running)
             case ["containers", id, *_]:
                 self._add("other", id, "state files", size, reclaimable=id not in self._running)
+            case ["volume", driver, volume, *_]:
+                self._volume(driver, volume, size)
             case ["image", source, *_]:
                 self._add("cache", source, f"image source {source}", size, reclaimable=True)
             case [file] if file.startswith("barque.db"):
                 self._add("database", "", "metadata", size)
-            case ["" | "content" | "storage" | "containers" | "image"]:
+            case ["" | "content" | "storage" | "containers" | "image" | "volume"] | ["volume", _]:
                 self._add("other", "", "data root: directories", size)
             case _:
                 self._add("other", "", parts[0], size)
@@ -162,6 +165,14 @@ class _Ledger:
             self._add("other", "", f"storage {driver}: {below[0]}", size, reclaimable=True)
         else:
             self._add("other", "", _rest_of(driver), size)
+
+    def _volume(self, driver: str, volume: str, size: int) -> None:
+        """A volume, by the name of its directory, or what its driver has beside them."""
+        users = self._owners.volumes.get(volume)
+        if users is None:
+            self._add("other", "", f"volume driver {driver}: {volume}", size)
+        else:
+            self._add("volume", volume, "volume", size, reclaimable=not users)
 
     def missing_layers(self) -> list[str]:
         """Hex digits of layers that images need and that no directory is named after."""

@@ -5,12 +5,12 @@ What is asked for at a place wins over what comes from another container there, 
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from barque.spi.errors import InvalidArgument
+from barque.engine.volumes.names import clean_path
+from barque.spi.errors import InvalidArgument, NotFound
 from barque.spi.frontend import BindMount, ContainerConfig, ImageMount, VolumeMount
 
 __all__ = ["resolve_mounts"]
@@ -28,17 +28,17 @@ def resolve_mounts(
     """The configuration with all of them. `declared` is what the image's configuration has as `Volumes`, whatever that is; `other`
     gives the resolved configuration of a container. Volumes without a name are still to be made.
 
-    Errors: InvalidArgument (`Duplicate mount point: x`), NotFound (no such container)."""
+    Errors: InvalidArgument (`Duplicate mount point: x`, `No such container: x`)."""
     asked = _by_target(
         (*config.binds, *(v for v in config.volumes if v.name), *config.image_mounts), config.tmpfs
     )
     mounts = {**_inherited(config, other), **asked}
     for target in config.tmpfs:
-        mounts.pop(posixpath.normpath(target), None)
+        mounts.pop(clean_path(target), None)
     unnamed = (*(v for v in config.volumes if not v.name), *_of_image(declared, config))
     for volume in unnamed:
-        target = posixpath.normpath(volume.target)
-        if target not in mounts and target not in {posixpath.normpath(t) for t in config.tmpfs}:
+        target = clean_path(volume.target)
+        if target not in mounts and target not in {clean_path(t) for t in config.tmpfs}:
             mounts[target] = volume
     return replace(
         config,
@@ -50,9 +50,9 @@ def resolve_mounts(
 
 def _by_target(mounts: Iterable[AnyMount], tmpfs: Iterable[str]) -> dict[str, AnyMount]:
     found: dict[str, AnyMount] = {}
-    taken = {posixpath.normpath(target) for target in tmpfs}
+    taken = {clean_path(target) for target in tmpfs}
     for mount in mounts:
-        target = posixpath.normpath(mount.target)
+        target = clean_path(mount.target)
         if target in found or target in taken:
             raise InvalidArgument(f"Duplicate mount point: {target}")
         found[target] = mount
@@ -67,17 +67,20 @@ def _inherited(config: ContainerConfig, other: Callable[[str], ContainerConfig])
         read_only = _read_only(mode)
         if not ref:
             raise InvalidArgument("volumes-from specification cannot be an empty string")
-        theirs = other(ref)
+        try:
+            theirs = other(ref)
+        except NotFound as error:  # a mistake in the request, as dockerd has it: clients would pull an image for a 404
+            raise InvalidArgument(error.message, hint=error.hint) from None
         for bind in theirs.binds:
-            found[posixpath.normpath(bind.target)] = replace(
+            found[clean_path(bind.target)] = replace(
                 bind, read_only=bind.read_only or read_only, create_source=False
             )
         for volume in theirs.volumes:
-            found[posixpath.normpath(volume.target)] = replace(
+            found[clean_path(volume.target)] = replace(
                 volume, read_only=volume.read_only or read_only, copy=False, inherited=True
             )
         for image in theirs.image_mounts:
-            found[posixpath.normpath(image.target)] = image
+            found[clean_path(image.target)] = image
     return found
 
 
@@ -100,7 +103,7 @@ def _of_image(declared: Any, config: ContainerConfig) -> list[VolumeMount]:
     driver = _driver_of_all(config)
     volumes = []
     for path in declared:
-        target = posixpath.normpath(f"/{path}").replace("//", "/")
+        target = clean_path(path)
         if target == "/" or "\0" in target:
             raise InvalidArgument(
                 f"invalid specification: destination can't be '/' in the image's volume {path!r}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Mapping
 from typing import Any
 
 from barque.spi.errors import InvalidArgument
 from barque.spi.frontend import Container, VolumeMount
-from barque_api_docker.translate.mounts import bind_parts
+from barque_api_docker.translate.mounts import bind_parts, clean_path
 
 __all__ = ["declared_volumes", "mount_points"]
 
@@ -83,13 +82,13 @@ def _modes(host: Mapping[str, Any]) -> dict[str, str]:
             _source, target, mode = bind_parts(text)
         except InvalidArgument:
             continue
-        found[posixpath.normpath(target)] = mode
+        found[clean_path(target)] = mode
     return found
 
 
 def _wanted(host: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """`Mounts` as they were sent, by target."""
-    return {posixpath.normpath(str(mount.get("Target"))): mount for mount in host.get("Mounts") or ()}
+    return {clean_path(str(mount.get("Target"))): mount for mount in host.get("Mounts") or ()}
 
 
 def declared_volumes(container: Container) -> dict[str, dict[str, str]] | None:
@@ -98,5 +97,7 @@ def declared_volumes(container: Container) -> dict[str, dict[str, str]] | None:
     if not config.volumes and "Volumes" not in config.document:
         return None
     wanted = _wanted(config.document.get("HostConfig") or {})
-    own = (v.target for v in config.volumes if v.anonymous and not v.inherited and v.target not in wanted)
-    return {target: {} for target in (*(config.document.get("Volumes") or ()), *own)} or None
+    sent = config.document.get("Volumes") or ()
+    known = {*wanted, *map(clean_path, sent)}
+    own = (v.target for v in config.volumes if v.anonymous and not v.inherited and v.target not in known)
+    return {target: {} for target in (*sent, *own)} or None

@@ -10,7 +10,7 @@ from barque.spi.frontend import BindMount, ImageMount, VolumeMount
 from barque_api_docker.fields import Fields
 from barque_api_docker.translate.tmpfs import tmpfs_options
 
-__all__ = ["Mounts", "bind_parts", "read_mounts"]
+__all__ = ["Mounts", "bind_parts", "clean_path", "read_mounts"]
 
 _PROPAGATION = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
 _ACCESS = frozenset({"ro", "rw"})
@@ -33,16 +33,18 @@ class Mounts:
 def read_mounts(body: Fields, host: Fields) -> Mounts:
     """All of them. Errors: InvalidArgument."""
     driver = host.text("VolumeDriver")
-    found: list[BindMount | VolumeMount | ImageMount] = [_bind(text, driver) for text in host.texts("Binds") or ()]
+    found: list[BindMount | VolumeMount | ImageMount] = [
+        _bind(text, driver) for text in host.texts("Binds") or ()
+    ]
     tmpfs = dict(host.table("Tmpfs"))
     for target in tmpfs:
         _check_target("tmpfs", target)
     for mount in host.parts("Mounts"):
         _read(mount, found, tmpfs)
     _check_duplicates([*(mount.target for mount in found), *tmpfs])
-    taken = {mount.target for mount in found} | {posixpath.normpath(target) for target in tmpfs}
+    taken = {mount.target for mount in found} | {clean_path(target) for target in tmpfs}
     # docker-py names the targets of all its binds here, too
-    anonymous = dict.fromkeys(posixpath.normpath(f"/{target}") for target in body.mapping("Volumes"))
+    anonymous = dict.fromkeys(clean_path(target) for target in body.mapping("Volumes"))
     volumes = [VolumeMount(target, driver=driver) for target in anonymous if target not in taken]
     for volume in volumes:
         _check_target("volume", volume.target)
@@ -54,9 +56,14 @@ def read_mounts(body: Fields, host: Fields) -> Mounts:
     )
 
 
+def clean_path(path: str) -> str:
+    """Absolute, without `.`, `..` and doubled slashes."""
+    return "/" + posixpath.normpath(f"/{path}").lstrip("/")
+
+
 def _check_duplicates(targets: list[str]) -> None:
     seen: set[str] = set()
-    for target in map(posixpath.normpath, targets):
+    for target in map(clean_path, targets):
         if target in seen:
             raise InvalidArgument(f"Duplicate mount point: {target}")
         seen.add(target)
@@ -96,13 +103,13 @@ def _bind(text: str, driver: str) -> BindMount | VolumeMount:
         if propagation:
             raise _extra(kind, "BindOptions", prefix)
         return VolumeMount(
-            posixpath.normpath(target), source, read_only="ro" in words, copy=not words & _COPY, driver=driver
+            clean_path(target), source, read_only="ro" in words, copy=not words & _COPY, driver=driver
         )
     if words & _COPY:
         raise _extra(kind, "VolumeOptions", prefix)
     return BindMount(
-        posixpath.normpath(source),
-        posixpath.normpath(target),
+        clean_path(source),
+        clean_path(target),
         read_only="ro" in words,
         propagation=propagation or "rprivate",
         create_source=True,
@@ -112,9 +119,7 @@ def _bind(text: str, driver: str) -> BindMount | VolumeMount:
 # -- HostConfig.Mounts
 
 
-def _read(
-    mount: Fields, found: list[BindMount | VolumeMount | ImageMount], tmpfs: dict[str, str]
-) -> None:
+def _read(mount: Fields, found: list[BindMount | VolumeMount | ImageMount], tmpfs: dict[str, str]) -> None:
     kind = mount.text("Type")
     if kind not in ("bind", "volume", "tmpfs", "image"):
         raise _invalid(kind, "mount type unknown")
@@ -145,8 +150,8 @@ def _bind_mount(mount: Fields) -> BindMount:
     if not source.startswith("/"):
         raise _invalid("bind", f"invalid mount path: '{source}' mount path must be absolute")
     return BindMount(
-        posixpath.normpath(source),
-        posixpath.normpath(mount.text("Target")),
+        clean_path(source),
+        clean_path(mount.text("Target")),
         read_only=mount.flag("ReadOnly"),
         propagation=propagation,
         recursive=not options.flag("NonRecursive"),
@@ -177,7 +182,7 @@ def _volume_mount(mount: Fields) -> VolumeMount:
     if not source and mount.flag("ReadOnly"):
         raise _invalid("volume", "must not set ReadOnly mode when using anonymous volumes")
     return VolumeMount(
-        posixpath.normpath(mount.text("Target")),
+        clean_path(mount.text("Target")),
         source,
         read_only=mount.flag("ReadOnly"),
         copy=not options.flag("NoCopy"),
@@ -194,7 +199,7 @@ def _image_mount(mount: Fields) -> ImageMount:
         raise _invalid("image", "field Source must not be empty")
     if subpath and not _is_local(subpath):
         raise _invalid("image", "subpath must be a relative path within the image")
-    return ImageMount(source, posixpath.normpath(mount.text("Target")), subpath)
+    return ImageMount(source, clean_path(mount.text("Target")), subpath)
 
 
 def _is_local(path: str) -> bool:
@@ -205,7 +210,7 @@ def _is_local(path: str) -> bool:
 def _check_target(kind: str, target: str, prefix: str = "") -> None:
     if not target:
         raise _invalid(kind, "field Target must not be empty", prefix)
-    if not posixpath.normpath(target).strip("/"):
+    if target.startswith("/") and clean_path(target) == "/":
         raise _invalid(kind, "invalid specification: destination can't be '/'", prefix)
     if not target.startswith("/"):
         raise _invalid(kind, f"invalid mount path: '{target}' mount path must be absolute", prefix)

@@ -120,9 +120,10 @@ def _read_subnet(fields: Fields) -> Subnet:
 
 def _document(body: Fields, ipam: Fields) -> Mapping[str, Any]:
     """What only a Docker client wants to see again."""
-    flags = {name: True for name in ("Attachable",) if body.flag(name)}
-    options = ipam.table("Options")
-    return {**flags, "IPAMOptions": options} if options else flags
+    document: dict[str, Any] = {"Attachable": True} if body.flag("Attachable") else {}
+    if ipam.raw.get("Options") is not None:
+        document["IPAMOptions"] = ipam.table("Options")
+    return document
 
 
 def network_document(network: Network, names: Mapping[str, str]) -> dict[str, Any]:

@@ -28,7 +28,9 @@ def _words(mount: Fields) -> Iterator[str]:
         yield f"size={size}"
     raw = options.raw.get("Options") or []
     if not isinstance(raw, list):
-        raise InvalidArgument(f"invalid JSON: cannot unmarshal into field {options.name_of('Options')} of type [][]string")
+        raise InvalidArgument(
+            f"invalid JSON: cannot unmarshal into field {options.name_of('Options')} of type [][]string"
+        )
     for option in raw:
         yield _further(option)
 
