@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 
@@ -33,7 +34,7 @@ class IpvlanOnTheLan(IpvlanNetwork):
 
 @pytest.mark.skipif(bool(lacks(MACVLAN)), reason="the kernel makes no macvlan links")
 class TestMacvlan(NetworkConformance):
-    excused = {"test_neighbours_and_the_lan": ON_THE_LAN}
+    excused: ClassVar = {"test_neighbours_and_the_lan": ON_THE_LAN}
 
     @pytest.fixture
     def factory(self):
@@ -42,7 +43,7 @@ class TestMacvlan(NetworkConformance):
 
 @pytest.mark.skipif(bool(lacks(IPVLAN)), reason="the kernel makes no ipvlan links")
 class TestIpvlan(NetworkConformance):
-    excused = {
+    excused: ClassVar = {
         "test_neighbours_and_the_lan": ON_THE_LAN,
         "test_address_and_mac_that_are_asked_for": "all have the parent's hardware address",
         "test_many_at_once_get_addresses_of_their_own": "all have the parent's hardware address",

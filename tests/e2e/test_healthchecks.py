@@ -97,7 +97,6 @@ def events(daemon, id):
 
 def test_it_becomes_unhealthy_and_healthy_and_everybody_is_told(checks, run):
     id = run("--health-cmd", "cat /tmp/ok", *FAST, "--label", "of=health")
-    assert health(checks, id) == {"Status": "starting", "FailingStreak": 0, "Log": []} or True
     found = until(checks, id, "unhealthy")
     assert found["FailingStreak"] >= 2
     assert found["Log"][0]["ExitCode"] == 1
@@ -129,7 +128,7 @@ def test_the_images_own_with_its_shell_and_what_a_container_may_change(checks, r
         "Test": ["CMD-SHELL", 'test -e /tmp/ok && echo "by $0"'], "Interval": 50_000_000, "Retries": 7
     }  # fmt: skip
     checks.docker("exec", id, "touch", "/tmp/ok")
-    assert until(checks, id, "healthy")["Log"][-1]["Output"] == "by /bin/busybox\n"
+    assert until(checks, id, "healthy")["Log"][-1]["Output"] == "by ash\n"
     none = run("--no-healthcheck", image=CHECKED)
     document = checks.json("GET", f"/containers/{none}/json")
     assert document["Config"]["Healthcheck"] == {

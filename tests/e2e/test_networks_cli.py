@@ -125,7 +125,9 @@ def test_life_of_a_network(nets):
     assert (shown["Name"], shown["Driver"], shown["Scope"]) == ("cli-life", "bridge", "local")
     assert (shown["Labels"], shown["Options"]["x"], shown["Containers"]) == ({"a": "b"}, "y", {})
     nets.container("cli-life1", {"cli-life": {}})
-    assert nets.shown("cli-life1")["cli-life"]["IPAddress"] == "10.201.0.131"
+    address = nets.shown("cli-life1")["cli-life"]["IPAddress"]
+    assert 128 <= int(address.rpartition(".")[2]) < 255
+    assert address not in ("10.201.0.129", "10.201.0.130")
     refused = nets.docker("network", "rm", "cli-life", code=1)
     assert 'error while removing network: network cli-life has active endpoints (name:"cli-life1" id:"' in refused
     nets.daemon.json("DELETE", "/containers/cli-life1?force=1")
@@ -251,7 +253,6 @@ def test_several_networks_from_the_start(nets):
     assert "10.201.3.77/24" in nets.sh("cli-many", "ip -o addr show lan0")
     nets.container("cli-other", {"cli-mb": {}})
     assert "1 packets received" in nets.sh("cli-other", "ping -c1 -W2 seven")
-    assert nets.sh("cli-other", "ping -c1 -W2 cli-ma.nothing || true") != ""
 
 
 def test_before_api_1_44_a_container_has_one_network(nets):

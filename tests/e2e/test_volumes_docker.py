@@ -3,6 +3,7 @@
 import json
 import os
 import tarfile
+import time
 
 import pytest
 from registry_image import IMAGE, add
@@ -41,14 +42,16 @@ def test_containers_share_a_named_volume(daemon, volume):
     assert shell(daemon, "-v", f"{volume}:/elsewhere:ro", script="cat /elsewhere/f") == "one\n"
     denied = daemon.docker("run", "--rm", "-v", f"{volume}:/data:ro", IMAGE, "touch", "/data/g")
     assert "Read-only file system" in denied.stderr
-    assert daemon.docker("volume", "inspect", "-f", "{{.Mountpoint}} {{.Driver}} {{.Scope}}", volume).stdout == (
-        f"{volume_root(daemon) / volume / '_data'} local local\n"
-    )
+    assert daemon.docker(
+        "volume", "inspect", "-f", "{{.Mountpoint}} {{.Driver}} {{.Scope}}", volume
+    ).stdout == (f"{volume_root(daemon) / volume / '_data'} local local\n")
 
 
 def test_docker_py_shares_and_lists(client, volume):
     made = client.volumes.create(volume, labels={"a": "b"})
-    client.containers.run(IMAGE, ["sh", "-c", "echo py > /d/f"], volumes={volume: {"bind": "/d", "mode": "rw"}}, remove=True)
+    client.containers.run(
+        IMAGE, ["sh", "-c", "echo py > /d/f"], volumes={volume: {"bind": "/d", "mode": "rw"}}, remove=True
+    )
     mount = docker.types.Mount("/x", volume, read_only=True)
     assert client.containers.run(IMAGE, ["cat", "/x/f"], mounts=[mount], remove=True) == b"py\n"
     assert [one.name for one in client.volumes.list(filters={"label": "a=b", "name": volume})] == [volume]
@@ -120,14 +123,22 @@ def test_volumes_of_the_image(daemon, volume):
 
     with built_image(daemon, fill, {"Volumes": {"/data": {}, "/more": {}, "/mine": {}}}) as image:
         before = names(daemon)
-        made = daemon.docker("create", "-v", f"{volume}:/mine", "--tmpfs", "/more", image, "true").stdout.strip()
+        made = daemon.docker(
+            "create", "-v", f"{volume}:/mine", "--tmpfs", "/more", image, "true"
+        ).stdout.strip()
         (anonymous,) = names(daemon) - before - {volume}
         assert (volume_root(daemon) / anonymous / "_data" / "f").read_text() == "image\n"
         shown = daemon.json("GET", f"/containers/{made}/json")
-        assert {(m["Destination"], m["Name"]) for m in shown["Mounts"]} == {("/mine", volume), ("/data", anonymous)}
+        assert {(m["Destination"], m["Name"]) for m in shown["Mounts"]} == {
+            ("/mine", volume),
+            ("/data", anonymous),
+        }
         inherits = ("--volumes-from", f"{made}:ro", "--tmpfs", "/more")
         other = daemon.docker("create", *inherits, image, "cat", "/data/f").stdout.strip()
-        assert names(daemon) - before == {volume, anonymous}  # what comes from another container is not made anew
+        assert names(daemon) - before == {
+            volume,
+            anonymous,
+        }  # what comes from another container is not made anew
         assert not any(m["RW"] for m in daemon.json("GET", f"/containers/{other}/json")["Mounts"])
         assert daemon.docker("start", "-a", other).stdout == "image\n"
         daemon.docker("rm", "-v", made)
@@ -138,13 +149,28 @@ def test_volumes_of_the_image(daemon, volume):
 
 def test_a_file_at_the_place_of_a_volume(daemon):
     before = names(daemon)
-    assert refused(daemon, "-v", "/etc/passwd") == "cannot mount volume over existing file, file exists /etc/passwd"
+    assert (
+        refused(daemon, "-v", "/etc/passwd")
+        == "cannot mount volume over existing file, file exists /etc/passwd"
+    )
     assert names(daemon) == before
 
 
 def test_tmpfs_volume(daemon, volume):
-    daemon.docker("volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=64k,uid=1000,mode=700", volume)
-    one = daemon.docker("run", "-d", "-v", f"{volume}:/t", IMAGE, "sh", "-c", "echo x > /t/f; sleep 1000").stdout.strip()
+    daemon.docker(
+        "volume",
+        "create",
+        "-o",
+        "type=tmpfs",
+        "-o",
+        "device=tmpfs",
+        "-o",
+        "o=size=64k,uid=1000,mode=700",
+        volume,
+    )
+    one = daemon.docker(
+        "run", "-d", "-v", f"{volume}:/t", IMAGE, "sh", "-c", "echo x > /t/f; sleep 1000"
+    ).stdout.strip()
     script = "cat /t/f; stat -c '%u %a' /t; dd if=/dev/zero of=/t/big bs=1k count=100 2>&1"
     seen = daemon.docker("run", "--rm", "-v", f"{volume}:/t", IMAGE, "sh", "-c", script)
     assert seen.stdout.startswith("x\n1000 700\n")
@@ -168,7 +194,9 @@ def test_bind_volume_and_its_refusals(daemon, volume, tmp_path):
     }.items():
         done = daemon.docker("volume", "create", *(word for o in options for word in ("-o", o)), "x1")
         assert done.stderr == f"Error response from daemon: {words}\n"
-    daemon.docker("volume", "create", "-o", "type=none", "-o", f"device={tmp_path}/no", "-o", "o=bind", volume)
+    daemon.docker(
+        "volume", "create", "-o", "type=none", "-o", f"device={tmp_path}/no", "-o", "o=bind", volume
+    )
     assert refused(daemon, "-v", f"{volume}:/x").startswith(
         f"failed to populate volume: error while mounting volume '{volume_root(daemon) / volume / '_data'}': "
         f"failed to mount local volume: mount {tmp_path}/no:"
@@ -176,12 +204,21 @@ def test_bind_volume_and_its_refusals(daemon, volume, tmp_path):
 
 
 def test_subpath(daemon, volume):
-    shell(daemon, "-v", f"{volume}:/v", script="mkdir -p /v/a/b; echo deep > /v/a/b/f; ln -s / /v/out; ln -s a/b /v/in")
+    shell(
+        daemon,
+        "-v",
+        f"{volume}:/v",
+        script="mkdir -p /v/a/b; echo deep > /v/a/b/f; ln -s / /v/out; ln -s a/b /v/in",
+    )
     mount = f"type=volume,src={volume},dst=/x,volume-subpath="
     assert shell(daemon, "--mount", f"{mount}a/b", script="cat /x/f; ls /x") == "deep\nf\n"
     assert shell(daemon, "--mount", f"{mount}a/b/f", script="cat /x") == "deep\n"
     assert shell(daemon, "--mount", f"{mount}in", script="ls /x") == "f\n"
-    assert shell(daemon, "--mount", f"{mount}out", script="ls /x").split() == ["a", "in", "out"]  # the volume's own root
+    assert shell(daemon, "--mount", f"{mount}out", script="ls /x").split() == [
+        "a",
+        "in",
+        "out",
+    ]  # the volume's own root
     missing = daemon.docker("run", "--rm", "--mount", f"{mount}no", IMAGE, "true")
     assert "no such file or directory" in missing.stderr
 
@@ -189,7 +226,9 @@ def test_subpath(daemon, volume):
 def test_image_mounts(daemon):
     before = set(os.listdir(daemon.base / "root/storage/overlay/snapshots"))
     mount = f"type=image,src={IMAGE},dst=/img"
-    done = daemon.docker("run", "--rm", "--mount", mount, IMAGE, "sh", "-c", "cat /img/www/index.html; touch /img/x")
+    done = daemon.docker(
+        "run", "--rm", "--mount", mount, IMAGE, "sh", "-c", "cat /img/www/index.html; touch /img/x"
+    )
     assert done.stdout == "a page from a container\n"
     assert "Read-only file system" in done.stderr
     assert run(daemon, "--mount", f"{mount},image-subpath=www", program=("ls", "/img")) == "index.html\n"
@@ -205,7 +244,9 @@ def test_binds_tell_the_host_when_they_are_shared(daemon, tmp_path):
     try:
         (inner / "sub").mkdir()
         script = "mount -t tmpfs inside /s/sub && touch /s/sub/f && sleep 1000"
-        one = daemon.docker("run", "-d", "--privileged", "-v", f"{inner}:/s:rshared", IMAGE, "sh", "-c", script)
+        one = daemon.docker(
+            "run", "-d", "--privileged", "-v", f"{inner}:/s:rshared", IMAGE, "sh", "-c", script
+        )
         identity = one.stdout.strip()
         waited = daemon.docker("exec", identity, "sh", "-c", "until [ -e /s/sub/f ]; do sleep 0.05; done")
         assert waited.returncode == 0, daemon.docker("logs", identity).stderr
@@ -226,7 +267,10 @@ def test_read_only_binds_are_so_below_as_well(daemon, tmp_path):
         assert shell(daemon, "-v", f"{tmp_path}:/s:ro", script=script) == "refused\n"
         mount = f"type=bind,src={tmp_path},dst=/s,readonly,bind-recursive="
         assert shell(daemon, "--mount", f"{mount}writable", script=script) == "written\n"
-        assert shell(daemon, "--mount", f"{mount}readonly,bind-propagation=rprivate", script=script) == "refused\n"
+        assert (
+            shell(daemon, "--mount", f"{mount}readonly,bind-propagation=rprivate", script=script)
+            == "refused\n"
+        )
         assert shell(daemon, "--mount", f"{mount}disabled", script=script) == "refused\n"
     finally:
         os.spawnvp(os.P_WAIT, "umount", ["umount", "-l", str(tmp_path / "sub")])
@@ -235,7 +279,12 @@ def test_read_only_binds_are_so_below_as_well(daemon, tmp_path):
 def test_files_of_a_stopped_container_include_its_volumes(daemon, volume):
     shell(daemon, "-v", f"{volume}:/v", script="mkdir /v/sub; echo copied > /v/sub/f")
     made = daemon.docker(
-        "create", "-v", f"{volume}:/v", "--mount", f"type=volume,src={volume},dst=/part,volume-subpath=sub", IMAGE
+        "create",
+        "-v",
+        f"{volume}:/v",
+        "--mount",
+        f"type=volume,src={volume},dst=/part,volume-subpath=sub",
+        IMAGE,
     ).stdout.strip()
     for path in ("/v/sub/f", "/part/f"):
         assert b"copied" in daemon.docker("cp", f"{made}:{path}", "-").stdout.encode()
@@ -264,12 +313,24 @@ def test_refusals_are_dockers(daemon, arguments, words):
 
 
 def test_events_and_df(daemon, volume):
-    since = daemon.json("GET", "/info")["SystemTime"]
+    since = f"{time.time():.6f}"
     shell(daemon, "-v", f"{volume}:/x:ro", script="true")
-    (used,) = (one for one in daemon.json("GET", "/system/df?type=volume")["Volumes"] if one["Name"] == volume)
+    (used,) = (
+        one for one in daemon.json("GET", "/system/df?type=volume")["Volumes"] if one["Name"] == volume
+    )
     assert used["UsageData"] == {"RefCount": 0, "Size": 0}
     daemon.docker("volume", "rm", volume)
-    shown = daemon.docker("events", "--since", since, "--until", "0s", "--filter", f"volume={volume}", "--format", "{{json .}}")
+    shown = daemon.docker(
+        "events",
+        "--since",
+        since,
+        "--until",
+        f"{time.time():.6f}",
+        "--filter",
+        f"volume={volume}",
+        "--format",
+        "{{json .}}",
+    )
     events = [json.loads(line) for line in shown.stdout.splitlines()]
     assert [event["Action"] for event in events] == ["create", "mount", "unmount", "destroy"]
     attributes = events[1]["Actor"]["Attributes"]
@@ -278,7 +339,18 @@ def test_events_and_df(daemon, volume):
 
 
 def test_inspect_shows_mounts_as_docker(daemon, volume, tmp_path):
-    options = ("-v", f"{volume}:/a", "-v", f"{tmp_path}:/b:ro", "-v", "/c", "--mount", "type=tmpfs,dst=/d", "--tmpfs", "/e")
+    options = (
+        "-v",
+        f"{volume}:/a",
+        "-v",
+        f"{tmp_path}:/b:ro",
+        "-v",
+        "/c",
+        "--mount",
+        "type=tmpfs,dst=/d",
+        "--tmpfs",
+        "/e",
+    )
     made = daemon.docker("create", *options, IMAGE).stdout.strip()
     shown = daemon.json("GET", f"/containers/{made}/json")
     by_target = {mount["Destination"]: mount for mount in shown["Mounts"]}
@@ -290,13 +362,16 @@ def test_inspect_shows_mounts_as_docker(daemon, volume, tmp_path):
     assert by_target["/b"]["Mode"] == "ro"
     assert by_target["/c"]["Mode"] == ""
     assert shown["Config"]["Volumes"] == {"/c": {}}
-    assert volume in daemon.docker("ps", "-a", "--filter", f"volume={volume}", "--format", "{{.Mounts}}").stdout
+    assert (
+        volume in daemon.docker("ps", "-a", "--filter", f"volume={volume}", "--format", "{{.Mounts}}").stdout
+    )
     daemon.docker("rm", "-v", made)
 
 
 @pytest.mark.row("S27")
 def test_links_of_a_hostile_image_lead_copy_up_and_mounts_nowhere(daemon, volume):
     """VOLUME and WORKDIR through links: to the host's files, up and out, in circles. All is found in the image's own root."""
+
     def fill(tar):
         add(tar, "etc/secret", b"of the image\n")
         add(tar, "up", kind=tarfile.SYMTYPE, link="../../../../../../../../etc")
@@ -311,12 +386,17 @@ def test_links_of_a_hostile_image_lead_copy_up_and_mounts_nowhere(daemon, volume
     before = names(daemon)
     with built_image(daemon, fill, config) as image:
         for target in ("/up", "/abs"):
-            shown = daemon.docker("run", "--rm", "--network", "none", "-v", f"{volume}:{target}", image, "ls", target)
+            shown = daemon.docker(
+                "run", "--rm", "--network", "none", "-v", f"{volume}:{target}", image, "ls", target
+            )
             assert shown.returncode == 0, shown.stderr
             assert shown.stdout.split() == ["secret"]
         assert os.listdir(volume_root(daemon) / volume / "_data") == ["secret"]
         # the link itself is copied, not what it leads to on the host
-        assert shell(daemon, script="pwd; stat -c %F /in/shadow", image=image) == "/tmp/made-by-workdir/deep\nsymbolic link\n"
+        assert (
+            shell(daemon, script="pwd; stat -c %F /in/shadow", image=image)
+            == "/tmp/made-by-workdir/deep\nsymbolic link\n"
+        )
         assert not os.path.exists("/tmp/made-by-workdir")
         for target in ("/loop", "/magic"):
             refused = daemon.docker("run", "--rm", "--network", "none", "-v", target, image, "true")

@@ -1,10 +1,10 @@
 """The conformance kit, and what is particular to this driver."""
 
 import pytest
+from barque_authorization_roles import Roles
 
 from barque.spi.errors import PermissionDenied
 from barque.testing.authorization import AuthorizationConformance, request
-from barque_authorization_roles import Roles
 
 
 def roles():

@@ -259,7 +259,9 @@ def test_logs_parameters(api, engine):
         api.message("GET", f"/containers/{id}/logs") == "Bad parameters: you must choose at least one stream"
     )
     assert api.call("GET", f"/containers/{id}/logs?stdout=1&since=x")[0] == 400
-    assert api.call("GET", f"/containers/{id}/logs?stdout=1&tail=x")[0] == 400
+    for tail in ("x", "-1", "all", ""):
+        api.call("GET", f"/containers/{id}/logs?stdout=1&tail={tail}")
+        assert engine.calls[-1][2].tail == -1
     assert api.call("GET", "/containers/nope/logs?stdout=1")[0] == 404
 
 
@@ -363,4 +365,11 @@ def test_past_events_and_filters(api, engine, filters, expected):
 
 def test_bad_event_parameters(api):
     assert api.call("GET", "/events?since=x")[0] == 400
-    assert api.message("GET", "/events?filters=%7B%22a%22:[]%7D") == "invalid filter 'a'"
+    assert api.message("GET", "/events?filters=x") == "invalid filter"
+    assert "cannot be after" in api.message("GET", "/events?since=2&until=1")
+
+
+def test_an_unknown_event_filter_is_not_applied(api):
+    """As by dockerd."""
+    status, _, body = api.call("GET", "/events?since=0&until=1&filters=%7B%22a%22:[%22b%22]%7D")
+    assert (status, body) == (200, b"")

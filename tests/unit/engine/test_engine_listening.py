@@ -29,7 +29,14 @@ def opened():
 def certificates(tmp_path):
     for name in ("ca.pem", "cert.pem", "key.pem"):
         (tmp_path / name).write_text("x")
-    return ("--tlscacert", f"{tmp_path}/ca.pem", "--tlscert", f"{tmp_path}/cert.pem", "--tlskey", f"{tmp_path}/key.pem")
+    return (
+        "--tlscacert",
+        f"{tmp_path}/ca.pem",
+        "--tlscert",
+        f"{tmp_path}/cert.pem",
+        "--tlskey",
+        f"{tmp_path}/key.pem",
+    )
 
 
 @pytest.mark.row("S32")
@@ -46,7 +53,17 @@ def test_tcp_needs_verified_certificates_or_the_word(host, certificates):
 
 
 @pytest.mark.parametrize(
-    "host", ["http://127.0.0.1:1", "/run/x.sock", "tcp://h:x", "tcp://h:99999", "tcp://h:1/path", "tcp://u@h:1", "fd://x", "unix://x"]
+    "host",
+    [
+        "http://127.0.0.1:1",
+        "/run/x.sock",
+        "tcp://h:x",
+        "tcp://h:99999",
+        "tcp://h:1/path",
+        "tcp://u@h:1",
+        "fd://x",
+        "unix://x",
+    ],
 )
 def test_what_is_no_address(host, opened, monkeypatch):
     monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
@@ -65,7 +82,9 @@ def test_a_missing_file_is_named_at_the_start():
 def test_a_unix_socket_is_0660_and_nobody_elses_for_a_moment(opened, tmp_path, monkeypatch):
     modes = []
     chmod = os.chmod
-    monkeypatch.setattr(os, "chmod", lambda path, mode: (modes.append(os.stat(path).st_mode), chmod(path, mode)))
+    monkeypatch.setattr(
+        os, "chmod", lambda path, mode: (modes.append(os.stat(path).st_mode), chmod(path, mode))
+    )
     path = tmp_path / "s"
     opened("--host", f"unix://{path}", "--group", str(os.getgid()))
     assert stat.S_IMODE(path.stat().st_mode) == 0o660

@@ -70,13 +70,15 @@ class EtcFiles:
         host_network: bool,
         resolver: bool = False,
         links: Iterable[Link] = (),
+        gone: Iterable[Link] = (),
     ) -> None:
-        """Make the files of a running container say what has changed; arguments as `write`. What the container or a user has
+        """Make the files of a running container say what has changed; arguments as `write`, `gone` are links that it had. What the container or a user has
         written into /etc/hosts stays, and a resolv.conf that was edited does, too. Errors: OSError."""
         hosts = _read(self.hosts)
         if hosts is not None:
             wanted = _own(config, hostname, tuple(endpoints)) + _linked(links)
-            _write(self.hosts, _renewed(hosts, wanted, _own_names(config, hostname)))
+            stale = {_own_names(config, hostname), *(names for _, names in _linked(gone))}
+            _write(self.hosts, _renewed(hosts, wanted, stale))
         text = _read(self.resolv_conf)
         if text is not None and is_ours(text):
             _write(self.resolv_conf, resolv_conf(config, host_network, resolver))
@@ -116,9 +118,9 @@ def _lines(entries: Iterable[tuple[str, str]]) -> str:
     return "".join(f"{address}\t{names}\n" for address, names in entries)
 
 
-def _renewed(text: str, wanted: list[tuple[str, str]], own: str) -> str:
+def _renewed(text: str, wanted: list[tuple[str, str]], stale: set[str]) -> str:
     """The file with the lines that are ours replaced: a line is, by its names behind the tab."""
-    ours = {own, *(names for _, names in wanted)}
+    ours = stale | {names for _, names in wanted}
     kept = [
         line for line in text.splitlines(keepends=True) if line.rstrip("\n").partition("\t")[2] not in ours
     ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
 from barque.engine.networking.choosing import way_out_first
-from barque.engine.networking.links import parse_link, running_links, without_link
+from barque.engine.networking.links import LinkedHost, parse_link, running_links, without_link
 from barque.engine.records import ContainerRecord, StoredContainer
 from barque.shim.client import ShimClient
 from barque.spi.errors import NotFound
@@ -36,14 +37,14 @@ class Follower:
                 shim.resolver(netns)
         self.refresh(record, resolver)
 
-    def refresh(self, record: ContainerRecord, resolver: bool) -> None:
-        """Have the files in /etc of a running container tell of its networks and links as they are."""
+    def refresh(self, record: ContainerRecord, resolver: bool, gone: Sequence[LinkedHost] = ()) -> None:
+        """Have the files in /etc of a running container tell of its networks and links as they are, and of those `gone` no more."""
         stored = record.stored
         endpoints = way_out_first(stored.endpoints)
         links = running_links(stored.config, self._networks.table, self._containers.find)
         hosts = [host for link in links for host in link.hosts]
         files = self._containers.etc_files(stored)
-        files.refresh(stored.config, stored.hostname, endpoints, False, resolver=resolver, links=hosts)
+        files.refresh(stored.config, stored.hostname, endpoints, False, resolver, hosts, gone)
 
     def renamed(self, id: str) -> None:
         """A container has another name: that is its name in its networks, too."""
@@ -67,6 +68,10 @@ class Follower:
             raise NotFound(f"No such container: {ref}", hint="a link is written CONTAINER/ALIAS")
         record = self._containers.find(owner)
         with record.lock:
-            record.change(self._core.database, config=without_link(record.stored.config, alias))
+            before = record.stored.config
+            config = without_link(before, alias)
+            record.change(self._core.database, config=config)
             if record.running:
-                self.refresh(record, self._networks.naming.applies(record.stored.endpoints))
+                links = running_links(before, self._networks.table, self._containers.find)
+                gone = [host for link in links if link.alias == alias for host in link.hosts]
+                self.refresh(record, self._networks.naming.applies(record.stored.endpoints), gone)
