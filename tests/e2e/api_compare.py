@@ -50,6 +50,13 @@ def _body(answer):
     return data.decode("latin-1")
 
 
+def _order(value):
+    """Networks, volumes and mounts come in no order: put them in the order of their names."""
+    if not isinstance(value, dict):
+        return ""
+    return str(value.get("Destination") or (value.get("Name") if "Names" not in value else ""))
+
+
 class _Cover:
     """Puts names for what differs from run to run."""
 
@@ -69,7 +76,7 @@ class _Cover:
         if isinstance(value, dict):
             return {self.text(name): self._member(name, one) for name, one in value.items()}
         if isinstance(value, list):
-            return [self.value(one, key) for one in value]
+            return sorted((self.value(one, key) for one in value), key=_order)
         if isinstance(value, str):
             return "<varying>" if key in _VARYING and value else self.text(value)
         if isinstance(value, int) and not isinstance(value, bool) and (key in _VARYING or self._counting):
@@ -135,7 +142,11 @@ class Allowed:
                 return True
         return False
 
+    def unused(self):
+        """The entries that covered nothing."""
+        return [entry for entry, count in zip(self.entries, self.used, strict=True) if not count]
+
 
 def _fits(text, patterns):
     patterns = [patterns] if isinstance(patterns, str) else patterns
-    return any(fnmatch.fnmatchcase(text, pattern.replace("[", "[[]")) for pattern in patterns)
+    return any(fnmatch.fnmatchcase(text, pattern) for pattern in patterns)

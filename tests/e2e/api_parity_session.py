@@ -121,7 +121,9 @@ def bad_bodies(api):
 def bad_creates(api):
     def attempt(what, config=None, **host):
         body = {"Image": IMAGE, **(config or {}), "HostConfig": host}
-        api.ask("POST", "/containers/create", body, name=f"create: {what}")
+        answer = api.ask("POST", "/containers/create", body, name=f"create: {what}")
+        if answer.status == 201:  # what one takes and the other does not must not be in the way of what follows
+            api.ask("DELETE", f"/containers/{answer.json['Id']}?v=1", name=f"remove: {what}", keep=False)
 
     api.ask("POST", "/containers/create?name=-x", {"Image": IMAGE})
     attempt("no such image", {"Image": "nosuch:1"})
@@ -300,13 +302,14 @@ def lists(api):
     for filters in (
         {"ancestor": [IMAGE]}, {"ancestor": ["nosuch"]}, {"before": ["two"]}, {"since": ["two"]}, {"before": ["nosuch"]},
         {"exited": ["3"]}, {"exited": ["x"]}, {"expose": ["80"]}, {"expose": ["80/tcp"]}, {"expose": ["x"]},
-        {"publish": ["80"]}, {"health": ["none"]}, {"health": ["x"]}, {"id": [one[:6]]}, {"is-task": ["true"]},
+        {"publish": ["80"]}, {"health": ["none"]}, {"health": ["x"]}, {"is-task": ["true"]},
         {"is-task": ["x"]}, {"isolation": ["default"]}, {"label": ["role"]}, {"label": ["role=a"]},
         {"label": ["role=a", "x"]}, {"name": ["t"]}, {"name": ["^/two$"]}, {"network": ["none"]}, {"network": ["x"]},
         {"status": ["exited", "created"]}, {"status": ["x"]}, {"volume": ["/data"]}, {"volume": ["/etc"]},
         {"volume": ["x"]}, {"nope": ["x"]}, {"label": {"role=b": True}},
     ):  # fmt: skip
         api.ask("GET", "/containers/json", filters=filters, **everything)
+    api.ask("GET", "/containers/json", filters={"id": [one[:6]]}, name="ps by id")
     api.ask("GET", "/containers/json?filters=x")
     api.ask("GET", "/containers/json?filters=[]")
     api.ask("GET", "/containers/json", filters={"status": ["exited"]})
@@ -317,7 +320,7 @@ def lists(api):
 
 def streams(api):
     """Logs, attach, wait."""
-    script = "echo out; echo err >&2; exit 7"
+    script = "echo out; sleep 0.1; echo err >&2; exit 7"
     run(api, "said", "sh", "-c", script, host={"LogConfig": {"Type": "json-file", "Config": {"labels": "who"}}}, Labels={"who": "me"})
     both = {"stdout": 1, "stderr": 1}
     for query in (
@@ -358,7 +361,7 @@ def execs(api):
         return "nosuch"
 
     make("no command")
-    id = make("echo", Cmd=["sh", "-c", "echo $X $PWD; echo e >&2; exit 4"], Env=["X=1"], WorkingDir="/tmp")
+    id = make("echo", Cmd=["sh", "-c", "echo $X $PWD; sleep 0.1; echo e >&2; exit 4"], Env=["X=1"], WorkingDir="/tmp")
     api.ask("GET", f"/exec/{id}/json")
     api.hijack("POST", f"/exec/{id}/start", {})
     api.until("GET", f"/exec/{id}/json", lambda answer: not answer.json.get("Running"))

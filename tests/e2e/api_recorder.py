@@ -52,7 +52,7 @@ class Recorder:
         self.answers = {}
         self.names = {}
 
-    def ask(self, method, path, body=None, /, *, headers=None, name="", versioned=True, **query):
+    def ask(self, method, path, body=None, /, *, headers=None, name="", versioned=True, keep=True, **query):
         """`query`: its values are JSON when they are dicts. `body`: bytes as they are, the rest as JSON."""
         target = path + _query(query)
         sent = dict(headers or {})
@@ -67,7 +67,8 @@ class Recorder:
             given = {key.lower(): value for key, value in response.getheaders()}
         finally:
             connection.close()
-        return self.keep(name or f"{method} {target}", method, path, response.status, given, data)
+        answer = self.keep(name or f"{method} {target}", method, path, response.status, given, data)
+        return answer if keep else self.answers.pop(answer.step)
 
     def keep(self, step, method, path, status, headers, data):
         step = unquote(step)

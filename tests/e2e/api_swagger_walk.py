@@ -7,8 +7,9 @@ import threading
 import time
 
 from api_parity_session import create, layer, network, remove, run, start
-from api_websocket_client import WebSocket
 from registry_image import IMAGE
+
+from barque.testing.websocket import WebSocket
 
 _TAR = {"Content-Type": "application/x-tar"}
 

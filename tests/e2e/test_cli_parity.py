@@ -25,7 +25,8 @@ VOLATILE = (
     (re.compile(r"\n*(Hint: .*\n?|exit status \d+\n?)"), "\n"),
     (re.compile(r"\d+\.\d+%"), "PERCENT"),
     (re.compile(r"[\d.]+(B|kB|MB|KiB|MiB|GiB) / [\d.]+(B|kB|MB|KiB|MiB|GiB)"), "AMOUNTS"),
-    (re.compile(r"172\.\d+\.\d+\.\d+|fd[0-9a-f:]+::[0-9a-f]*"), "ADDRESS"),
+    (re.compile(r"(172\.\d+|10\.89)\.\d+\.\d+|fd[0-9a-f:]+::[0-9a-f]*"), "ADDRESS"),
+    (re.compile(r"127\.0\.0\.1 \d+"), "PORT"),
     (re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}"), "MAC"),
     (re.compile(r" +"), " "),
 )
@@ -83,6 +84,8 @@ SESSIONS = {
         create --name {n}c -v {n}:/data IMAGE true
         volume rm {n}
         ps -a --filter volume={n} --format "{{{{.Names}}}} {{{{.Mounts}}}} {{{{.LocalVolumes}}}}"
+        inspect -f "{{{{.Mounts}}}}" {n}c
+        system df -v --format "{{{{range .Volumes}}}}{{{{.Name}}}} {{{{.Links}}}} {{{{end}}}}"
         rm {n}c
         volume rm {n} {n}2 nothing
         volume rm -f nothing
@@ -101,6 +104,7 @@ SESSIONS = {
         update --restart always {n}
         update --restart nonsense {n}
         inspect -f "{{{{.HostConfig.Memory}}}} {{{{.HostConfig.RestartPolicy}}}}" {n}
+        inspect -f "{{{{.HostConfig.LogConfig}}}} {{{{.NetworkSettings.Ports}}}} {{{{.HostConfig.PortBindings}}}}" {n}
         update --restart no {n}
         update {n}
         rename {n} {n}b
@@ -139,7 +143,6 @@ SESSIONS = {
         run --rm IMAGE /etc
         run --rm nothing-like-it/nowhere:1
         run --rm --network nothing IMAGE true
-        run --rm --volumes-from nothing IMAGE true
         run --rm -v relative/path:/x IMAGE true
         run --rm --mount type=bind,src=/nonexistent,dst=/x IMAGE true
         run --rm --runtime nonsense IMAGE true
@@ -161,7 +164,6 @@ SESSIONS = {
         image inspect -f "{{{{.Os}}}} {{{{.Architecture}}}}" IMAGE
         history --format "{{{{.CreatedBy}}}}" IMAGE
         inspect nothing
-        inspect --type nonsense x
         network prune -f --filter label=nothing-has-it
         volume prune -f --filter label=nothing-has-it
         container prune -f --filter label=nothing-has-it

@@ -115,7 +115,9 @@ def test_it_becomes_unhealthy_and_healthy_and_everybody_is_told(checks, run):
     assert statuses == ["health_status: unhealthy", "health_status: healthy"]
     ours = [e for e in told if e["Action"].startswith("exec_create: /bin/sh -c cat /tmp/ok")]
     assert ours
-    of_one = [e for e in told if e["Actor"]["Attributes"].get("execID") == ours[0]["Actor"]["Attributes"]["execID"]]
+    of_one = [
+        e for e in told if e["Actor"]["Attributes"].get("execID") == ours[0]["Actor"]["Attributes"]["execID"]
+    ]
     assert [e["Action"].partition(":")[0] for e in of_one] == ["exec_create", "exec_start", "exec_die"]
     assert of_one[-1]["Actor"]["Attributes"]["exitCode"] == "1"
     assert checks.json("GET", f"/containers/{id}/json")["ExecIDs"] is None
@@ -139,7 +141,17 @@ def test_the_images_own_with_its_shell_and_what_a_container_may_change(checks, r
 
 
 def test_it_runs_as_the_containers_user_in_its_directory(checks, run):
-    id = run("--user", "bob", "--workdir", "/home", "--env", "A=b", "--health-cmd", "id -un; pwd; echo $A $HOME", *FAST)
+    id = run(
+        "--user",
+        "bob",
+        "--workdir",
+        "/home",
+        "--env",
+        "A=b",
+        "--health-cmd",
+        "id -un; pwd; echo $A $HOME",
+        *FAST,
+    )
     assert until(checks, id, "healthy")["Log"][0]["Output"] == "bob\n/home\nb /home\n"
 
 

@@ -8,6 +8,17 @@ from registry_image import IMAGE
 
 pytestmark = pytest.mark.root
 
+SHARED = "container sharing network namespace with another container or host cannot be connected to any other network"
+INVALID = "invalid endpoint settings:\n"
+NO_SUBNETS = (
+    "user specified IP address is supported only when connecting to networks with user configured subnets"
+)
+ALIASES = "network-scoped alias is supported only for containers in user defined networks"
+HOST_MODE = "cannot connect container to host network - container must be created in host network mode"
+NONE_MODE = (
+    "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+)
+OUTSIDE = "no configured subnet or ip-range contain the IP address 10.9.9.9"
 SERVER = ("sh", "-c", "while true; do echo here | nc -l -p 80; done")
 
 
@@ -129,7 +140,10 @@ def test_life_of_a_network(nets):
     assert 128 <= int(address.rpartition(".")[2]) < 255
     assert address not in ("10.201.0.129", "10.201.0.130")
     refused = nets.docker("network", "rm", "cli-life", code=1)
-    assert 'error while removing network: network cli-life has active endpoints (name:"cli-life1" id:"' in refused
+    assert (
+        'error while removing network: network cli-life has active endpoints (name:"cli-life1" id:"'
+        in refused
+    )
     nets.daemon.json("DELETE", "/containers/cli-life1?force=1")
     assert nets.docker("network", "rm", "cli-life") == "cli-life"
     assert nets.docker("network", "ls", "-q", "-f", "name=cli-life") == ""
@@ -182,7 +196,9 @@ def test_what_cannot_be_removed(nets, ref, status, words):
 
 
 def test_settings_from_another_network(nets):
-    nets.create("cli-settings", ConfigOnly=True, IPAM={"Config": [{"Subnet": "10.201.2.0/24"}]}, Labels={"k": "v"})
+    nets.create(
+        "cli-settings", ConfigOnly=True, IPAM={"Config": [{"Subnet": "10.201.2.0/24"}]}, Labels={"k": "v"}
+    )
     id = nets.create("cli-set", ConfigFrom={"Network": "cli-settings"})
     shown = nets.daemon.json("GET", f"/networks/{id}")
     assert shown["IPAM"]["Config"][0]["Subnet"] == "10.201.2.0/24"
@@ -192,7 +208,9 @@ def test_settings_from_another_network(nets):
         403,
         'error while removing network: configuration network "cli-settings" is in use',
     )
-    assert "configuration-only" in nets.docker("run", "--rm", "--network", "cli-settings", IMAGE, "true", code=125)
+    assert "configuration-only" in nets.docker(
+        "run", "--rm", "--network", "cli-settings", IMAGE, "true", code=125
+    )
 
 
 def test_prune_takes_what_nobody_uses_and_is_asked_for(nets):
@@ -348,7 +366,10 @@ def test_ports_follow_the_way_out(nets, lab):
     assert nets.way_out("cli-web") == "eth0"
     assert answers(lab, port)
     assert nets.disconnect("cli-g1", "cli-web")[0] == 200
-    assert lab.run("python3", "-c", f"import socket; socket.socket().bind(('127.0.0.1', {port}))").returncode == 0
+    assert (
+        lab.run("python3", "-c", f"import socket; socket.socket().bind(('127.0.0.1', {port}))").returncode
+        == 0
+    )
 
 
 def test_a_connect_that_cannot_move_the_ports_is_undone(nets, lab):
@@ -387,16 +408,16 @@ def test_containers_that_do_not_run(nets):
 @pytest.mark.parametrize(
     ("network", "container", "endpoint", "status", "words"),
     [
-        ("cli-e1", "cli-eh", {}, 400, "container sharing network namespace with another container or host cannot be connected to any other network"),
-        ("cli-e1", "cli-ec", {}, 400, "container sharing network namespace with another container or host cannot be connected to any other network"),
-        ("host", "cli-e", {}, 400, "cannot connect container to host network - container must be created in host network mode"),
-        ("none", "cli-e", {}, 400, "container cannot be connected to multiple networks with one of the networks in private (none) mode"),
+        ("cli-e1", "cli-eh", {}, 400, SHARED),
+        ("cli-e1", "cli-ec", {}, 400, SHARED),
+        ("host", "cli-e", {}, 400, HOST_MODE),
+        ("none", "cli-e", {}, 400, NONE_MODE),
         ("cli-e1", "cli-no", {}, 404, "No such container: cli-no"),
         ("cli-no", "cli-e", {}, 404, "network cli-no not found"),
-        ("cli-e1", "cli-e", {"IPAMConfig": {"IPv4Address": "10.9.9.9"}}, 400, "invalid endpoint settings:\nuser specified IP address is supported only when connecting to networks with user configured subnets"),
-        ("cli-e2", "cli-e", {"IPAMConfig": {"IPv4Address": "10.9.9.9"}}, 400, "invalid endpoint settings:\nno configured subnet or ip-range contain the IP address 10.9.9.9"),
-        ("cli-e2", "cli-e", {"IPAMConfig": {"IPv4Address": "x"}}, 400, "invalid endpoint settings:\ninvalid IPv4 address: x"),
-        ("bridge", "cli-en", {"Aliases": ["x"]}, 400, "invalid endpoint settings:\nnetwork-scoped alias is supported only for containers in user defined networks"),
+        ("cli-e1", "cli-e", {"IPAMConfig": {"IPv4Address": "10.9.9.9"}}, 400, INVALID + NO_SUBNETS),
+        ("cli-e2", "cli-e", {"IPAMConfig": {"IPv4Address": "10.9.9.9"}}, 400, INVALID + OUTSIDE),
+        ("cli-e2", "cli-e", {"IPAMConfig": {"IPv4Address": "x"}}, 400, INVALID + "invalid IPv4 address: x"),
+        ("bridge", "cli-en", {"Aliases": ["x"]}, 400, INVALID + ALIASES),
         ("cli-e2", "cli-e", {"MacAddress": "x"}, 400, "invalid MAC address: x"),
     ],
 )  # fmt: skip
@@ -473,7 +494,9 @@ def test_events(nets):
     nets.daemon.json("DELETE", "/containers/cli-evc?force=1")
     nets.daemon.json("DELETE", "/networks/cli-ev")
     filters = json.dumps({"network": [network]}).replace(" ", "")
-    _, body = nets.daemon.request("GET", f"/events?since={since:.6f}&until={time.time():.6f}&filters={filters}")
+    _, body = nets.daemon.request(
+        "GET", f"/events?since={since:.6f}&until={time.time():.6f}&filters={filters}"
+    )
     found = [json.loads(line) for line in body.splitlines()]
     actions = ["create", "connect", "disconnect", "connect", "disconnect", "destroy"]
     assert [one["Action"] for one in found] == actions

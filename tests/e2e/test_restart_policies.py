@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote
 
@@ -94,7 +95,7 @@ def test_a_failure_is_repeated_as_often_as_the_policy_says_and_ever_more_slowly(
     assert not ended["State"]["Restarting"]
     assert ended["HostConfig"]["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 3}
     uptimes = [float(line.split()[0]) for line in lines_of(policies, "few")]
-    waits = [later - earlier for earlier, later in zip(uptimes, uptimes[1:], strict=False)]
+    waits = [later - earlier for earlier, later in pairwise(uptimes)]
     assert len(waits) == 3
     for wait, least in zip(waits, (0.1, 0.2, 0.4), strict=True):
         assert wait >= least - 0.011  # /proc/uptime has hundredths
@@ -157,7 +158,9 @@ def test_a_crash_does_not(policies, run):
     run("victim", "--restart", "unless-stopped")
     first = state(policies, "victim")["Pid"]
     os.kill(first, signal.SIGKILL)
-    again = until(policies, "victim", lambda d: d["RestartCount"] == 1 and d["State"]["Pid"] not in (0, first))
+    again = until(
+        policies, "victim", lambda d: d["RestartCount"] == 1 and d["State"]["Pid"] not in (0, first)
+    )
     assert again["State"]["Status"] == "running"
 
 

@@ -53,7 +53,7 @@ def built_image(daemon, fill, config):
         fill(tar)
     tag = f"made/{secrets.token_hex(4)}:1"
     archive = configured(docker_archive(layer.getvalue(), tag), config)
-    loaded = daemon.docker("load", stdin=None, *("-i", str(stored(daemon, archive))))
+    loaded = daemon.docker("load", "-i", str(stored(daemon, archive)))
     assert loaded.returncode == 0, loaded.stderr
     yield tag
     daemon.docker("rmi", "-f", tag)

@@ -124,7 +124,7 @@ def test_binds_are_sorted_by_depth_and_replace_the_engines_own():
     targets = [m["destination"] for m in mounts]
     assert targets.index("/x") < targets.index("/x/y")
     assert targets.count("/etc/hosts") == 1
-    assert "ro" in next(m for m in mounts if m["destination"] == "/etc/hosts")["options"]
+    assert "rro" in next(m for m in mounts if m["destination"] == "/etc/hosts")["options"]
 
 
 def test_environment_later_values_win():

@@ -151,8 +151,9 @@ def _filtered(prefix: str, find: Callable[[], Candidates]) -> Candidates:
     except (CliError, LookupError, TypeError, AttributeError, ValueError):
         # An answer that is not what it should be is no answer.
         return []
-    fitting = [one for one in found if one[0].startswith(prefix) and _SAFE.fullmatch(one[0])]
-    return [*dict.fromkeys(fitting), *(one for one in found if one[0] in (":files", ":nospace"))]
+    directives = [one for one in found if one[0].startswith(":")]
+    names = [one for one in found if one[0].startswith(prefix) and one not in directives]
+    return [*(one for one in dict.fromkeys(names) if _SAFE.fullmatch(one[0])), *directives]
 
 
 def _daemon(before: list[str]) -> Callable[[], Context]:

@@ -1,9 +1,10 @@
-"""`barque system df -v`: image by image and container by container, as docker shows it."""
+"""`barque system df -v`: image by image, container by container and volume by volume, as docker shows it."""
 
 from __future__ import annotations
 
 from barque.cli.commands.images import image_listing, single_row
 from barque.cli.commands.ps import container_listing
+from barque.cli.commands.volume import volume_listing
 from barque.cli.gotemplate import Template
 from barque.cli.listing import Listing, render
 from barque.cli.table import align
@@ -16,7 +17,7 @@ __all__ = ["details"]
 
 _IMAGES = ("Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers")
 _CONTAINERS = ("ID", "Image", "Command", "LocalVolumes", "Size", "RunningFor", "Status", "Names")
-_VOLUMES = "VOLUME NAME\tLINKS\tSIZE"
+_VOLUMES = ("Name", "Links", "Size")
 _CACHE = "CACHE ID\tCACHE TYPE\tSIZE\tCREATED\tLAST USED\tUSAGE\tSHARED"
 
 
@@ -25,11 +26,12 @@ def details(usage: Any, template: str) -> str:
     images = [single_row(image) for image in usage.get("Images") or []]
     # Docker shows here only what the container itself has written.
     containers = [{**one, "SizeRootFs": 0} for one in usage.get("Containers") or []]
+    volumes = usage.get("Volumes") or []
     if template not in ("", "table"):
         document = {
             "Images": _documents(image_listing(long=True), images),
             "Containers": _documents(container_listing(long=True), containers),
-            "Volumes": [],
+            "Volumes": _documents(volume_listing(), volumes),
             "BuildCache": [],
         }
         return Template("{{json .}}" if template == "json" else template).render(document)
@@ -39,7 +41,7 @@ def details(usage: Any, template: str) -> str:
         "Containers space usage:\n",
         _table(container_listing(long=False), _CONTAINERS, containers),
         "Local Volumes space usage:\n",
-        align(_VOLUMES) + "\n",
+        _table(volume_listing(), _VOLUMES, volumes),
         "Build cache usage: 0B\n",
         align(_CACHE) + "\n",
     ])  # fmt: skip

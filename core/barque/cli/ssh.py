@@ -12,6 +12,7 @@ from barque.cli.host import Address
 __all__ = ["dial_ssh"]
 
 _CONNECT_SECONDS = 30
+_END_SECONDS = 2
 _TOLD = 2000
 # Interrupts are for the program at the other end (or for nobody), not for the connection to it.
 _DEAF = ("/bin/sh", "-c", "trap '' INT QUIT; exec \"$@\"", "sh")
@@ -102,4 +103,8 @@ class _Piped(socket.socket):
         os.close(self._notes)
         self._notes = -1
         self._process.terminate()
-        self._process.wait()
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

@@ -22,6 +22,7 @@ class Session:
 
     One thread polls. The socket is never written blockingly: a container that does not read its stdin while we do not
     read its stdout would stop both for ever. `stdin` None: nothing is sent. `detach` is watched for on a terminal.
+    `while_read`: the session ends too when nobody is left who reads `stdout`, a pipe or a socket.
     """
 
     def __init__(
@@ -34,10 +35,12 @@ class Session:
         detach: DetachKeys | None = None,
         stdout: int = 1,
         stderr: int = 2,
+        while_read: bool = False,
     ) -> None:
         self._sock = sock
         self._stdin = stdin
         self._detach = detach
+        self._while_read = while_read
         self._stdout = stdout
         self._output = Demultiplexer(stdout, stderr) if multiplexed else None
         self._pending = memoryview(b"")
@@ -58,6 +61,8 @@ class Session:
             poller = select.poll()
             poller.register(signals, select.POLLIN)
             poller.register(self._sock, select.POLLIN | (select.POLLOUT if self._pending else 0))
+            if self._while_read:
+                poller.register(self._stdout, 0)  # hang-ups and errors are always told
             reading = self._input_open and not self._pending
             if reading and self._stdin is not None:
                 poller.register(self._stdin, select.POLLIN)
@@ -66,6 +71,8 @@ class Session:
                 for fd, happened in poller.poll():
                     if fd == signals.fileno():
                         signals.handle()
+                    elif self._while_read and fd == self._stdout:
+                        return True
                     elif fd == self._stdin and fd != self._sock.fileno():
                         if not self._read_input():
                             return False

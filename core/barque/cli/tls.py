@@ -16,6 +16,10 @@ from barque.cli.errors import CliError, DaemonUnavailable
 from barque.cli.host import Address
 from barque.cli.tls_settings import Tls
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
 __all__ = ["protect"]
 
 _PIECE = 64 * 1024
@@ -90,10 +94,19 @@ class _Plain(socket.socket):
     failure = ""
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        piece = super().recv(size, flags)
+        try:
+            piece = super().recv(size, flags)
+        except ConnectionResetError:  # what we sent was not taken
+            piece = b""
         if not piece and self.failure:
             raise OSError(self.failure)
         return piece
+
+    def sendall(self, data: Buffer, flags: int = 0, /) -> None:
+        try:
+            super().sendall(data, flags)
+        except OSError as error:
+            raise OSError(self.failure or error.strerror) from error
 
 
 class _Connection:
@@ -133,6 +146,14 @@ class _Connection:
         else:
             self.ended = True
 
+    def transmit(self) -> None:
+        """Send of `out` what the raw socket takes. Raises OSError; the other side's reason, when it gave one."""
+        try:
+            del self.out[: self.raw.send(self.out)]
+        except OSError:
+            self.receive()
+            raise
+
     def decipher(self) -> None:
         """Make `plain` of what came. Raises ssl.SSLError."""
         try:
@@ -165,8 +186,8 @@ def _carry(connection: _Connection, inner: socket.socket, plain: _Plain) -> None
             reading = _step(connection, inner, reading)
     except ssl.SSLError as error:
         plain.failure = f"tls: {(error.reason or str(error)).lower().replace('_', ' ')}"
-    except OSError:
-        pass  # either side left: the other is told by the end of its stream
+    except OSError as error:
+        plain.failure = f"tls: {error.strerror}"
     finally:
         inner.close()
         connection.raw.close()
@@ -185,7 +206,7 @@ def _step(connection: _Connection, inner: socket.socket, reading: bool) -> bool 
         ready = bool(happened & ~select.POLLOUT)
         if fd == raw.fileno():
             if happened & select.POLLOUT:
-                del connection.out[: raw.send(connection.out)]
+                connection.transmit()
             if ready and from_raw:
                 connection.receive()
             elif ready:

@@ -38,20 +38,31 @@ class Attacher:
                 raise Conflict(f"container {record.id} is paused, unpause the container before attach")
             if record.restarting:
                 raise Conflict(f"container {record.id} is restarting, wait until the container is running")
-            stream.accept()
-            if request.logs:
-                self._replay(record, request, stream.fd)
             if not request.stream:
+                self._accept(record, request, stream)
                 return
             preread = base64.b64encode(stream.preread).decode()
             keys = request.detach_keys or _DEFAULT_KEYS
             attach = ClientAttach(request.stdin, request.stdout, request.stderr, keys, preread)
+            # What needs a descriptor comes before the client is told that all is well: there may be none left.
             if record.running:
                 with ShimClient.connect(self._state(record)) as shim:
+                    self._accept(record, request, stream)
                     shim.attach(attach, stream.fd)
             else:
-                self._park(record, attach, stream.fd)
+                client = PendingClient(attach, os.dup(stream.fd))
+                try:
+                    self._accept(record, request, stream)
+                except BaseException:
+                    os.close(client.fd)
+                    raise
+                self._park(record, client)
         self._core.publish(record.stored, "attach")
+
+    def _accept(self, record: ContainerRecord, request: AttachRequest, stream: ClientStream) -> None:
+        stream.accept()
+        if request.logs:
+            self._replay(record, request, stream.fd)
 
     def resize(self, record: ContainerRecord, height: int, width: int) -> None:
         """See `Engine.container_resize`."""
@@ -76,9 +87,8 @@ class Attacher:
         driver = self._core.drivers.log(record.stored.log_driver)
         return driver.read(self._containers.log_spec(record.stored), query)
 
-    def _park(self, record: ContainerRecord, attach: ClientAttach, fd: int) -> None:
+    def _park(self, record: ContainerRecord, client: PendingClient) -> None:
         """Keep the client until the start; when it leaves before, let go."""
-        client = PendingClient(attach, os.dup(fd))
         record.pending.append(client)
 
         def gone() -> None:

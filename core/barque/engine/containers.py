@@ -15,6 +15,7 @@ from barque.engine import failpoints
 from barque.engine.core import Core
 from barque.engine.images.layers import prepare_snapshot
 from barque.engine.images.rows import StoredImage
+from barque.engine.logs import checked_options
 from barque.engine.names import check_name, random_name
 from barque.engine.networking.etcfiles import EtcFiles
 from barque.engine.networking.links import check_links
@@ -110,7 +111,7 @@ class ContainerService:
             runtime=runtime.name,
             storage=core.drivers.storage().name,
             log_driver=log.name,
-            log_options=dict(log.validate(config.log_options)),
+            log_options=checked_options(log, config),
             hostname=resolved.hostname or id[:12],
             health_shell=tuple(config.document.get("Shell") or image_config.get("Shell") or ()),
         )

@@ -268,6 +268,4 @@ def _headers(size: int) -> bytes:
     header += struct.pack(
         "<HHIQQQIHHHHHH", _ET_EXEC, _EM_X86_64, 1, _BASE + _HEADERS, 64, 0, 0, 64, 56, 1, 0, 0, 0
     )
-    return header + struct.pack(
-        "<IIQQQQQQ", _PT_LOAD, _READ_EXECUTE, 0, _BASE, _BASE, total, total, 0x1000
-    )
+    return header + struct.pack("<IIQQQQQQ", _PT_LOAD, _READ_EXECUTE, 0, _BASE, _BASE, total, total, 0x1000)

@@ -12,7 +12,6 @@ from barque.oci import capabilities as caps
 from barque.oci.devices import check_rule
 from barque.oci.health import check_healthcheck
 from barque.oci.seccomp import resolve_profile
-from barque.spi import errors
 from barque.spi.errors import InvalidArgument
 from barque.spi.frontend import BindMount, ContainerConfig
 

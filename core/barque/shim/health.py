@@ -170,7 +170,9 @@ class HealthChecks:
         """For a daemon that is away: whole or not at all. It need not survive a power cut, which no container does."""
         temporary = HEALTH_FILE + ".new"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        with suppress(OSError):  # a full disk: the daemon is told by the event, and the next result is written again
+        with suppress(
+            OSError
+        ):  # a full disk: the daemon is told by the event, and the next result is written again
             fd = os.open(temporary, flags, 0o600, dir_fd=self._state)
             try:
                 os.write(fd, packets.encode(self._document(self._log)))

@@ -16,7 +16,20 @@ from typing import Protocol
 
 from barque.spi.common import Probe
 
-__all__ = ["LogCapability", "LogEntry", "LogHooks", "LogQuery", "LogSpec", "LogWriter"]
+__all__ = [
+    "CONTAINER_NAME",
+    "CONTAINER_TAG",
+    "IMAGE_NAME",
+    "LogCapability",
+    "LogEntry",
+    "LogHooks",
+    "LogQuery",
+    "LogSpec",
+    "LogWriter",
+]
+
+CONTAINER_NAME, CONTAINER_TAG, IMAGE_NAME = "CONTAINER_NAME", "CONTAINER_TAG", "IMAGE_NAME"
+"""Attributes of every log whose driver declares CONTAINER."""
 
 
 class LogCapability(StrEnum):
@@ -24,6 +37,9 @@ class LogCapability(StrEnum):
 
     READ = "read"
     FOLLOW = "follow"
+    CONTAINER = (
+        "container"  # `LogSpec.attributes` is to tell the container's name, its image's name, and the tag
+    )
     FILE = "file"  # the log is the file `LogSpec.path`, in Docker's json-file format
 
 

@@ -35,7 +35,6 @@ _CHUNK = 64 << 10
 # Clients before this version get all three streams; before that one, messages of type text.
 _STREAMS_SINCE = (1, 42)
 _BINARY_SINCE = (1, 28)
-_FAREWELL_SECONDS = 5.0
 
 
 def attach(call: Call) -> None:
@@ -142,7 +141,7 @@ class _Carrier:
         with contextlib.suppress(Disconnected):
             if code:
                 self._client.send(close_frame(code))
-                self._await_end()
+                self._client.linger()  # for the client's own close frame, and what it still sends
 
     def _carry(self) -> int:
         """The status to close with. Errors: Closed, Disconnected."""
@@ -203,10 +202,3 @@ class _Carrier:
             self._takes_input = False
             return
         del self._to_engine[:sent]
-
-    def _await_end(self) -> None:
-        """The client's own close frame, or its end, is to come before the connection closes; it need not come."""
-        poll = select.poll()
-        poll.register(self._client.fileno(), select.POLLIN | select.POLLRDHUP)
-        if poll.poll(_FAREWELL_SECONDS * 1000):
-            self._client.fill()

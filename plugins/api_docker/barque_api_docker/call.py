@@ -17,7 +17,7 @@ from barque_api_docker.http import ProtocolError, Request, Response, status_line
 from barque_api_docker.limits import Limits
 from barque_api_docker.version import API_VERSION
 
-__all__ = ["Call", "Handler", "Stream", "error_response", "json_response", "told"]
+__all__ = ["Call", "Handler", "Stream", "error_response", "exhausted", "json_response", "told"]
 
 _MAX_PARAMETERS = 200
 _HEAD_SECONDS = 0.02
@@ -38,6 +38,11 @@ def told(error: BarqueError) -> str:
     return error.message if error.status in (400, 404, 409) else str(error)
 
 
+def exhausted(error: Exception) -> bool:
+    """Whether the daemon is out of descriptors: for a moment, and no defect."""
+    return isinstance(error, OSError) and error.errno in _EXHAUSTED
+
+
 def error_response(error: Exception) -> Response:
     """The answer that tells an error."""
     if isinstance(error, BarqueError):
@@ -45,7 +50,7 @@ def error_response(error: Exception) -> Response:
         return json_response({"message": told(error), **({"hint": hint} if hint else {})}, error.status)
     if isinstance(error, ProtocolError):
         return json_response({"message": error.message}, error.status)
-    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+    if isinstance(error, OSError) and exhausted(error):
         return json_response({"message": f"the daemon has reached a limit: {error.strerror}; retry"}, 503)
     return json_response({"message": f"{type(error).__name__}: {error}"}, 500)
 

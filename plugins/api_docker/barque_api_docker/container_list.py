@@ -12,7 +12,7 @@ from barque_api_docker.filters import Filters
 from barque_api_docker.http import Response
 from barque_api_docker.sizes import written_bytes
 from barque_api_docker.translate.hostconfig import network_mode
-from barque_api_docker.translate.ports import parse_port
+from barque_api_docker.translate.ports import parse_port, port_summary
 from barque_api_docker.translate.summary import summary_document
 
 __all__ = ["ImageNames", "containers", "with_sizes"]
@@ -109,12 +109,9 @@ def _tests(engine: Engine, filters: Filters) -> list[Callable[[Container], bool]
         tests.append(lambda one: _in_network(one, filters))
     if "volume" in filters:
         tests.append(lambda one: filters.exact("volume", *_mounted(one)))
-    if "publish" in filters:
-        wanted = _ports(filters.values("publish"))
-        tests.append(lambda one: not wanted.isdisjoint(_published(one)))
-    if "expose" in filters:
-        exposed = _ports(filters.values("expose"))
-        tests.append(lambda one: not exposed.isdisjoint(_ports(one.config.exposed_ports)))
+    for name, member in (("publish", "PublicPort"), ("expose", "PrivatePort")):
+        if name in filters:
+            tests.append(_with_ports(_ports(filters.values(name)), member))
     return tests
 
 
@@ -143,7 +140,8 @@ def _images(engine: Engine, references: tuple[str, ...]) -> set[str]:
 
 def _in_network(one: Container, filters: Filters) -> bool:
     ids = [endpoint.network_id for endpoint in one.endpoints.values()]
-    return filters.exact("network", network_mode(one), *one.endpoints) or filters.prefixes("network", *ids)
+    names = (network_mode(one), *one.endpoints, *one.config.networks)
+    return filters.exact("network", *names) or filters.prefixes("network", *ids)
 
 
 def _ports(texts: tuple[str, ...]) -> set[tuple[int, str]]:
@@ -155,10 +153,9 @@ def _ports(texts: tuple[str, ...]) -> set[tuple[int, str]]:
     }
 
 
-def _published(one: Container) -> set[tuple[int, str]]:
-    """The published ports, by their number in the container."""
-    chosen = (port for endpoint in one.endpoints.values() for port in endpoint.ports)
-    return {(port.container_port, port.protocol) for port in (*one.config.ports, *chosen)}
+def _with_ports(wanted: set[tuple[int, str]], member: str) -> Callable[[Container], bool]:
+    """As dockerd: `publish` is about ports of the host, `expose` about the container's own; of one that runs, both."""
+    return lambda one: any((port.get(member), port["Type"]) in wanted for port in port_summary(one))
 
 
 class ImageNames:

@@ -8,7 +8,7 @@ import re
 from barque.spi.errors import BarqueError, InvalidArgument, NotFound, NotImplemented
 from barque.spi.frontend import Engine
 from barque_api_docker.admission import Admission
-from barque_api_docker.call import Call, error_response
+from barque_api_docker.call import Call, error_response, exhausted
 from barque_api_docker.connection import Connection, Disconnected
 from barque_api_docker.http import ProtocolError, Request, Response
 from barque_api_docker.limits import Limits
@@ -87,7 +87,11 @@ class Dispatcher:
         except (Disconnected, ProtocolError):
             raise
         except Exception as error:
-            _logger.exception("%s %s", call.request.method, call.request.path[:_SHOWN])
+            what = call.request.method, call.request.path[:_SHOWN]
+            if exhausted(error):
+                _logger.error("%s %s: %s", *what, error)
+            else:
+                _logger.exception("%s %s", *what)
             return error_response(error)
 
     def _unversioned(self, call: Call) -> str:

@@ -77,7 +77,7 @@ def _tell(call: Call, session: Exec, stream: ClientStream, error: BarqueError) -
     if not call.connection.switched:
         stream.accept()
     message = f"{told(error)}\r\n".encode()
-    call.connection.send(message if session.config.tty else frame("stderr", message))
+    call.connection.send(message if session.config.tty else frame("stdout", message))
 
 
 def _console_size(body: Fields) -> tuple[int, int] | None:

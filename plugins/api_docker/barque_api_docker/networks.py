@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from barque.spi.errors import BarqueError, InvalidArgument, NotFound, PermissionDenied
+from barque.spi.errors import BarqueError, Conflict, InvalidArgument, NotFound, PermissionDenied
 from barque.spi.frontend import EndpointConfig, Network
 from barque_api_docker.call import Call, json_response
 from barque_api_docker.filters import Filters
@@ -60,7 +60,13 @@ def inspect(call: Call) -> Response:
 
 def create(call: Call) -> Response:
     """`POST /networks/create`."""
-    network = call.engine.network_create(network_request(call.engine, call.body()))
+    request = network_request(call.engine, call.body())
+    try:
+        network = call.engine.network_create(request)
+    except Conflict as error:
+        if "Pool overlaps" in error.message:  # dockerd: 403
+            raise PermissionDenied(error.message, hint=error.hint) from error
+        raise
     return json_response({"Id": network.spec.id, "Warning": ""}, 201)
 
 

@@ -118,6 +118,7 @@ class Server:
                 _refuse(client)
             try:
                 self._spare = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+                return
             except OSError:
                 self._spare = -1
         time.sleep(0.05)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from barque.spi.errors import Conflict, FailedPrecondition
 from barque_net_bridge import rtnetlink
@@ -15,27 +15,30 @@ from barque_net_bridge.netlink import NetlinkError, NetlinkSocket
 from barque_net_bridge.rtnetlink import Link
 from barque_net_bridge.settings import Options
 
-__all__ = ["assert_bridge", "delete_bridge", "way_out_mtu"]
+__all__ = ["assert_bridge", "delete_bridge", "retire_bridge"]
 
 log = logging.getLogger(__name__)
 
 
 def assert_bridge(
-    channel: NetlinkSocket, name: str, group: int, mtu: int, pools: Iterable[AddressPool], options: Options,
+    channel: NetlinkSocket, name: str, group: int, mtu: Callable[[], int], pools: Iterable[AddressPool], options: Options,
     *, internal: bool,
 ) -> Link:  # fmt: skip
     """Make the bridge of a network, or see that the one there is has what it needs. On error a new one is gone again.
 
-    `mtu` 0: that of the way out. Errors: Conflict, FailedPrecondition, OSError.
+    `mtu`: of a new one. Errors: Conflict, FailedPrecondition, OSError.
     """
     by_version: dict[int, AddressPool] = {pool.subnet.version: pool for pool in pools}
     link = _existing(channel, name)
+    if link is not None and link.group == group + 1:  # of a network that was removed just now
+        delete_bridge(channel, link, group + 1)
+        link = None
     made = link is None
     if link is None:
         packed = next(iter(by_version.values())).subnet.network_address.packed
         gateways = [pool.gateway for pool in by_version.values() if pool.gateway is not None]
         mac = b"\x02\x42" + (gateways[0].packed if gateways else packed)[-4:]
-        channel.do(rtnetlink.add_bridge(name, mac, mtu or way_out_mtu(channel), group))
+        channel.do(rtnetlink.add_bridge(name, mac, mtu(), group))
         link = rtnetlink.link(channel, name)
     if link.kind != "bridge":
         raise Conflict(f"interface {name} exists and is not a bridge")
@@ -54,10 +57,21 @@ def delete_bridge(channel: NetlinkSocket, link: Link, group: int) -> None:
         channel.do(rtnetlink.delete_link(link.name))
 
 
-def way_out_mtu(channel: NetlinkSocket) -> int:
-    """The MTU of the link that the default route goes through."""
-    ways = {index for network, index in rtnetlink.routes(channel) if network is None}
-    return min((rtnetlink.link_at(channel, index).mtu for index in ways), default=1500)
+def retire_bridge(channel: NetlinkSocket, link: Link, group: int, pools: Iterable[AddressPool]) -> bool:
+    """Take a bridge of ours out of use, and tell whether it was one: without addresses, in the group of those to be deleted.
+
+    To delete it takes grace periods of the kernel, 40 ms and more; for a group of bridges no longer.
+    """
+    if link.group != group:
+        return link.group == group + 1
+    gateways = [pool.interface(pool.gateway) for pool in pools if pool.gateway is not None]
+    requests = [rtnetlink.delete_address(link.index, address) for address in gateways]
+    try:
+        channel.do(rtnetlink.set_group(link.name, group + 1), *requests)
+    except NetlinkError as error:
+        if error.errno not in (errno.EADDRNOTAVAIL, errno.ENODEV):
+            raise
+    return True
 
 
 def _existing(channel: NetlinkSocket, name: str) -> Link | None:

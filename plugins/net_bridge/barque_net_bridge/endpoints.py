@@ -116,7 +116,12 @@ class Endpoints:
     def close(self) -> None:
         """Drop warm slots and give up ports; endpoints stay. Idempotent."""
         self._interfaces.close()
+        self._links.close()
         self._ports.close()
+
+    def bury_retired(self) -> None:
+        """Have the bridges of removed networks deleted in a moment."""
+        self._links.bury_retired()
 
     # Attach, step by step. Each step leaves its undoing on the stack.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import bisect
-import itertools
 import threading
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import TypeAlias
 
 from barque.spi.errors import Conflict, InvalidArgument, ResourceExhausted
+from barque_net_bridge.surroundings import Span
 
 __all__ = ["Address", "AddressPool", "Interface", "IpNetwork", "choose_subnet"]
 
@@ -18,17 +17,22 @@ Interface: TypeAlias = IPv4Interface | IPv6Interface
 IpNetwork: TypeAlias = IPv4Network | IPv6Network
 
 
-def choose_subnet(candidates: Iterable[IpNetwork], taken: Iterable[IpNetwork]) -> IpNetwork:
-    """The first candidate that overlaps nothing taken; all of one IP version. Errors: ResourceExhausted."""
-    used = sorted({(int(network.network_address), int(network.broadcast_address)) for network in taken})
-    starts = [first for first, _ in used]
-    reach = list(itertools.accumulate((last for _, last in used), max))  # how far those up to here extend
+def choose_subnet(ranges: Iterable[tuple[IpNetwork, int]], taken: Iterable[Span]) -> IpNetwork:
+    """The first subnet in the ranges (each with the prefix length of its subnets) that overlaps nothing taken; all of one
+    IP version. Errors: ResourceExhausted."""
+    used = sorted(set(taken))
     version = 4
-    for candidate in candidates:
-        version = candidate.version
-        before = bisect.bisect_right(starts, int(candidate.broadcast_address))
-        if before == 0 or reach[before - 1] < int(candidate.network_address):
-            return candidate
+    for within, prefix in ranges:
+        version = within.version
+        size = 1 << (within.max_prefixlen - prefix)
+        first, end = int(within.network_address), int(within.broadcast_address)
+        for start, last in used:
+            if start >= first + size:
+                break
+            if last >= first:
+                first = (last // size + 1) * size
+        if first + size - 1 <= end:
+            return IPv4Network((first, prefix)) if version == 4 else IPv6Network((first, prefix))
     raise ResourceExhausted(
         f"could not find an available, non-overlapping IPv{version} address pool among the defaults to assign to the network",
         hint="remove unused networks, or name a subnet with --subnet",
@@ -51,6 +55,7 @@ class AddressPool:
     ) -> None:
         self.subnet = subnet
         self.gateway = gateway
+        self.span = (int(subnet.network_address), int(subnet.broadcast_address))
         self._lock = threading.Lock()
         self._owners: dict[int, str] = {int(address): "auxiliary" for address in auxiliary}
         if gateway is not None:

@@ -26,6 +26,7 @@ class HostLinks:
         self._lock = threading.Lock()
         self._made: set[str] = set()  # by this process, and not buried
         self._dead: set[str] = set()
+        self._retired = False  # whether there may be links in the group of those to be deleted
 
     def name(self) -> str:
         """A name for a new link. Whoever asks for one buries it in the end."""
@@ -39,10 +40,23 @@ class HostLinks:
         Mostly there is nothing left to do then: the link went with the last descriptor of its sandbox.
         """
         with self._lock:
+            first = not self._dead and not self._retired
             self._dead.add(host)
-            first = len(self._dead) == 1
         if first:
             self._background.after(_GRACE, self._bury_all)
+
+    def bury_retired(self) -> None:
+        """The same for what is in the group of links that are to be deleted."""
+        with self._lock:
+            first = not self._dead and not self._retired
+            self._retired = True
+        if first:
+            self._background.after(_GRACE, self._bury_all)
+
+    def close(self) -> None:
+        """Delete what is retired now: the background has ended. Idempotent."""
+        if self._retired:
+            self._bury_all()
 
     def remove(self, host: str) -> None:
         """Delete a link now: its sandbox lives on without it. Idempotent."""
@@ -68,9 +82,11 @@ class HostLinks:
     def _bury_all(self) -> None:
         with self._lock:
             dead, self._dead = self._dead, set()
+            retired, self._retired = self._retired, False
         self._networks.firewall.unguard(dead)
+        grave = self._networks.group + 1
         with kernel("removing links"):
-            self._delete(dead)
+            rtnetlink.delete_links(self._networks.channel, dead, grave, others=retired)
         self._made -= dead
 
     def _delete(self, names: set[str]) -> None:

@@ -6,6 +6,7 @@ a sandbox works there whatever thread uses it. That is why nothing here needs to
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -49,6 +50,7 @@ NLMSG_DONE = 3
 SOL_NETLINK = 270
 NETLINK_CAP_ACK = 10
 NETLINK_EXT_ACK = 11
+NETLINK_GET_STRICT_CHK = 12
 NLMSGERR_ATTR_MSG = 1
 
 NLA_F_NESTED = 0x8000
@@ -57,6 +59,8 @@ NLA_TYPE_MASK = 0x3FFF
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port id
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
 _RECEIVE = 1 << 16
+SO_RCVBUFFORCE = 33
+_LISTENER_BUFFER = 8 << 20  # bytes; a limit: memory is used for what waits to be read
 
 
 class Request(NamedTuple):
@@ -130,6 +134,8 @@ class NetlinkSocket:
         self._socket.bind((0, sum(1 << (group - 1) for group in groups)))
         for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
             self._socket.setsockopt(SOL_NETLINK, option, 1)
+        if groups:  # what is not read in time is lost
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _LISTENER_BUFFER)
 
     def __enter__(self) -> NetlinkSocket:
         return self
@@ -144,6 +150,11 @@ class NetlinkSocket:
     def close(self) -> None:
         """Close the socket. Idempotent."""
         self._socket.close()
+
+    def filter_strictly(self) -> None:
+        """Have the kernel (4.20 and newer) leave out of a dump what its header does not ask for."""
+        with contextlib.suppress(OSError):
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
 
     def receive(self) -> bytes:
         """One datagram of a multicast group. OSError(ENOBUFS): the kernel dropped some."""

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING
 from barque.spi.errors import Conflict, NotFound
 from barque.spi.network import NetworkSpec, Subnet
 from barque_net_bridge import rtnetlink
-from barque_net_bridge.bridges import assert_bridge, delete_bridge
+from barque_net_bridge.bridges import assert_bridge, delete_bridge, retire_bridge
 from barque_net_bridge.firewall import Firewall
 from barque_net_bridge.instance import OPTION, Claim, Instance, claim, instance, number_of
-from barque_net_bridge.ipam import Address, AddressPool, IpNetwork
+from barque_net_bridge.ipam import Address, AddressPool
 from barque_net_bridge.netlink import NETLINK_ROUTE, NetlinkError, NetlinkSocket
 from barque_net_bridge.refusals import kernel
 from barque_net_bridge.rtnetlink import Link
 from barque_net_bridge.ruleset import FamilyRules, NetworkRules
 from barque_net_bridge.settings import Options, interface_name, options_of
 from barque_net_bridge.subnets import completed, refuse_overlap, wanted_subnets
+from barque_net_bridge.surroundings import Span, Surroundings
 
 if TYPE_CHECKING:
     from barque_net_bridge.plugin import BridgeConfig
@@ -84,6 +85,7 @@ class Networks:
         if self._channel is None:
             with kernel("opening a netlink socket"):
                 self._channel = NetlinkSocket(NETLINK_ROUTE)
+                self._channel.filter_strictly()
         return self._channel
 
     def get(self, id: str) -> Bridged:
@@ -111,11 +113,12 @@ class Networks:
             known = self._known.get(spec.id)
             if known is not None and not spec.subnets:
                 spec = replace(spec, subnets=known.spec.subnets)
-            spec, pools = self._with_subnets(spec, options, known)
+            around = Surroundings(self.channel)
+            spec, pools = self._with_subnets(spec, options, known, around)
             rules = self._rules(spec, options, pools)
             link = assert_bridge(
-                self.channel, rules.bridge, self.group, options.mtu or self._config.mtu, pools, options,
-                internal=spec.internal,
+                self.channel, rules.bridge, self.group, lambda: options.mtu or self._config.mtu or around.mtu(),
+                pools, options, internal=spec.internal,
             )  # fmt: skip
             try:
                 if known is None or not rules_follow:
@@ -127,19 +130,22 @@ class Networks:
             self._known[spec.id] = Bridged(spec, options, link, pools, rules)
             return self._known[spec.id]
 
-    def remove(self, spec: NetworkSpec) -> None:
-        """Undo `create`. Idempotent, also for a network that only a former daemon knew."""
+    def remove(self, spec: NetworkSpec) -> bool:
+        """Undo `create`. Idempotent, also for a network that only a former daemon knew.
+
+        Whether a bridge was retired: that its group, `group + 1`, be deleted is up to the caller.
+        """
         with self._lock, kernel(f"removing network {spec.name}"):
             self._claimed(number_of(spec.options))
-            self._known.pop(spec.id, None)
+            known = self._known.pop(spec.id, None)
             self.firewall.remove_network(spec.id)
             try:
                 link = rtnetlink.link(self.channel, self._bridge_name(spec, options_of(spec)))
             except NetlinkError as error:
                 if error.errno != errno.ENODEV:
                     raise
-                return
-            delete_bridge(self.channel, link, self.group)
+                return False
+            return retire_bridge(self.channel, link, self.group, () if known is None else known.pools)
 
     def forget_others(self, ids: set[str]) -> None:
         """Remove the networks, and our bridges, that are not among these. The firewall's are for its `restore`."""
@@ -150,7 +156,8 @@ class Networks:
             stale = {
                 link.name
                 for link in rtnetlink.links(self.channel)
-                if link.kind == "bridge" and link.group == self.group and link.name not in bridges
+                if link.kind == "bridge"
+                and (link.group == self.group + 1 or (link.group == self.group and link.name not in bridges))
             }
             rtnetlink.delete_links(self.channel, stale, self.group + 1)
 
@@ -195,7 +202,7 @@ class Networks:
         return NetworkRules(bridge, families, spec.internal, options.icc)
 
     def _with_subnets(
-        self, spec: NetworkSpec, options: Options, known: Bridged | None
+        self, spec: NetworkSpec, options: Options, known: Bridged | None, around: Surroundings
     ) -> tuple[NetworkSpec, tuple[AddressPool, ...]]:
         wanted = wanted_subnets(spec)
         if known is not None and tuple(wanted.values()) == known.spec.subnets:
@@ -203,8 +210,10 @@ class Networks:
         subnets: list[Subnet] = []
         pools: list[AddressPool] = []
         for version, subnet in wanted.items():
-            complete, pool = completed(subnet, version, options, self._config, partial(self._taken, version))
-            refuse_overlap(pool.subnet, self._others(spec.id))
+            complete, pool = completed(
+                subnet, version, options, self._config, partial(self._taken, around, version)
+            )
+            refuse_overlap(pool, self._others(spec.id))
             subnets.append(complete)
             pools.append(pool)
         if known is not None and tuple(subnets) == known.spec.subnets:
@@ -214,16 +223,12 @@ class Networks:
             raise Conflict(f"network {spec.name} exists with subnet {has}")
         return replace(spec, subnets=tuple(subnets)), tuple(pools)
 
-    def _others(self, id: str) -> Iterator[tuple[str, IpNetwork]]:
+    def _others(self, id: str) -> Iterator[tuple[str, AddressPool]]:
         for other in self._known.values():
             if other.spec.id != id:
-                yield from ((other.spec.name, pool.subnet) for pool in other.pools)
+                yield from ((other.spec.name, pool) for pool in other.pools)
 
-    def _taken(self, version: int) -> list[IpNetwork]:
+    def _taken(self, around: Surroundings, version: int) -> list[Span]:
         """What this host already routes to, has addresses in, or we gave out."""
-        taken = [pool.subnet for network in self._known.values() for pool in network.pools]
-        taken = [subnet for subnet in taken if subnet.version == version]
-        taken += [one for one, _ in rtnetlink.routes(self.channel, version) if one is not None]
-        for addresses in rtnetlink.addresses(self.channel, version).values():
-            taken += [address.network for address in addresses]
-        return taken
+        ours = (pool for network in self._known.values() for pool in network.pools)
+        return around.taken(version) + [pool.span for pool in ours if pool.subnet.version == version]

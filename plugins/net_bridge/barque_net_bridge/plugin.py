@@ -110,7 +110,8 @@ class BridgeNetwork(NetworkHooks):
     def network_remove(self, spec: NetworkSpec) -> None:
         """See NetworkHooks."""
         self._endpoints.drop_slots(spec.id)
-        self._networks.remove(spec)
+        if self._networks.remove(spec):
+            self._endpoints.bury_retired()
 
     @hookimpl
     def network_attach(self, spec: EndpointSpec, netns: int | None) -> Attachment:

@@ -49,11 +49,11 @@ class _Held:
 
 
 class _Taken(Exception):
-    """This number is not free: `ours` when another endpoint has it."""
+    """This number is not free on a host address: `ours` when another endpoint has it."""
 
-    def __init__(self, ours: bool) -> None:
+    def __init__(self, host_ip: str, *, ours: bool) -> None:
         super().__init__()
-        self.ours = ours
+        self.host_ip, self.ours = host_ip, ours
 
 
 class HostPorts:
@@ -130,13 +130,15 @@ class HostPorts:
         numbers = candidates(binding, len(where))
         if binding.protocol == "sctp" and not binding.host_port:
             numbers = unused_numbers()
-        ours = False
+        last: _Taken | None = None
         for number in numbers:
             try:
                 return self._take_number(binding, where, number, endpoint)
             except _Taken as taken:
-                ours = ours or taken.ours
-        raise _unavailable(binding, where[0], endpoint, ours)
+                last = taken
+        if last is None:
+            return []
+        raise _unavailable(binding, last, endpoint)
 
     def _take_number(
         self, binding: PortBinding, where: tuple[str, ...], number: int, endpoint: str
@@ -146,7 +148,7 @@ class HostPorts:
             for address in where:
                 wanted = replace(binding, host_ip=address, host_port=number, host_port_last=0)
                 if any(overlap(address, other) for other in self._users.get((binding.protocol, number), ())):
-                    raise _Taken(ours=True)
+                    raise _Taken(address, ours=True)
                 taken.append(self._note(_bind(wanted, endpoint)))
                 number = taken[-1].binding.host_port
         except BaseException:
@@ -190,7 +192,7 @@ def _bind(binding: PortBinding, endpoint: str) -> _Held:
     except OSError as error:
         taken.close()
         if error.errno == errno.EADDRINUSE:
-            raise _Taken(ours=False) from error
+            raise _Taken(binding.host_ip, ours=False) from error
         raise _refused(binding, endpoint, error) from error
 
 
@@ -214,15 +216,15 @@ def _hold(taken: socket.socket, host: tuple[str, int]) -> None:
         taken.bind(host)
 
 
-def _unavailable(binding: PortBinding, host_ip: str, endpoint: str, ours: bool) -> BarqueError:
-    where = f"{host_ip}:{binding.host_port}"
+def _unavailable(binding: PortBinding, taken: _Taken, endpoint: str) -> BarqueError:
+    where = f"{taken.host_ip}:{binding.host_port}"
     option = {"tcp": "-ltnp", "udp": "-lunp", "sctp": "-lSnp"}[binding.protocol]
     hint = f"choose another host port, or see who has it: ss {option} 'sport = :{binding.host_port}'"
     message = f"driver failed programming external connectivity on endpoint {endpoint}: "
     if binding.host_port_last > binding.host_port or not binding.host_port:
         span = f"-{binding.host_port_last}" if binding.host_port_last else ""
         return Conflict(f"{message}Bind for {where}{span} failed: all ports are allocated")
-    if ours:
+    if taken.ours:
         return Conflict(f"{message}Bind for {where} failed: port is already allocated", hint=hint)
     target = f"{where}:{binding.container_port}/{binding.protocol}"
     return Conflict(f"{message}failed to bind host port for {target}: address already in use", hint=hint)

@@ -7,7 +7,7 @@ import socket
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from ipaddress import IPv4Interface, IPv6Interface
 
 from barque_net_bridge.netlink import (
     NLM_F_CREATE,
@@ -30,7 +30,6 @@ __all__ = [
     "add_default_route",
     "add_loopback_route",
     "add_veth",
-    "addresses",
     "delete_address",
     "delete_default_route",
     "delete_group",
@@ -40,15 +39,14 @@ __all__ = [
     "link_at",
     "links",
     "port_flags",
-    "routes",
     "set_group",
     "set_master",
     "set_up",
 ]
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
-RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
-RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWADDR, RTM_DELADDR = 20, 21
+RTM_NEWROUTE, RTM_DELROUTE = 24, 25
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER = 1, 3, 4, 10
 IFLA_LINKINFO, IFLA_GROUP, IFLA_NET_NS_FD = 18, 27, 28
@@ -62,8 +60,6 @@ IFA_F_NODAD = 0x02
 IFF_UP = 0x1
 RT_TABLE_MAIN, RT_TABLE_LOCAL, RTPROT_BOOT = 254, 255, 3
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RTN_UNICAST, RTN_LOCAL = 0, 253, 1, 2
-
-_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 _IFINFO = struct.Struct("=BBHiII")  # family, pad, device type, index, flags, change mask
 _IFADDR = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
@@ -156,10 +152,11 @@ def delete_group(group: int) -> Request:
     return Request(RTM_DELLINK, 0, _ifinfo() + _u32(IFLA_GROUP, group))
 
 
-def delete_links(channel: NetlinkSocket, names: Iterable[str], grave: int) -> None:
-    """Delete links, those that exist, all in one grace period: they are put into the group `grave` first."""
+def delete_links(channel: NetlinkSocket, names: Iterable[str], grave: int, *, others: bool = False) -> None:
+    """Delete links, those that exist, all in one grace period: they are put into the group `grave` first. `others`: what is in there
+    is deleted even if none of them exists."""
     found = [name for name in names if _done(channel, set_group(name, grave))]
-    if found:
+    if found or others:
         _done(channel, delete_group(grave))
 
 
@@ -263,36 +260,6 @@ def _link(payload: memoryview) -> Link:
         master=_number(found.get(IFLA_MASTER)),
         mtu=_number(found.get(IFLA_MTU)),
     )
-
-
-def addresses(channel: NetlinkSocket, version: int = 4) -> dict[int, list[IPv4Interface | IPv6Interface]]:
-    """The addresses of an IP version of every link, by link index."""
-    found: dict[int, list[IPv4Interface | IPv6Interface]] = {}
-    kind = IPv4Interface if version == 4 else IPv6Interface
-    header = _IFADDR.pack(_FAMILIES[version], 0, 0, 0, 0)
-    for message in channel.dump(Request(RTM_GETADDR, 0, header)):
-        family, prefix, _flags, _scope, index = _IFADDR.unpack_from(message.payload)
-        values = attributes(message.payload[_IFADDR.size :])
-        packed = values.get(IFA_LOCAL, values.get(IFA_ADDRESS))
-        if packed is not None and family == _FAMILIES[version]:
-            found.setdefault(index, []).append(kind((bytes(packed), prefix)))
-    return found
-
-
-def routes(channel: NetlinkSocket, version: int = 4) -> list[tuple[IPv4Network | IPv6Network | None, int]]:
-    """The routes of an IP version in the main table: destination (None: the default route) and link index."""
-    found: list[tuple[IPv4Network | IPv6Network | None, int]] = []
-    kind = IPv4Network if version == 4 else IPv6Network
-    header = _RTMSG.pack(_FAMILIES[version], 0, 0, 0, 0, 0, 0, 0, 0)
-    for message in channel.dump(Request(RTM_GETROUTE, 0, header)):
-        fields = _RTMSG.unpack_from(message.payload)
-        if fields[0] != _FAMILIES[version] or fields[4] != RT_TABLE_MAIN or fields[7] != RTN_UNICAST:
-            continue
-        values = attributes(message.payload[_RTMSG.size :])
-        destination = values.get(RTA_DST)
-        network = kind((bytes(destination), fields[1])) if destination is not None else None
-        found.append((network, _number(values.get(RTA_OIF))))
-    return found
 
 
 def add_loopback_route(index: int) -> Request:

@@ -106,15 +106,16 @@ def table_name(name: str) -> str:
     return name
 
 
-def pools_of(pools: tuple[str, ...], prefix: int) -> Iterator[IPv4Network | IPv6Network]:
-    """The subnets of length `prefix` in the pools, in order. Errors: InvalidArgument."""
+def pools_of(pools: tuple[str, ...], prefix: int) -> Iterator[tuple[IPv4Network | IPv6Network, int]]:
+    """The pools, each with the prefix length of the subnets that are cut from it. Errors: InvalidArgument."""
     for pool in pools:
         try:
-            yield from ip_network(pool).subnets(new_prefix=prefix)
+            network = ip_network(pool)
         except ValueError as error:
-            raise InvalidArgument(
-                f"invalid address pool {pool!r} for subnets of /{prefix}: {error}"
-            ) from error
+            raise InvalidArgument(f"invalid address pool {pool!r}: {error}") from error
+        if not network.prefixlen <= prefix <= network.max_prefixlen:
+            raise InvalidArgument(f"invalid address pool {pool!r} for subnets of /{prefix}")
+        yield network, prefix
 
 
 def group_of(bridge: str) -> int:

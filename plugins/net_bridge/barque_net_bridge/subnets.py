@@ -10,6 +10,7 @@ from barque.spi.errors import Conflict, InvalidArgument
 from barque.spi.network import NetworkSpec, Subnet
 from barque_net_bridge.ipam import Address, AddressPool, IpNetwork, choose_subnet
 from barque_net_bridge.settings import Mode, Options, pools_of
+from barque_net_bridge.surroundings import Span
 
 if TYPE_CHECKING:
     from barque_net_bridge.plugin import BridgeConfig
@@ -43,7 +44,7 @@ def wanted_subnets(spec: NetworkSpec) -> dict[int, Subnet]:
 
 
 def completed(
-    wanted: Subnet, version: int, options: Options, config: BridgeConfig, taken: Callable[[], list[IpNetwork]]
+    wanted: Subnet, version: int, options: Options, config: BridgeConfig, taken: Callable[[], list[Span]]
 ) -> tuple[Subnet, AddressPool]:
     """A subnet with everything that was left to choose, and its addresses. `taken` tells what may not be chosen.
 
@@ -66,13 +67,14 @@ def completed(
     return Subnet(str(subnet), text, str(ip_range or ""), dict(wanted.auxiliary)), pool
 
 
-def refuse_overlap(subnet: IpNetwork, others: Iterable[tuple[str, IpNetwork]]) -> None:
-    """Errors: Conflict when the subnet overlaps one of another network (name, subnet)."""
+def refuse_overlap(pool: AddressPool, others: Iterable[tuple[str, AddressPool]]) -> None:
+    """Errors: Conflict when the subnet overlaps one of another network (name, addresses)."""
     for name, other in others:
-        if other.version == subnet.version and other.overlaps(subnet):
+        same = other.subnet.version == pool.subnet.version
+        if same and other.span[0] <= pool.span[1] and pool.span[0] <= other.span[1]:
             raise Conflict(
                 "invalid pool request: Pool overlaps with other one on this address space",
-                hint=f"network {name} has {other}",
+                hint=f"network {name} has {other.subnet}",
             )
 
 
@@ -94,16 +96,17 @@ def unique_local(seed: str) -> str:
     return f"fd{digest[0]:02x}:{digest[1:3].hex()}:{digest[3:5].hex()}::/48"
 
 
-def _candidates(version: int, options: Options, config: BridgeConfig) -> Iterator[IpNetwork]:
+def _candidates(version: int, options: Options, config: BridgeConfig) -> Iterator[tuple[IpNetwork, int]]:
     if version == 6:
         pools = config.pools6 or (unique_local(_machine()),)
         yield from pools_of(pools, config.pool_prefix6)
     elif not options.default:
         yield from pools_of(config.pools, config.pool_prefix)
     elif config.subnet:
-        yield _network(config.subnet, "subnet")
+        only = _network(config.subnet, "subnet")
+        yield only, only.prefixlen
     else:
-        yield _FIRST_DEFAULT
+        yield _FIRST_DEFAULT, 16
         yield from pools_of(_DEFAULT_SUBNETS, 16)
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from barque.spi.common import Descriptor, Platform, Progress
 from barque.spi.content import DiskItem, DiskUsage, Finding, Image, Pruned, Pushed, Removed
 from barque.spi.errors import Conflict, NotFound
-from barque.spi.frontend import Container, ContainerState, EngineInfo, Event, Exec, ExitStatus, Network
+from barque.spi.frontend import Container, ContainerState, EngineInfo, Event, Exec, ExitStatus, Network, Volume
 from barque.spi.image import Distribution
 from barque.spi.log import LogEntry
 from barque.spi.network import Endpoint, NetworkSpec, Subnet
@@ -121,6 +121,9 @@ class FakeEngine:
         self.found = ()
         self.threads = []
         self.fail = {}
+        own = NetworkSpec("8" * 64, "own", labels={"k": "v"})
+        self.volumes = {}
+        self.networks = {"own": Network(own, "bridge", 2, {})}
 
     def _called(self, name, *arguments):
         self.calls.append((name, *arguments))
@@ -238,6 +241,12 @@ class FakeEngine:
         self.finish(one, 143)
         return True
 
+    def container_restart(self, ref, signal, timeout):
+        self._called("container_restart", ref, signal, timeout)
+
+    def container_rename(self, ref, name):
+        self._called("container_rename", ref, name)
+
     def container_kill(self, ref, signal):
         self._called("container_kill", ref, signal)
         one = self.container_get(ref)
@@ -256,8 +265,8 @@ class FakeEngine:
         self.waiters.append(FakeWaiter(ended))
         return self.waiters[-1]
 
-    def container_remove(self, ref, force):
-        self._called("container_remove", ref, force)
+    def container_remove(self, ref, force, volumes=False, link=False):
+        self._called("container_remove", ref, force, volumes, link)
         one = self.container_get(ref)
         if one.state.status == "running":
             if not force:
@@ -447,13 +456,57 @@ class FakeEngine:
     def image_tag(self, ref, repository, tag):
         self._called("image_tag", ref, repository, tag)
 
+    # -- volumes
+
+    def volume_list(self):
+        return tuple(self.volumes.values())
+
+    def volume_get(self, name):
+        if name not in self.volumes:
+            raise NotFound(f"get {name}: no such volume")
+        return self.volumes[name]
+
+    def volume_create(self, request):
+        self._called("volume_create", request)
+        path = f"/volumes/{request.name}/_data"
+        self.volumes[request.name] = Volume(
+            request.name, request.driver or "local", path, 1_500_000_000, request.options, request.labels
+        )
+        return self.volumes[request.name]
+
+    def volume_remove(self, name, force):
+        self._called("volume_remove", name, force)
+        self.volumes.pop(name)
+
+    def volume_usage(self, name):
+        return 1000
+
     # -- networks, events
 
     def network_list(self):
         bridge = NetworkSpec(NETWORK_ID, "bridge", (Subnet("172.17.0.0/16", "172.17.0.1"),))
-        own = NetworkSpec("8" * 64, "own", labels={"k": "v"})
         endpoints = {one.id: one.endpoints["bridge"] for one in self.containers.values() if one.endpoints}
-        return Network(bridge, "bridge", 1, endpoints), Network(own, "bridge", 2, {})
+        return Network(bridge, "bridge", 1, endpoints, predefined=True), *self.networks.values()
+
+    def network_create(self, request):
+        self._called("network_create", request)
+        id = secrets.token_hex(32)
+        spec = NetworkSpec(
+            id, request.name, request.subnets, request.internal, request.ipv4, request.ipv6, request.options, request.labels
+        )  # fmt: skip
+        more = {"placeholder": request.placeholder, "document": request.document}
+        self.networks[request.name] = Network(spec, request.driver or "bridge", time.time_ns(), {}, **more)
+        return self.networks[request.name]
+
+    def network_remove(self, ref):
+        self._called("network_remove", ref)
+        del self.networks[self.network_get(ref).spec.name]
+
+    def network_connect(self, ref, container, config):
+        self._called("network_connect", ref, container, config)
+
+    def network_disconnect(self, ref, container, force):
+        self._called("network_disconnect", ref, container, force)
 
     def network_get(self, ref):
         for network in self.network_list():

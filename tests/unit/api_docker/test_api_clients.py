@@ -77,7 +77,6 @@ def test_cli_images_networks_system(cli, engine):
     assert "bridge" in cli("network", "ls")
     assert cli("version", "-f", "{{.Server.Version}}") == "9.8.7"
     assert "Storage Driver: overlay" in cli("info")
-    assert "not implemented by barque yet" in cli("run", "--restart", "always", "bb:1", code=125)
 
 
 def test_docker_py(client, engine):

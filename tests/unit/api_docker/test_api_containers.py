@@ -142,9 +142,11 @@ def test_filters(api, engine):
         ({"since": ["aa1"], "before": ["cc1"]}, {"bb1"}),
         ({"volume": ["/t"]}, {"bb1"}),
         ({"volume": ["/tmp"]}, {"bb1"}),
-        ({"publish": ["80"]}, {"aa1"}),
-        ({"publish": ["80/udp"]}, set()),
-        ({"expose": ["80-90/udp"]}, {"bb1"}),
+        ({"publish": ["32768"]}, {"aa1"}),
+        ({"publish": ["32768/udp"]}, set()),
+        ({"publish": ["80"]}, set()),
+        ({"expose": ["70-80"]}, {"aa1"}),
+        ({"expose": ["80-90/udp"]}, set()),  # it does not run
         ({"network": ["own"]}, {"cc1"}),
         ({"network": ["7777"]}, {"aa1"}),
         ({"is-task": ["true"]}, set()),
@@ -198,7 +200,9 @@ def test_start_and_stop(api, engine):
     assert api.call("POST", f"/containers/{id}/stop?t=-1")[0] == 304
     assert engine.calls[-1] == ("container_stop", id, None, -1)
     assert api.call("POST", f"/containers/{id}/restart?t=0")[0] == 204
-    assert engine.calls[-2:] == [("container_stop", id, None, 0), ("container_start", id)]
+    assert engine.calls[-1] == ("container_restart", id, None, 0)
+    assert api.call("POST", f"/containers/{id}/rename?name=new")[0] == 204
+    assert engine.calls[-1] == ("container_rename", id, "new")
     assert "invalid syntax" in api.message("POST", f"/containers/{id}/stop?t=x")
     assert api.message("POST", "/containers/nope/start", status=404) == "No such container: nope"
 
@@ -222,7 +226,7 @@ def test_kill_and_remove(api, engine):
     assert engine.calls[-1] == ("container_kill", "web", "SIGKILL")
     assert api.message("DELETE", "/containers/web?link=1", status=501)
     assert api.call("DELETE", f"/containers/{id}?force=true&v=1")[0] == 204
-    assert engine.calls[-1] == ("container_remove", id, True)
+    assert engine.calls[-1] == ("container_remove", id, True, False, False)
     assert api.call("DELETE", f"/containers/{id}")[0] == 404
 
 

@@ -168,7 +168,7 @@ def test_host_config_fields(config):
         BindMount("/d", "/e", True, "rslave", create_source=True),
         BindMount("/s", "/t", read_only=True, recursive=False),
     )
-    assert got.tmpfs == {"/run": "rw,size=1m", "/m": "size=4096,mode=1777"}
+    assert got.tmpfs == {"/run": "rw,size=1m", "/m": "mode=1777,size=4096"}
     assert got.ports == (
         PortBinding(80, "tcp", "", 8080),
         PortBinding(80, "tcp", "::1"),
@@ -230,37 +230,21 @@ def test_command_and_entrypoint(config, fields, command, entrypoint):
     assert (got.command, got.entrypoint) == (command, entrypoint)
 
 
-@pytest.mark.parametrize(
-    ("host", "field"),
-    [
-        ({"RestartPolicy": {"Name": "always"}}, 'HostConfig.RestartPolicy "always"'),
-        ({"VolumesFrom": ["x"]}, 'HostConfig.VolumesFrom ["x"]'),
-        ({"Links": ["x"]}, 'HostConfig.Links ["x"]'),
-        ({"NetworkMode": "container:x"}, 'HostConfig.NetworkMode "container:x"'),
-        ({"Binds": ["vol:/x"]}, 'HostConfig.Binds "vol:/x"'),
-        ({"Mounts": [{"Type": "volume", "Target": "/x"}]}, 'HostConfig.Mounts[0].Type "volume"'),
-        ({"PortBindings": {"80/tcp": [{"HostPort": "80-90"}]}}, '"80-90"'),
-        ({"PortBindings": {"80/sctp": [{}]}}, "sctp"),
-    ],
-)
-def test_what_cannot_be_honoured_is_refused_by_name(refused, host, field):
-    message = refused(501, host)
-    assert field in message
-    assert "not implemented by barque yet" in message
+def test_what_cannot_be_honoured_is_refused_by_name(refused):
+    assert refused(501, OnBuild=["RUN x"]) == 'OnBuild ["RUN x"] is not implemented by barque yet'
 
 
-def test_config_that_cannot_be_honoured(refused):
-    assert refused(501, Healthcheck={"Test": ["CMD", "x"]}).startswith("Healthcheck ")
-    assert refused(501, Volumes={"/data": {}}) == 'Volumes "/data" is not implemented by barque yet'
-    endpoints = {"EndpointsConfig": {"other": {}}}
-    assert 'EndpointsConfig "other"' in refused(501, {"NetworkMode": "own"}, NetworkingConfig=endpoints)
-    endpoints = {"EndpointsConfig": {"own": {"Aliases": ["a"]}}}
-    assert "EndpointsConfig.own.Aliases" in refused(501, {"NetworkMode": "own"}, NetworkingConfig=endpoints)
-
-
-def test_no_healthcheck_and_the_images_own_volumes_pass(config, engine):
-    engine.images = {"x": make_image(Volumes={"/data": {}})}
-    assert config(Healthcheck={"Test": ["NONE"]}, Volumes={"/data": {}}).image == "bb:1"
+def test_restart_policies_and_healthchecks(config):
+    assert config({"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 3}}).restart == RestartPolicy(
+        "on-failure", 3
+    )
+    assert config({"RestartPolicy": {"Name": "", "MaximumRetryCount": 3}}).restart == RestartPolicy()
+    assert config().healthcheck is None
+    assert config(Healthcheck={"Test": ["NONE"]}).healthcheck == Healthcheck(("NONE",))
+    whole = {
+        "Test": ["CMD", "x"], "Interval": 1, "Timeout": 2, "StartPeriod": 3, "StartInterval": 4, "Retries": 5,
+    }  # fmt: skip
+    assert config(Healthcheck=whole).healthcheck == Healthcheck(("CMD", "x"), 1, 2, 3, 4, 5)
 
 
 def test_volumes_at_the_targets_of_mounts_pass(config):
@@ -290,14 +274,13 @@ def test_network_disabled_is_network_none(config):
         ({"Labels": {"a": 1}}, "field Labels of type string"),
         ({"Cmd": ["a\0b"]}, "field Cmd holds a character that is not allowed"),
         ({"Cmd": ["\ud800"]}, "field Cmd holds a character that is not allowed"),
-        ({"HostConfig": {"RestartPolicy": {"Name": "foo"}}}, "unknown policy 'foo'"),
         ({"HostConfig": {"Binds": ["a"]}}, "invalid volume specification: 'a'"),
         ({"HostConfig": {"Binds": ["/a:b"]}}, "'b' mount path must be absolute"),
         ({"HostConfig": {"Binds": ["/a:/b:zz"]}}, "invalid mode: zz"),
         ({"HostConfig": {"Binds": ["/a:/b:ro,rw"]}}, "invalid mode: ro,rw"),
         ({"HostConfig": {"Binds": ["/a:/x/.."]}}, "destination can't be '/'"),
         ({"HostConfig": {"Binds": ["/a:/b", "/c:/b/"]}}, "Duplicate mount point: /b"),
-        ({"HostConfig": {"Mounts": [{"Type": "warp"}]}}, 'mount type unknown: "warp"'),
+        ({"HostConfig": {"Mounts": [{"Type": "warp"}]}}, "mount type unknown"),
         ({"HostConfig": {"PortBindings": {"x/tcp": [{}]}}}, 'invalid port specification: "x/tcp"'),
         ({"HostConfig": {"PortBindings": {"80/tcp": [{"HostPort": "x"}]}}}, 'invalid port specification: "x"'),
         ({"HostConfig": {"PortBindings": {"80/tcp": [{"HostIp": "x"}]}}}, "invalid IP address: x"),

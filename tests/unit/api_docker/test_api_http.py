@@ -11,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from barque.spi.errors import InvalidArgument
-from barque_api_docker.http import ProtocolError, Source, parse_head
+from barque.spi.frontend import Listener
+from barque_api_docker.body import ProtocolError, Source
+from barque_api_docker.http import parse_head
+from barque_api_docker.plugin import DockerFrontend
 
 PING = b"GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n"
 CLOSE = b"GET /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -199,15 +202,54 @@ def test_smuggling_is_refused_and_the_connection_closed(api, engine, head):
 
 
 @pytest.mark.row("S36")
-def test_browser_origin_is_refused_on_state_changing_calls_only(api, engine):
-    headers = {"Origin": "http://evil.example"}
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:3000", "Host": "localhost"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+def test_pages_in_browsers_are_refused(api, engine, headers):
     body = {"Image": "bb:1"}
     assert api.call("POST", "/containers/create", body, headers)[0] == 403
     assert api.call("POST", "/v1.40/containers/create", body, headers)[0] == 403
     assert api.call("DELETE", "/containers/x", None, headers)[0] == 403
+    assert api.call("GET", "/info", None, headers)[0] == 403
     assert not engine.containers
     assert not engine.calls
-    assert api.call("GET", "/_ping", None, headers)[0] == 200
+
+
+@pytest.mark.row("S36")
+def test_a_page_that_is_trusted_may_ask_and_a_client_may_name_its_own_host(serve):
+    api = serve(origins=("https://panel.example.org",))
+    trusted = {"Origin": "https://panel.example.org", "Sec-Fetch-Site": "cross-site"}
+    assert api.call("GET", "/_ping", None, trusted)[0] == 200
+    assert api.call("GET", "/_ping", None, {"Origin": "https://other.example.org"})[0] == 403
+    # what websocket-client sends, which docker-py uses for attach
+    assert api.call("GET", "/_ping", None, {"Origin": "http://localhost", "Host": "localhost"})[0] == 200
+
+
+@pytest.mark.row("S36")
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:2375", 200), ("[::1]:2375", 200), ("docker", 200), ("docker:2375", 200), ("a.localhost", 200),
+        ("known.example.org:2375", 200), ("evil.example:2375", 403), ("evil.example", 403), ("127.0.0.1.evil.example:1", 403),
+    ],
+)  # fmt: skip
+def test_a_name_that_a_stranger_led_here_is_refused_on_tcp_in_clear(engine, host, status):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        frontend = DockerFrontend("docker", DockerFrontend.Config(hosts=("known.example.org",)))
+        frontend.frontend_start(engine, (Listener(listener.fileno(), "tcp://127.0.0.1"),))
+        try:
+            with socket.create_connection(listener.getsockname()) as client:
+                client.sendall(f"GET /_ping HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+                assert int(client.recv(4096).split()[1]) == status
+        finally:
+            frontend.frontend_stop(2.0)
 
 
 @pytest.mark.row("S36")

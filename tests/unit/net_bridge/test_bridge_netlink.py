@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import struct
-from ipaddress import IPv4Interface
 
 import pytest
 from hypothesis import given
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 
 from barque_net_bridge import netlink, nfnetlink, rtnetlink
 from barque_net_bridge.netlink import Message, NetlinkError, NetlinkSocket, Request
+from barque_net_bridge.surroundings import Surroundings
 
 
 @given(st.lists(st.tuples(st.integers(1, 0x3FFF), st.binary(max_size=40)), unique_by=lambda item: item[0]))
@@ -60,8 +60,10 @@ def test_this_host_has_loopback() -> None:
         assert lo.index == 1
         assert lo in rtnetlink.links(channel)
         assert rtnetlink.link_at(channel, 1) == lo
-        for addresses in rtnetlink.addresses(channel).values():
-            assert all(isinstance(address, IPv4Interface) for address in addresses)
+        around = Surroundings(channel)
+        assert (0x7F000000, 0x7FFFFFFF) in around.taken(4)
+        assert all(0 <= first <= last < 1 << 128 for first, last in around.taken(6))
+        assert 68 <= around.mtu() <= 65536
         with pytest.raises(NetlinkError) as caught:
             rtnetlink.link(channel, "not-there")
         assert caught.value.errno == errno.ENODEV

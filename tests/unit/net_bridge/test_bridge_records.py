@@ -6,8 +6,8 @@ import pytest
 
 from barque.spi.errors import InvalidArgument
 from barque.spi.network import Endpoint, PortBinding
-from barque_net_bridge.records import addresses_of, guard_rule, port_rules, sound
 from barque_net_bridge.guarding import GuardRule
+from barque_net_bridge.records import addresses_of, guard_rule, port_rules, sound
 from barque_net_bridge.ruleset import PortRule
 
 GOOD = Endpoint(

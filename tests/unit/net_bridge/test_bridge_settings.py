@@ -79,11 +79,12 @@ def test_names() -> None:
 
 
 def test_pools() -> None:
-    assert [str(one) for one in pools_of(("10.0.0.0/23", "10.9.0.0/24"), 24)] == [
-        "10.0.0.0/24", "10.0.1.0/24", "10.9.0.0/24",
+    assert [(str(one), prefix) for one, prefix in pools_of(("10.0.0.0/23", "10.9.0.0/24"), 24)] == [
+        ("10.0.0.0/23", 24), ("10.9.0.0/24", 24),
     ]  # fmt: skip
-    with pytest.raises(InvalidArgument, match="invalid address pool"):
-        list(pools_of(("10.0.0.0/25",), 24))
+    for wrong, prefix in (("10.0.0.0/25", 24), ("10.0.0.1/24", 25), ("x", 24), ("10.0.0.0/8", 33)):
+        with pytest.raises(InvalidArgument, match="invalid address pool"):
+            list(pools_of((wrong,), prefix))
 
 
 def test_mac_addresses() -> None:

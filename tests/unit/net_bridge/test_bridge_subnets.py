@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -15,8 +14,12 @@ from barque_net_bridge.subnets import completed, refuse_overlap, unique_local, w
 PLAIN = options_of(NetworkSpec("i", "n"))
 
 
+def pool(cidr: str) -> AddressPool:
+    return AddressPool(ip_network(cidr), None)
+
+
 def complete(wanted: Subnet, version: int = 4, taken: tuple[str, ...] = ()) -> tuple[Subnet, AddressPool]:
-    return completed(wanted, version, PLAIN, BridgeConfig(), lambda: [ip_network(one) for one in taken])
+    return completed(wanted, version, PLAIN, BridgeConfig(), lambda: [pool(one).span for one in taken])
 
 
 def test_each_family_gets_its_subnet() -> None:
@@ -101,11 +104,11 @@ def test_ipv6_subnets_are_unique_local_and_the_same_each_time() -> None:
 
 
 def test_overlap_is_told_in_dockers_words() -> None:
-    others = [("n", ip_network("10.0.0.0/24")), ("m", ip_network("fd00::/64"))]
+    others = [("n", pool("10.0.0.0/24")), ("m", pool("fd00::/64"))]
     for subnet in ("10.0.0.0/25", "10.0.0.0/16", "fd00::/48"):
         with pytest.raises(
             Conflict, match="invalid pool request: Pool overlaps with other one on this address space"
         ):
-            refuse_overlap(ip_network(subnet), others)
-    for subnet, names in itertools.product(("10.0.1.0/24", "fd00:1::/64"), (others,)):
-        refuse_overlap(ip_network(subnet), names)
+            refuse_overlap(pool(subnet), others)
+    for subnet in ("10.0.1.0/24", "fd00:1::/64", "::a00:0/120"):
+        refuse_overlap(pool(subnet), others)

@@ -138,7 +138,9 @@ def test_hostile_bytes_travel(checked):
 def test_a_command_that_cannot_be_executed_fails(machine, checked):
     container = checked("true")
     health = {**_settings(), "process": {"args": ["/nosuch"]}}
-    other = machine.launch("sleep", "1000", health=health, id=f"{Path(container.state).parent.name}-n").started()
+    other = machine.launch(
+        "sleep", "1000", health=health, id=f"{Path(container.state).parent.name}-n"
+    ).started()
     event = other.until("health")
     assert event["ran"] is False
     assert event["health"]["log"][0]["exit_code"] == -1

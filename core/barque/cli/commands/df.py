@@ -50,7 +50,7 @@ def _listing() -> Listing:
 
 
 def _rows(usage: Any) -> list[dict[str, str]]:
-    return [_images(usage), _containers(usage), _none("Local Volumes"), _none("Build Cache")]
+    return [_images(usage), _containers(usage), _volumes(usage), _row("Build Cache", 0, 0, 0, 0)]
 
 
 def _images(usage: Any) -> dict[str, str]:
@@ -73,8 +73,12 @@ def _containers(usage: Any) -> dict[str, str]:
     return _row("Containers", len(containers), len(active), total, total - used)
 
 
-def _none(kind: str) -> dict[str, str]:
-    return _row(kind, 0, 0, 0, 0)
+def _volumes(usage: Any) -> dict[str, str]:
+    counted = [one.get("UsageData") or {} for one in usage.get("Volumes") or []]
+    total = sum(max(0, one.get("Size", 0)) for one in counted)
+    used = sum(max(0, one.get("Size", 0)) for one in counted if one.get("RefCount", 0) > 0)
+    active = sum(one.get("RefCount", 0) > 0 for one in counted)
+    return _row("Local Volumes", len(counted), active, total, total - used)
 
 
 def _row(kind: str, count: int, active: int, total: int, reclaimable: int) -> dict[str, str]:

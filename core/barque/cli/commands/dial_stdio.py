@@ -11,9 +11,9 @@ __all__ = ["DIAL_STDIO"]
 
 
 def dial_stdio(context: Context, _values: Values) -> int:
-    """Carry one connection to the daemon over standard input and output, until the daemon ends it."""
+    """Carry one connection to the daemon over standard input and output, until either side ends it."""
     with Signals() as signals:
-        Session(context.dial(), b"", multiplexed=False, stdin=0).run(signals)
+        Session(context.dial(), b"", multiplexed=False, stdin=0, while_read=True).run(signals)
     return 0
 
 

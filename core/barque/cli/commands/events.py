@@ -33,7 +33,7 @@ def events(context: Context, values: Values) -> int:
         "filters": filters_parameter(values.all("filter")),
     }
     for event in documents(context.client.stream("GET", "/events", query)):
-        actor = event.get("Actor") or {}
+        event["Actor"] = actor = event.get("Actor") or {}
         # A map, which Go writes in this order.
         actor["Attributes"] = dict(sorted((actor.get("Attributes") or {}).items()))
         sys.stdout.write(show(event) + "\n")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 
 from barque.cli.errors import CliError
+from barque.cli.gotemplate.structs import structure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,6 +142,8 @@ def go_print(value: Any) -> str:
     if isinstance(value, Record):
         value = value.document()
     if isinstance(value, Mapping):
+        if (fields := structure(value)) is not None:
+            return "{" + " ".join(_nested(item) for item in fields) + "}"
         inside = " ".join(f"{go_print(key)}:{_nested(value[key], key)}" for key in sorted(value))
         return f"map[{inside}]"
     if isinstance(value, list | tuple):

@@ -8,8 +8,8 @@ import subprocess
 from dataclasses import replace
 
 from barque.engine.core import Core
-from barque.engine.limit_checks import check_limits
 from barque.engine.lifecycle.restarting import check_restart_policy
+from barque.engine.limit_checks import check_limits
 from barque.engine.records import ContainerRecord
 from barque.oci.limits import resource_limits
 from barque.shim.client import ShimClient

@@ -148,9 +148,7 @@ class Ender:
         """The kernel killed a process of it, which need not have been init. The exit's record makes it durable."""
         with record.lock:
             if record.running:
-                record.stored = replace(
-                    record.stored, state=replace(record.stored.state, oom_killed=True)
-                )
+                record.stored = replace(record.stored, state=replace(record.stored.state, oom_killed=True))
                 self._core.publish(record.stored, "oom")
 
     def _wake(self, record: ContainerRecord) -> None:

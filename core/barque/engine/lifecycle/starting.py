@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,20 +15,18 @@ from typing import TYPE_CHECKING, Any
 from barque.engine import failpoints
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
-from barque.engine.init import INIT_WORDS, InitProgram
-from barque.engine.lifecycle.health import health_settings, initial_health
-from barque.engine.lifecycle.joining import joined_namespace, lender_of_memory, running_pid
+from barque.engine.lifecycle.describing import Describer
+from barque.engine.lifecycle.health import initial_health
+from barque.engine.lifecycle.joining import running_pid
 from barque.engine.networking.choosing import ports_of, way_out_first
-from barque.engine.networking.etcfiles import EtcFiles
-from barque.engine.networking.links import linked, with_links
+from barque.engine.networking.links import linked
 from barque.engine.networking.sandboxes import open_sandbox
 from barque.engine.networking.service import Connection
 from barque.engine.records import ContainerRecord, PendingClient
 from barque.engine.volumes.attached import binds_more
-from barque.oci.spec import SpecInputs, runtime_spec
 from barque.shim.client import ShimClient, read_event
 from barque.shim.crash_log import last_defect
-from barque.shim.protocol import EXIT_FILE, ShimConfig
+from barque.shim.protocol import EXIT_FILE
 from barque.spi.errors import (
     BarqueError,
     Conflict,
@@ -59,7 +57,7 @@ class Starter:
         on_event: Callable[[ContainerRecord, dict[str, Any] | None], None],
     ) -> None:
         self._core, self._containers, self._on_event = core, containers, on_event
-        self._init = InitProgram(core.layout.root / "init")
+        self._describer = Describer(core, containers)
 
     def start(self, record: ContainerRecord) -> bool:
         """See `Engine.container_start`."""
@@ -168,7 +166,7 @@ class Starter:
         pending = self._take_pending(record)
         undo.callback(_close_all, pending)
         bound = self._bind(record, undo) if binds_more(stored.config) else None
-        shim = self._shim_config(record, connection, files, hostname, bundle, pending, bound)
+        shim = self._describer.shim_config(stored, connection, files, hostname, pending, bound)
         # One write before anything runs: the next daemon then knows which addresses are in use. After a power cut nothing runs, and
         # only a container with a policy has to be remembered as one that did.
         keep = record.note if stored.config.restart.name == "no" else record.change
@@ -218,7 +216,9 @@ class Starter:
         if event is None:
             cause = last_defect(self._state(record)) or "it was killed, or could not write down why"
             _log.error("container %s: its shim died while it started: %s", record.id[:12], cause)
-            raise Internal(f"the container's shim died while it started: {cause}", hint="see the daemon's log")
+            raise Internal(
+                f"the container's shim died while it started: {cause}", hint="see the daemon's log"
+            )
         if event.get("event") == "failed":
             raise from_wire(event.get("error") or {})
         if event.get("event") != "started":
@@ -231,72 +231,8 @@ class Starter:
             self._core.monitor.forget(client.fd)
         return pending
 
-    def _shim_config(
-        self,
-        record: ContainerRecord,
-        connection: Connection,
-        files: EtcFiles,
-        hostname: str,
-        bundle: Path,
-        pending: list[PendingClient],
-        bound: Bound | None,
-    ) -> ShimConfig:
-        core, stored = self._core, record.stored
-        config = stored.config
-        log = self._containers.log_spec(stored)
-        lender, shared_memory = lender_of_memory(self._containers, config.ipc_mode), str(bundle / "shm")
-        inputs = SpecInputs(
-            id=stored.id,
-            rootfs=str(bundle / "rootfs"),
-            args=(*(INIT_WORDS if config.init else ()), stored.path, *stored.args),
-            hostname=hostname,
-            cgroups_path=core.host.cgroups_path(config.cgroup_parent, stored.id),
-            network=connection.mode,
-            pid_namespace=joined_namespace(self._containers, config.pid_mode, "pid"),
-            ipc_namespace=joined_namespace(self._containers, config.ipc_mode, "ipc"),
-            files=files.mounts(),
-            bounding=core.host.bounding,
-            cgroup_v2=core.host.cgroup_v2,
-            last_gid=core.host.last_gid,
-            shared_memory=shared_memory if lender else "",
-            cdi_directories=core.host.cdi_directories,
-            volumes=(*(bound.mounts if bound is not None else ()), *(self._init.mounts() if config.init else ())),
-        )
-        spec = runtime_spec(with_links(config, stored.name, connection.links), inputs)
-        groups = spec["process"]["user"].pop("additionalGids", ())  # those that devices bring
-        runtime_root = core.layout.runtime(stored.runtime)
-        return ShimConfig(
-            id=stored.id,
-            state=str(core.layout.container(stored.id)),
-            bundle=str(bundle),
-            rootfs=str(bundle / "rootfs"),
-            mounts=core.drivers.storage(stored.storage).mounts(stored.id),
-            runtime=stored.runtime,
-            runtime_root=str(runtime_root),
-            spec=spec,
-            log=stored.log_driver,
-            log_directory=log.directory,
-            log_options=dict(stored.log_options),
-            terminal=config.tty,
-            open_stdin=config.open_stdin,
-            stdin_once=config.stdin_once,
-            console_size=_console_size(config.document),
-            clients=tuple(client.attach for client in pending),
-            user=config.user,
-            group_add=(*config.group_add, *map(str, groups)),
-            resolver=connection.resolver,
-            health=health_settings(stored, core.host.bounding) if config.healthcheck else None,
-            shared_memory=(lender, shared_memory) if lender else None,
-            sources=bound.sources if bound is not None else (),
-        )
-
     def _state(self, record: ContainerRecord) -> str:
         return os.fspath(self._core.layout.container(record.id))
-
-
-def _console_size(document: Mapping[str, Any]) -> tuple[int, int] | None:
-    size: list[int] = document.get("ConsoleSize") or []
-    return (int(size[0]), int(size[1])) if len(size) == 2 and any(size) else None
 
 
 def _close_all(clients: list[PendingClient]) -> None:

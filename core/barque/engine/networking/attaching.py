@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from barque.engine.networking.choosing import Wanted, gateway, interfaces
@@ -16,12 +16,13 @@ from barque.engine.networking.realising import Realiser
 from barque.engine.networking.sandboxes import SandboxPool
 from barque.engine.networking.stored import NetworkTable
 from barque.plugins.facades import NetworkDriver
-from barque.spi.errors import InvalidArgument, NotImplemented
+from barque.spi.errors import BarqueError, InvalidArgument, NotImplemented, PermissionDenied
 from barque.spi.network import Attachment, Endpoint, EndpointSpec, NetworkCapability, PortBinding
 
 __all__ = ["Attacher", "Connection"]
 
 _log = logging.getLogger(__name__)
+_IN_USE = "Address already in use"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,18 @@ class Connection:
 
 
 class Attacher:
-    """Thread-safe."""
+    """Thread-safe. `name_of` gives the name of a container, for messages."""
 
     def __init__(
-        self, table: NetworkTable, realiser: Realiser, live: LiveEndpoints, sandboxes: SandboxPool
+        self,
+        table: NetworkTable,
+        realiser: Realiser,
+        live: LiveEndpoints,
+        sandboxes: SandboxPool,
+        name_of: Callable[[str], str],
     ) -> None:
         self._table, self._realiser, self._live, self._sandboxes = table, realiser, live, sandboxes
+        self._name_of = name_of
 
     def attach_all(
         self, container_id: str, wanted: Sequence[Wanted], ports: tuple[PortBinding, ...]
@@ -91,7 +98,10 @@ class Attacher:
         driver = self._realiser.driver(network)
         if NetworkCapability.PORTS not in driver.capabilities:
             ports = ()
-        changed = driver.update(endpoint, netns, default_route, ports)
+        try:
+            changed = driver.update(endpoint, netns, default_route, ports)
+        except BarqueError as error:
+            raise self._told(error, endpoint) from error
         self._live.settle(changed)
         return changed
 
@@ -112,11 +122,22 @@ class Attacher:
         self._live.claim(claimed)
         try:
             attachment = driver.attach(spec, netns)
+        except BarqueError as error:
+            self._live.release(claimed)
+            raise self._told(error, claimed) from error
         except BaseException:
             self._live.release(claimed)
             raise
         self._live.settle(attachment.endpoint)
         return attachment
+
+    def _told(self, error: BarqueError, endpoint: Endpoint) -> BarqueError:
+        """A driver's error in Docker's words: with the container's name, and 403 for an address that somebody has."""
+        if error.message.startswith(_IN_USE):
+            return PermissionDenied(_IN_USE, hint=error.hint)
+        name = self._name_of(endpoint.container_id)
+        message = error.message.replace(f"endpoint {endpoint.id}", f"endpoint {name} ({endpoint.id})")
+        return type(error)(message, hint=error.hint, exit_code=error.exit_code)
 
     def _spec(
         self,

@@ -134,11 +134,8 @@ class NetworkMaker:
             record.stored = changed[record.id]
 
     def _shown(self, endpoints: tuple[Endpoint, ...]) -> str:
-        names = {record.id: record.name for record in self._containers.records()}
-        return ", ".join(
-            f'name:"{names.get(one.container_id, one.container_id[:12])}" id:"{one.id[:12]}"'
-            for one in endpoints
-        )
+        name_of = self._networks.naming.name_of
+        return ", ".join(f'name:"{name_of(one.container_id)}" id:"{one.id[:12]}"' for one in endpoints)
 
 
 def _without(record: ContainerRecord, network: str) -> StoredContainer:

@@ -33,6 +33,11 @@ class Naming:
         self.linked = False
         self.lookup: Callable[[str], StoredContainer | None] = lambda _: None
 
+    def name_of(self, container_id: str) -> str:
+        """A container's name; its short id, when it is gone."""
+        stored = self.lookup(container_id)
+        return stored.name if stored is not None else container_id[:12]
+
     def applies(self, endpoints: Iterable[str]) -> bool:
         """Whether one of these networks (names) is user-defined, so that a container in it has a resolver."""
         return any(name not in self._table.predefined for name in endpoints)

@@ -19,7 +19,7 @@ from barque.engine.networking.realising import Realiser
 from barque.engine.networking.resolving import NameService
 from barque.engine.networking.sandboxes import SandboxPool
 from barque.engine.networking.stored import NetworkTable, StoredNetwork
-from barque.spi.errors import InvalidArgument, NotFound, Unavailable
+from barque.spi.errors import BarqueError, InvalidArgument, NotFound, Unavailable
 from barque.spi.frontend import ContainerConfig, EndpointConfig, Network
 from barque.spi.network import Endpoint, NetworkCapability, NetworkSpec, PortBinding
 from barque.spi.trees.failures import reported
@@ -53,8 +53,8 @@ class NetworkService:
         self.table = NetworkTable(database, section.predefined, section.default)
         self.realiser = Realiser(drivers, self.table, keeper)
         self.live = LiveEndpoints()
-        self.attacher = Attacher(self.table, self.realiser, self.live, sandboxes)
         self.naming = Naming(self.table, self.live, names)
+        self.attacher = Attacher(self.table, self.realiser, self.live, sandboxes, self.naming.name_of)
         self._agreed = threading.Event()
         self._agreed.set()
         self._restoring = threading.Lock()
@@ -157,8 +157,12 @@ class NetworkService:
     ) -> Connection:
         """Attach a starting container to its networks. On error nothing is left. Errors: NotFound, Conflict …"""
         self.settled()
-        wanted = self.wanted(config)
-        connection = self.attacher.attach_all(container_id, wanted, ports)
+        try:
+            wanted = self.wanted(config)
+            connection = self.attacher.attach_all(container_id, wanted, ports)
+        except BarqueError as error:
+            message = f"failed to set up container networking: {error.message}"
+            raise type(error)(message, hint=error.hint, exit_code=error.exit_code) from error
         for one in wanted:
             self.publish(one.network, "connect", container_id)
         if not self.naming.applies(connection.endpoints):

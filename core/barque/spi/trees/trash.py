@@ -7,12 +7,15 @@ import logging
 import os
 import secrets
 import threading
+import time
 
 from barque.spi.trees import tree
 
 __all__ = ["Trash"]
 
 _log = logging.getLogger(__name__)
+_PAUSES = (0.05, 0.2, 0.5, 1.0)
+"""Seconds before further tries: the worker of a daemon that was killed may still write for a moment into what is to be deleted."""
 
 
 class Trash:
@@ -44,6 +47,7 @@ class Trash:
                 threading.Thread(target=self._work, name="trash", daemon=True).start()
 
     def _work(self) -> None:
+        pauses = iter(_PAUSES)
         while True:
             with self._lock:
                 if not self._requested:
@@ -51,17 +55,31 @@ class Trash:
                     return
                 self._requested = False
             try:
-                self._sweep()
+                left = self._sweep()
             except OSError as error:
                 _log.warning("storage: cannot empty %s: %s", self._directory, error)
+                continue
+            if not left:
+                continue
+            pause = next(pauses, None)
+            if pause is None:
+                for name, error in left.items():
+                    _log.warning("storage: %s stays in the trash for now: %s", name, error)
+                continue
+            time.sleep(pause)
+            with self._lock:
+                self._requested = True
 
-    def _sweep(self) -> None:
+    def _sweep(self) -> dict[str, OSError]:
+        """What could not be deleted, and why."""
+        left = {}
         fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for name in os.listdir(fd):
                 try:
                     tree.remove(fd, name)
                 except OSError as error:
-                    _log.warning("storage: %s stays in the trash for now: %s", name, error)
+                    left[name] = error
         finally:
             os.close(fd)
+        return left

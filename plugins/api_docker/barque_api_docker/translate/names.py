@@ -55,7 +55,7 @@ def check_repository(repository: str) -> str:
 def check_tag(tag: str) -> str:
     """`tag` itself. Errors: InvalidArgument."""
     if not _TAG.fullmatch(tag):
-        raise InvalidArgument(f'invalid tag: "{tag}"')
+        raise InvalidArgument("invalid tag format", hint=f"{tag} is none")
     return tag
 
 

@@ -1,0 +1,112 @@
+"""The same session with dockerd and with Barque: whatever differs is in `api_differences.toml` with its reason, or a failure."""
+
+import contextlib
+import tempfile
+import threading
+import tomllib
+from pathlib import Path
+
+import pytest
+from api_compare import Allowed, differences, plain
+from api_differences import LIST, PAGE, page
+from api_parity_session import session
+from api_recorder import Recorder
+from peers import Place, wait_for
+
+from barque.testing import need
+from barque.testing.daemon import Daemon
+
+VERSION = "1.41"  # the newest that Debian's dockerd speaks
+
+
+def test_the_page_shows_the_list():
+    assert PAGE.read_text() == page(), "run `python tests/e2e/api_differences.py`"
+
+
+def test_each_difference_has_a_reason_and_no_more():
+    for entry in tomllib.loads(LIST.read_text())["difference"]:
+        assert set(entry) <= {"step", "place", "reason"}, entry
+        assert entry["reason"].endswith(".")
+        assert entry["place"]
+
+
+@contextlib.contextmanager
+def dockerd():
+    """Debian's, in namespaces of its own; its socket and the names of its directories."""
+    for tool in ("dockerd", "containerd", "iptables"):
+        need.tool(tool)
+    place = Place("parity")
+    try:
+        data, run = place.directory / "data", place.directory / "exec"
+        sock = place.directory / "docker.sock"
+        process = place.start(
+            "dockerd", "--data-root", data, "--exec-root", run, "-p", place.directory / "pid", "-H", f"unix://{sock}",
+            "--live-restore", "--cgroup-parent", place.cgroup, "--log-level", "warn", log="dockerd.log",
+        )  # fmt: skip
+        try:
+            wait_for(lambda: process.poll() is not None or answers(sock), seconds=60)
+            assert process.poll() is None, (place.directory / "dockerd.log").read_text()[-3000:]
+            yield sock, {str(data): "<root>", str(run): "<run>"}
+        finally:
+            process.terminate()
+            process.wait(30)
+    finally:
+        place.close()
+
+
+def answers(sock):
+    with contextlib.suppress(OSError):
+        return Recorder(sock).ask("GET", "/_ping").status == 200
+    return False
+
+
+@contextlib.contextmanager
+def barque(lab, workspace):
+    daemon = Daemon(Path(tempfile.mkdtemp(dir=workspace)), lab)
+    try:
+        daemon.start()
+        yield daemon.socket, {str(daemon.base / "root"): "<root>", str(daemon.base / "run"): "<run>"}
+    finally:
+        daemon.close()
+
+
+@pytest.fixture(scope="module")
+def recorded(lab, workspace):
+    """Both sessions, held at the same time: (recorder, names of directories) of dockerd, and of Barque."""
+    with dockerd() as theirs, barque(lab, workspace) as ours:
+        recorders = [Recorder(sock, VERSION) for sock, _ in (theirs, ours)]
+        failed = []
+
+        def hold(recorder):
+            try:
+                session(recorder)
+            except Exception as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=hold, args=(one,)) for one in recorders]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if failed:
+            raise failed[0]
+    return [(recorder, places) for recorder, (_, places) in zip(recorders, (theirs, ours), strict=True)]
+
+
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_barque_answers_as_dockerd(recorded):
+    (theirs, their_places), (ours, our_places) = recorded
+    assert list(theirs.answers) == list(ours.answers)
+    allowed = Allowed(tomllib.loads(LIST.read_text())["difference"])
+    surprising, compared, different = [], 0, 0
+    for step, answer in theirs.answers.items():
+        expected = plain(answer, theirs.names, their_places)
+        found, count = differences(expected, plain(ours.answers[step], ours.names, our_places))
+        compared, different = compared + count, different + len(found)
+        surprising += [
+            f"{step} | {place}\n    dockerd: {a[:300]}\n    barque:  {b[:300]}" for place, a, b in found if not allowed.covers(step, place)
+        ]
+    print(f"\n{len(theirs.answers)} requests, {compared} values compared, {different} differ as {len(allowed.entries)} reasons allow")
+    assert not surprising, "\n".join([f"{len(surprising)} differences", *surprising])
+    assert not allowed.unused(), "entries that nothing needs any more"
