@@ -18,12 +18,6 @@ class TestBridge(NetworkConformance):
         return lambda: BridgeNetwork("bridge", BridgeNetwork.Config())
 
 
-class TestBridgeWithoutWarmSlots(NetworkConformance):
-    @pytest.fixture
-    def factory(self):
-        return lambda: BridgeNetwork("bridge", BridgeNetwork.Config(warm_slots=0, warm_slots_max=0))
-
-
 class TestNone(NetworkConformance):
     @pytest.fixture
     def factory(self):

@@ -81,6 +81,7 @@ def recorded(lab, workspace):
             try:
                 session(recorder)
             except Exception as error:
+                error.add_note(f"with {recorder.socket}, after {list(recorder.answers)[-1:]}")
                 failed.append(error)
 
         threads = [threading.Thread(target=hold, args=(one,)) for one in recorders]

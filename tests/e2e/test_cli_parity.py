@@ -85,7 +85,6 @@ SESSIONS = {
         volume rm {n}
         ps -a --filter volume={n} --format "{{{{.Names}}}} {{{{.Mounts}}}} {{{{.LocalVolumes}}}}"
         inspect -f "{{{{.Mounts}}}}" {n}c
-        system df -v --format "{{{{range .Volumes}}}}{{{{.Name}}}} {{{{.Links}}}} {{{{end}}}}"
         rm {n}c
         volume rm {n} {n}2 nothing
         volume rm -f nothing

@@ -505,10 +505,10 @@ def test_events(nets):
 
 
 def test_hundreds_of_networks(nets):
-    names = [f"cli-h{n}" for n in range(100)]
+    names = [f"cli-h{n}" for n in range(60)]
     for name in names:
         nets.create(name, Labels={"hundreds": ""})
-    nets.container("cli-deep", {"cli-h50": {}, "cli-h90": {}})
+    nets.container("cli-deep", {"cli-h50": {}, "cli-h55": {}})
     assert len(nets.daemon.json("GET", '/networks?filters={"label":["hundreds"]}')) == len(names)
     nets.daemon.json("DELETE", "/containers/cli-deep?force=1")
     gone = nets.daemon.json("POST", '/networks/prune?filters={"label":["hundreds"]}')["NetworksDeleted"]

@@ -8,9 +8,6 @@ from typing import ClassVar
 
 from barque.spi import Probe, hookimpl
 from barque.spi.log import LogCapability, LogEntry, LogHooks, LogQuery, LogSpec, LogWriter
-from barque_log_local.files import LogFiles
-from barque_log_local.options import Limits, validated
-from barque_log_local.writer import LocalWriter
 
 __all__ = ["LocalLog", "LocalLogConfig"]
 
@@ -30,7 +27,7 @@ class LocalLogConfig:
 
 
 class LocalLog(LogHooks):
-    """The log driver `local`; contract in `barque.spi.log.LogHooks`."""
+    """The log driver `local`; contract in `barque.spi.log.LogHooks`. A shim that does not use it imports nothing of it."""
 
     Config: ClassVar[type[LocalLogConfig]] = LocalLogConfig
     capabilities: ClassVar[frozenset[LogCapability]] = frozenset({LogCapability.READ, LogCapability.FOLLOW})
@@ -51,22 +48,31 @@ class LocalLog(LogHooks):
     @hookimpl
     def log_validate(self, options: Mapping[str, str]) -> Mapping[str, str]:
         """The options completed with the profile's defaults; InvalidArgument for what Docker refuses too."""
+        from barque_log_local.options import validated
+
         return validated({**self._defaults, **options}, self._name)
 
     @hookimpl
     def log_open(self, spec: LogSpec) -> LogWriter:
         """Open for appending; see `LocalWriter`."""
+        from barque_log_local.files import LogFiles
+        from barque_log_local.options import Limits
+        from barque_log_local.writer import LocalWriter
+
         limits = Limits.of({**self._defaults, **spec.options})
         return LocalWriter(LogFiles(spec.directory), limits, spec.attributes)
 
     @hookimpl
     def log_read(self, spec: LogSpec, query: LogQuery) -> Iterator[LogEntry]:
         """Entries in order; `tail` counts entries that the rest of the query lets through."""
-        from barque_log_local.reader import read  # not needed in the shim
+        from barque_log_local.files import LogFiles
+        from barque_log_local.reader import read
 
         return read(LogFiles(spec.directory), query)
 
     @hookimpl
     def log_remove(self, spec: LogSpec) -> None:
         """Unlink all files of the log."""
+        from barque_log_local.files import LogFiles
+
         LogFiles(spec.directory).remove()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from contextlib import suppress
+from typing import Any
 
 from barque_log_syslog.options import Settings
 
@@ -30,7 +31,7 @@ def connect(settings: Settings) -> socket.socket:
     return _begun(socket.socket(family, kind, protocol), address)
 
 
-def _begun(sock: socket.socket, address: object) -> socket.socket:
+def _begun(sock: socket.socket, address: str | tuple[Any, ...]) -> socket.socket:
     sock.setblocking(False)
     try:
         with suppress(BlockingIOError):

@@ -19,7 +19,8 @@ __all__ = ["Sender"]
 
 _CONNECT_SECONDS = 2.0
 _PATIENCE_SECONDS = 1.0
-_RETRY_SECONDS = 5.0
+_RETRY_SECONDS = 1.0
+_RETRY_SLOW_SECONDS = 30.0  # after a server that made us wait
 _CLOSE_SECONDS = 2.0
 
 
@@ -97,6 +98,7 @@ class Sender:
         if monotonic() < self._retry:
             self._forget_if_full()
             raise OSError(errno.ENOTCONN, "the log server cannot be reached")
+        begun = monotonic()
         try:
             sock = self._connect()
             if not _writable(sock, _CONNECT_SECONDS):
@@ -107,7 +109,8 @@ class Sender:
                 sock.close()
                 raise OSError(failure, f"the log server: {os.strerror(failure)}")
         except OSError:
-            self._retry = monotonic() + _RETRY_SECONDS
+            now = monotonic()
+            self._retry = now + (_RETRY_SECONDS if now - begun < _RETRY_SECONDS / 10 else _RETRY_SLOW_SECONDS)
             self._forget_if_full()
             raise
         self._socket = sock

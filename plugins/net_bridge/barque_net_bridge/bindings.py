@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address
@@ -70,12 +69,14 @@ def addresses(binding: PortBinding, hosts: Hosts) -> tuple[str, ...]:
 def candidates(binding: PortBinding, count: int) -> Iterable[int]:
     """The port numbers to try in order; 0 leaves the choice to the kernel. `count`: on how many addresses."""
     if not binding.host_port:
-        return range(1024, 65536) if binding.host_port_last else (0,) * (_ATTEMPTS if count > 1 else 1)
+        return (0,) * (_ATTEMPTS if count > 1 else 1)
     return range(binding.host_port, max(binding.host_port, binding.host_port_last) + 1)
 
 
 def unused_numbers() -> Iterable[int]:
     """Port numbers to try where the kernel cannot choose one, in no order."""
+    import random
+
     with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
         first, last = (int(word) for word in file.read(64).split())
     numbers = range(first, last + 1)

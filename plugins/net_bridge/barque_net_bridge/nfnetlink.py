@@ -99,10 +99,14 @@ def drops_forwarding(channel: NetlinkSocket) -> list[str]:
     for message in channel.dump(Request(_type(NFT_MSG_GETCHAIN), NLM_F_DUMP, _GENMSG.pack(0, 0, 0))):
         values = attributes(message.payload[_GENMSG.size :])
         hook, policy = values.get(NFTA_CHAIN_HOOK), values.get(NFTA_CHAIN_POLICY)
-        if hook is None or policy is None or message.payload[0] not in (NFPROTO_INET, NFPROTO_IPV4):
+        if (
+            hook is None
+            or policy is None
+            or message.payload[0] not in (NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6)
+        ):
             continue
         number = attributes(hook).get(NFTA_HOOK_HOOKNUM)
         if number is None or _BE32.unpack(number)[0] != NF_INET_FORWARD or _BE32.unpack(policy)[0] != NF_DROP:
             continue
         found.append(bytes(values[NFTA_TABLE]).rstrip(b"\0").decode("utf-8", "replace"))
-    return found
+    return list(dict.fromkeys(found))

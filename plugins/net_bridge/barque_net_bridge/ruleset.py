@@ -59,10 +59,10 @@ table {ip} {table} {{
     fib daddr type local jump publish
   }}
   chain inward {{
-    ct state established,related accept
     iifname . oifname @peers accept
     iifname @internal drop
     oifname @internal drop
+    ct state established,related accept
     ct status dnat accept
     {ip} daddr . meta l4proto . th dport @open accept
     oifname @routed meta l4proto {icmp} accept
@@ -85,9 +85,9 @@ table {ip} {table} {{
 # loopback     route_localnet lets 127/8 through a bridge for ports that are published on this host; nothing of
 #              127/8 comes from or goes to the wire, not even a frame that a container forges.
 # publish      the more specific address first. Misses fall through.
-# inward       towards a container: answers, its neighbours, what a published port translated, what a network that is routed
+# inward       towards a container: its neighbours, answers, what a published port translated, what a network that is routed
 #              to has open. All else, other networks and LAN peers that route to the subnet included, stops here.
-#              Answers come first, for speed: nothing is established that was not let through once.
+#              Internal networks come before answers: who forges the addresses of a connection does not get out with them.
 # postrouting  answers must come back through this host: for loopback sources, for a container that talks
 #              to a published port of its own network, and for what leaves to the world.
 

@@ -13,7 +13,16 @@ from dataclasses import replace
 from barque.spi.common import Descriptor, Platform, Progress
 from barque.spi.content import DiskItem, DiskUsage, Finding, Image, Pruned, Pushed, Removed
 from barque.spi.errors import Conflict, NotFound
-from barque.spi.frontend import Container, ContainerState, EngineInfo, Event, Exec, ExitStatus, Network, Volume
+from barque.spi.frontend import (
+    Container,
+    ContainerState,
+    EngineInfo,
+    Event,
+    Exec,
+    ExitStatus,
+    Network,
+    Volume,
+)
 from barque.spi.image import Distribution
 from barque.spi.log import LogEntry
 from barque.spi.network import Endpoint, NetworkSpec, Subnet

@@ -5,13 +5,20 @@ import json
 
 import pytest
 from api_client import Client
-from api_fake_engine import make_image
 from hypothesis import given
 from hypothesis import strategies as st
 
 from barque.spi.common import Platform
 from barque.spi.errors import BarqueError, Conflict, Unavailable
-from barque.spi.frontend import BindMount, ContainerConfig, EndpointConfig, Resources, Ulimit
+from barque.spi.frontend import (
+    BindMount,
+    ContainerConfig,
+    EndpointConfig,
+    Healthcheck,
+    Resources,
+    RestartPolicy,
+    Ulimit,
+)
 from barque.spi.network import PortBinding
 from barque_api_docker.fields import Fields
 from barque_api_docker.translate.create import container_config

@@ -24,10 +24,10 @@ def info(context: Context, values: Values) -> int:
     if template:
         from barque.cli.gotemplate import Template
 
-        document = {**found, "ClientInfo": {"Version": __version__, "Context": "default"}}
+        document = {**found, "ClientInfo": {"Version": __version__, "Context": context.name}}
         sys.stdout.write(Template("{{json .}}" if template == "json" else template).render(document) + "\n")
         return 0
-    sys.stdout.write(f"Client: Barque\n Version:    {__version__}\n\nServer:\n")
+    sys.stdout.write(f"Client: Barque\n Version:    {__version__}\n Context:    {context.name}\n\nServer:\n")
     sys.stdout.writelines(f" {line}\n" for line in _server_lines(found))
     sys.stdout.write("\n")
     sys.stdout.flush()

@@ -20,7 +20,7 @@ _API_VERSION = "1.51"
 
 def version(context: Context, values: Values) -> int:
     """Show the versions of client and daemon; without a daemon show the client's, then fail."""
-    client = _client_side()
+    client = _client_side(context.name)
     failure: DaemonUnavailable | None = None
     server: dict[str, Any] | None = None
     try:
@@ -37,7 +37,7 @@ def version(context: Context, values: Values) -> int:
     return 0
 
 
-def _client_side() -> dict[str, Any]:
+def _client_side(context: str) -> dict[str, Any]:
     from os import uname
     from sys import version_info
 
@@ -50,7 +50,7 @@ def _client_side() -> dict[str, Any]:
         "PythonVersion": ".".join(str(part) for part in version_info[:3]),
         "Os": "linux",
         "Arch": {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine),
-        "Context": "default",
+        "Context": context,
     }
 
 
@@ -61,6 +61,7 @@ def _client_text(client: dict[str, Any]) -> str:
         f" API version:       {client['ApiVersion']}\n"
         f" Python version:    {client['PythonVersion']}\n"
         f" OS/Arch:           {client['Os']}/{client['Arch']}\n"
+        f" Context:           {client['Context']}\n"
     )
 
 

@@ -72,8 +72,8 @@ class EtcFiles:
         links: Iterable[Link] = (),
         gone: Iterable[Link] = (),
     ) -> None:
-        """Make the files of a running container say what has changed; arguments as `write`, `gone` are links that it had. What the container or a user has
-        written into /etc/hosts stays, and a resolv.conf that was edited does, too. Errors: OSError."""
+        """Make the files of a running container say what has changed; arguments as `write`, `gone` are links that it had. What the
+        container or a user has written into /etc/hosts stays, and a resolv.conf that was edited does, too. Errors: OSError."""
         hosts = _read(self.hosts)
         if hosts is not None:
             wanted = _own(config, hostname, tuple(endpoints)) + _linked(links)
