@@ -41,7 +41,7 @@ def plain(answer, names, places):
 
 def _body(answer):
     kind, data = answer.headers.get("content-type", ""), answer.body
-    if "tar" in kind or "/archive" in answer.path and answer.method == "GET" and answer.status == 200:
+    if "tar" in kind or ("/archive" in answer.path and answer.method == "GET" and answer.status == 200):
         with tarfile.open(fileobj=io.BytesIO(data)) as tar:
             return [[entry.name, entry.size, oct(entry.mode), entry.type.decode()] for entry in tar]
     if "json" in kind or data.lstrip()[:1] in (b"{", b"["):
@@ -118,7 +118,9 @@ def _compare(place, theirs, ours, found):
         if len(theirs) != len(ours):
             found.append((f"{place}.length", str(len(theirs)), str(len(ours))))
             return 1
-        return sum(_compare(f"{place}[{n}]", a, b, found) for n, (a, b) in enumerate(zip(theirs, ours, strict=True)))
+        return sum(
+            _compare(f"{place}[{n}]", a, b, found) for n, (a, b) in enumerate(zip(theirs, ours, strict=True))
+        )
     if theirs != ours or type(theirs) is not type(ours):
         found.append((place, _shown(theirs), _shown(ours)))
     return 1

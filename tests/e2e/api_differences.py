@@ -7,11 +7,12 @@ LIST = Path(__file__).with_name("api_differences.toml")
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "api-differences.md"
 _HEAD = """# Differences from dockerd
 
-The tests hold one session of some 470 requests with Debian's dockerd 20.10 and with Barque, in version 1.41 of the API, and compare status, headers
-and every value of every answer. What may differ is listed here and nowhere else; anything else fails the tests. Ids, times and addresses are not
-compared. Requests and places are shell patterns; `length` is that of a list.
+The tests hold one session of some 460 requests with Debian's dockerd 20.10 and with Barque, in version 1.41 of the API, and compare status,
+headers and every value of every answer. What may differ is listed here and nowhere else; anything else fails the tests. Ids, times and
+addresses are not compared. Requests and places are shell patterns; `length` is that of a list.
 
-This page is written by `tests/e2e/api_differences.py`. What Barque does otherwise beyond answers is in [API coverage](api.md#other-than-dockerd).
+This page is written by `tests/e2e/api_differences.py`. What Barque does otherwise beyond answers is in
+[API coverage](api.md#other-than-dockerd).
 
 | request | place | why |
 |---|---|---|

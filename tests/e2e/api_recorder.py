@@ -81,7 +81,9 @@ class Recorder:
         answer = self.answers[step] = Answer(step, method, path, status, headers, data)
         return answer
 
-    def hijack(self, method, path, body=None, /, *, send=b"", half_close=True, name="", upgrade=True, **query):
+    def hijack(
+        self, method, path, body=None, /, *, send=b"", half_close=True, name="", upgrade=True, **query
+    ):
         """A request that takes the connection over: the answer's body is all that comes until the end."""
         data = b"" if body is None else json.dumps(body).encode()
         target = path + _query(query)

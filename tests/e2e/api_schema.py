@@ -26,7 +26,7 @@ class Specification:
 
     def __init__(self, corrections):
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        self.document = yaml.load(SPECIFICATION.read_bytes(), loader)  # noqa: S506 (both are safe loaders)
+        self.document = yaml.load(SPECIFICATION.read_bytes(), loader)
         self._definitions = self.document["definitions"]
         self._converted = {name: self._convert(one) for name, one in self._definitions.items()}
         for place, schema in corrections.items():
@@ -69,12 +69,17 @@ class Specification:
         responses = {int(code): one for code, one in self.operations[operation][2]["responses"].items()}
         if status >= 400:
             definition = "ErrorResponse"
-        schema = {"$ref": f"#/definitions/{definition}"} if definition else responses.get(status, {}).get("schema")
+        schema = (
+            {"$ref": f"#/definitions/{definition}"} if definition else responses.get(status, {}).get("schema")
+        )
         if schema is None:
             return []
         root = {**self._convert(schema), "$defs": self._converted}
         validator = jsonschema.Draft202012Validator(root, format_checker=_formats)
-        return [f"{'/'.join(map(str, error.absolute_path))}: {error.message[:300]}" for error in _leaves(validator.iter_errors(document))]
+        return [
+            f"{'/'.join(map(str, error.absolute_path))}: {error.message[:300]}"
+            for error in _leaves(validator.iter_errors(document))
+        ]
 
     def _convert(self, schema):
         """Swagger's schema object as JSON Schema 2020-12."""

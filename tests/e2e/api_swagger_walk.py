@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 
-from api_parity_session import create, layer, network, remove, run, start
+from api_actions import create, layer, network, remove, run, start
 from registry_image import IMAGE
 
 from barque.testing.websocket import WebSocket
@@ -59,7 +59,9 @@ def first_of_a_stream(api, method, path):
             data += sock.recv(1 << 16)
     head, _, body = data.partition(b"\r\n\r\n")
     headers = {"content-type": "application/json"}
-    return api.keep(f"{method} {path}", method, path, int(head.split()[1]), headers, body.rpartition(b"\n")[0])
+    return api.keep(
+        f"{method} {path}", method, path, int(head.split()[1]), headers, body.rpartition(b"\n")[0]
+    )
 
 
 def waited(api, condition):
@@ -87,9 +89,13 @@ def websockets(api):
 
 def execs(api):
     start(api, "box")
-    id = api.ask("POST", "/containers/box/exec", {"Cmd": ["cat"], "AttachStdin": True, "Tty": True}).json["Id"]
+    id = api.ask("POST", "/containers/box/exec", {"Cmd": ["cat"], "AttachStdin": True, "Tty": True}).json[
+        "Id"
+    ]
     opened = threading.Thread(
-        target=api.hijack, args=("POST", f"/exec/{id}/start", {"Tty": True}), kwargs={"half_close": False, "upgrade": False}
+        target=api.hijack,
+        args=("POST", f"/exec/{id}/start", {"Tty": True}),
+        kwargs={"half_close": False, "upgrade": False},
     )
     opened.start()
     api.until("GET", f"/exec/{id}/json", lambda answer: answer.json["Running"])
@@ -136,10 +142,18 @@ def token(document):
 def networks(api):
     api.ask("POST", "/networks/create", {"Name": "x", "Driver": "nosuch"})
     api.ask("POST", "/networks/create", {"Name": "x", "Driver": "bridge", "IPAM": {"Driver": "nosuch"}})
-    api.ask("POST", "/networks/create", network("wide", "10.97.9.0/24", EnableIPv6=False, Internal=True, Attachable=True))
+    api.ask(
+        "POST",
+        "/networks/create",
+        network("wide", "10.97.9.0/24", EnableIPv6=False, Internal=True, Attachable=True),
+    )
     start(api, "alone", host={"NetworkMode": "host"})
     api.ask("POST", "/networks/wide/connect", {"Container": "alone"})
-    api.ask("POST", "/networks/wide/connect", {"Container": "alone", "EndpointConfig": {"IPAMConfig": {"IPv4Address": "x"}}})
+    api.ask(
+        "POST",
+        "/networks/wide/connect",
+        {"Container": "alone", "EndpointConfig": {"IPAMConfig": {"IPv4Address": "x"}}},
+    )
     api.ask("POST", "/networks/host/disconnect", {"Container": "alone"})
     remove(api, "alone")
     api.ask("GET", "/networks/wide?verbose=1&scope=local")
@@ -152,7 +166,13 @@ def plugins(api):
     api.ask("GET", "/plugins", filters={"capability": ["volumedriver"], "enabled": ["true"]})
     api.ask("GET", f"/plugins/{name}/json")
     api.ask("GET", f"/plugins/{listed[0]['Id'][:12]}/json")
-    for verb, body in (("enable", None), ("disable", None), ("set", ["X=1"]), ("push", None), ("upgrade?remote=x", [])):
+    for verb, body in (
+        ("enable", None),
+        ("disable", None),
+        ("set", ["X=1"]),
+        ("push", None),
+        ("upgrade?remote=x", []),
+    ):
         api.ask("POST", f"/plugins/{name}/{verb}", body)
         api.ask("POST", f"/plugins/nosuch/{verb}", body)
     api.ask("DELETE", f"/plugins/{name}")
@@ -164,7 +184,9 @@ def plugins(api):
 def swarm(api):
     """What the session may not do to dockerd, as it would really begin a swarm."""
     api.ask("POST", "/swarm/init", {"ListenAddr": "127.0.0.1"})
-    api.ask("POST", "/swarm/join", {"ListenAddr": "127.0.0.1", "RemoteAddrs": ["127.0.0.1"], "JoinToken": "x"})
+    api.ask(
+        "POST", "/swarm/join", {"ListenAddr": "127.0.0.1", "RemoteAddrs": ["127.0.0.1"], "JoinToken": "x"}
+    )
     api.ask("PUT", "/volumes/x?version=1", {})
 
 

@@ -32,7 +32,9 @@ def attached(daemon):
 
 
 def test_input_output_and_the_end(attached):
-    _, client = attached("sh", "-c", "read line; echo got $line; echo bad >&2; exit 3", OpenStdin=True, StdinOnce=True)
+    _, client = attached(
+        "sh", "-c", "read line; echo got $line; echo bad >&2; exit 3", OpenStdin=True, StdinOnce=True
+    )
     client.send(b"", PING)
     assert client.receive() == (PONG, b"")
     client.send(b"a word\n")

@@ -2,8 +2,8 @@
 
 import contextlib
 import tempfile
-import threading
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -75,22 +75,8 @@ def recorded(lab, workspace):
     """Both sessions, held at the same time: (recorder, names of directories) of dockerd, and of Barque."""
     with dockerd() as theirs, barque(lab, workspace) as ours:
         recorders = [Recorder(sock, VERSION) for sock, _ in (theirs, ours)]
-        failed = []
-
-        def hold(recorder):
-            try:
-                session(recorder)
-            except Exception as error:
-                error.add_note(f"with {recorder.socket}, after {list(recorder.answers)[-1:]}")
-                failed.append(error)
-
-        threads = [threading.Thread(target=hold, args=(one,)) for one in recorders]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if failed:
-            raise failed[0]
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(session, recorders))
     return [(recorder, places) for recorder, (_, places) in zip(recorders, (theirs, ours), strict=True)]
 
 
@@ -106,8 +92,12 @@ def test_barque_answers_as_dockerd(recorded):
         found, count = differences(expected, plain(ours.answers[step], ours.names, our_places))
         compared, different = compared + count, different + len(found)
         surprising += [
-            f"{step} | {place}\n    dockerd: {a[:300]}\n    barque:  {b[:300]}" for place, a, b in found if not allowed.covers(step, place)
+            f"{step} | {place}\n    dockerd: {a[:300]}\n    barque:  {b[:300]}"
+            for place, a, b in found
+            if not allowed.covers(step, place)
         ]
-    print(f"\n{len(theirs.answers)} requests, {compared} values compared, {different} differ as {len(allowed.entries)} reasons allow")
+    print(
+        f"\n{len(theirs.answers)} requests, {compared} values compared, {different} differ as {len(allowed.entries)} reasons allow"
+    )
     assert not surprising, "\n".join([f"{len(surprising)} differences", *surprising])
     assert not allowed.unused(), "entries that nothing needs any more"

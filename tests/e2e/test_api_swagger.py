@@ -68,7 +68,11 @@ NOT_MET = {
     ("Session", 400): "BuildKit's",
 }
 # Answers that are not documented: what dockerd answers, too, and a few of ours.
-ANYWHERE = {400: "a parameter that makes no sense", 404: "something the request names", 409: "a state that forbids it"}
+ANYWHERE = {
+    400: "a parameter that makes no sense",
+    404: "something the request names",
+    409: "a state that forbids it",
+}
 UNDOCUMENTED = {
     ("ContainerLogs", 501): "the log driver cannot be read",
     ("ExecStart", 101): "the protocol was switched, as the request asked",
@@ -87,7 +91,10 @@ def answers(lab, workspace):
     """All there is to judge, by operation."""
     daemon = Daemon(Path(tempfile.mkdtemp(dir=workspace)), lab)
     recorder = Recorder(daemon.socket, "1.51")
-    with registry_in(lab) as public, registry_in(lab, tokens=Tokens(basic=True, username="me", password="secret")) as private:
+    with (
+        registry_in(lab) as public,
+        registry_in(lab, tokens=Tokens(basic=True, username="me", password="secret")) as private,
+    ):
         try:
             daemon.start()
             session(recorder)
@@ -124,11 +131,15 @@ def test_every_operation_is_walked(by_operation, specification):
 def test_every_documented_answer_is_met(by_operation, specification):
     met = {(name, answer.status) for name, found in by_operation.items() for answer in found}
     documented = {(name, status) for name in by_operation for status in specification.statuses(name)}
-    missing = {one for one in documented - met if one[1] != 500 and tag_of(specification, one[0]) not in SWARM}
+    missing = {
+        one for one in documented - met if one[1] != 500 and tag_of(specification, one[0]) not in SWARM
+    }
     assert missing == set(NOT_MET), "met, or to be met, or with a reason why not"
     walked = [name for name in by_operation if tag_of(specification, name) in WALKED]
     counted = [one for one in met & documented if one[0] in walked]
-    print(f"\n{len(by_operation)} operations, {sum(map(len, by_operation.values()))} answers; of the {len(walked)} outside swarms")
+    print(
+        f"\n{len(by_operation)} operations, {sum(map(len, by_operation.values()))} answers; of the {len(walked)} outside swarms"
+    )
     print(f"{len(counted)} documented answers met, {len(missing)} not")
 
 
@@ -159,7 +170,11 @@ def test_every_answer_is_as_the_schema_says(by_operation, specification):
                 judged += 1
                 found_wrong = specification.problems(name, answer.status, document, LINES.get(name, ""))
                 known = tuple(place for operation, place in NULL if operation == name)
-                problems += [f"{name} {answer.status} ({answer.step}): {one}" for one in found_wrong if not one.startswith(known)]
+                problems += [
+                    f"{name} {answer.status} ({answer.step}): {one}"
+                    for one in found_wrong
+                    if not one.startswith(known)
+                ]
     print(f"\n{judged} documents judged")
     assert not problems, "\n".join(problems)
     assert judged > 400
@@ -167,7 +182,11 @@ def test_every_answer_is_as_the_schema_says(by_operation, specification):
 
 def documents(operation, answer):
     """What of an answer has a schema: one document, or each of a stream's."""
-    if answer.method == "HEAD" or "json" not in answer.headers.get("content-type", "") or not answer.body.strip():
+    if (
+        answer.method == "HEAD"
+        or "json" not in answer.headers.get("content-type", "")
+        or not answer.body.strip()
+    ):
         return []
     many = operation in ("SystemEvents", "ContainerStats", *LINES) and answer.status == 200
     return answer.lines if many else [answer.json]
@@ -181,5 +200,10 @@ def test_what_is_not_built_here_is_told_with_a_way_out(answers):
 
 
 def test_the_events_of_all_kinds_were_told(answers):
-    types = {line["Type"] for answer in answers.values() if answer.path == "/events" and answer.status == 200 for line in answer.lines}
+    types = {
+        line["Type"]
+        for answer in answers.values()
+        if answer.path == "/events" and answer.status == 200
+        for line in answer.lines
+    }
     assert "container" in types

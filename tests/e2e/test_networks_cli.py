@@ -295,6 +295,24 @@ def test_a_failed_start_leaves_nothing_in_the_networks(nets):
     assert nets.shown("cli-second")["cli-u2"]["IPAddress"] == "10.201.4.9"
 
 
+def test_both_families(nets):
+    config = [{"Subnet": "10.201.8.0/24"}, {"Subnet": "fd00:201:8::/64"}]
+    nets.create("cli-six", EnableIPv6=True, IPAM={"Config": config})
+    nets.create("cli-four")
+    address = {"IPv4Address": "10.201.8.7", "IPv6Address": "fd00:201:8::7"}
+    nets.container("cli-both", {"cli-four": {}, "cli-six": {"IPAMConfig": address}})
+    there = nets.shown("cli-both")["cli-six"]
+    assert (there["GlobalIPv6Address"], there["GlobalIPv6PrefixLen"]) == ("fd00:201:8::7", 64)
+    assert there["IPAMConfig"] == address
+    assert nets.way_out("cli-both") == "eth1"  # both families come before the name
+    nets.container("cli-late", {"cli-four": {}})
+    nets.docker("network", "connect", "--ip6", "fd00:201:8::8", "cli-six", "cli-late")
+    assert nets.way_out("cli-late") == "eth1"
+    assert "1 packets received" in nets.sh("cli-late", "ping -6 -c1 -W2 cli-both")
+    nets.docker("network", "disconnect", "cli-six", "cli-late")
+    assert "fd00:201:8" not in nets.sh("cli-late", "ip -6 addr")
+
+
 # Live
 
 

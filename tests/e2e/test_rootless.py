@@ -292,6 +292,26 @@ def test_published_udp_port(user, place):
         user.ok("rm", "-f", "udp")
 
 
+def test_networks_of_ones_own_and_a_port_that_moves_between_them(user, place):
+    user.ok("network", "create", "own-a")
+    user.ok("network", "create", "--internal", "own-b")
+    script = "while true; do printf 'HTTP/1.0 200 OK\\r\\n\\r\\nhere' | nc -l -p 80; done"
+    user.ok("run", "-d", "--name", "two", "--network", "own-b", "-p", "18087-18090:80", IMAGE, "sh", "-c", script)
+    try:
+        assert user.ok("port", "two").strip() == ""  # an internal network publishes nothing
+        user.ok("network", "connect", "own-a", "two")
+        assert user.ok("port", "two").strip() == "80/tcp -> 0.0.0.0:18087"
+        assert ask(place, 18087)[0] == "here"
+        assert "1 packets received" in user.ok("run", "--rm", "--network", "own-b", IMAGE, "ping", "-c1", "two")
+        user.ok("network", "disconnect", "own-a", "two")
+        assert "refused" in ask(place, 18087)[1]
+        user.ok("network", "connect", "bridge", "two")
+        assert ask(place, 18087)[0] == "here"
+    finally:
+        user.ok("rm", "-f", "two")
+        user.ok("network", "rm", "own-a", "own-b")
+
+
 def test_privileged_port_is_refused_with_the_remedy(user):
     refused = user.docker("run", "--rm", "-p", "80:80", IMAGE, "true")
     assert refused.returncode == 125

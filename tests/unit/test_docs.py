@@ -195,8 +195,8 @@ def test_every_flag_of_a_command_is_documented_and_no_other(heading):
         assert declared <= set(run)
         assert missing == set(re.findall(r"`(--[a-z-]+)`", text))
     else:
-        assert set(re.findall(r"^\|.*?`(--[a-z-]+)`.*?\|", text, re.MULTILINE)) <= declared
-        assert declared <= set(re.findall(r"`(--[a-z-]+)`", text))
+        assert set(re.findall(r"^\|.*?`(--[a-z0-9-]+)`.*?\|", text, re.MULTILINE)) <= declared
+        assert declared <= set(re.findall(r"`(--[a-z0-9-]+)`", text))
 
 
 def test_the_global_flags_are_documented():

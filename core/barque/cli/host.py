@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 from collections.abc import Mapping
 
@@ -17,9 +16,9 @@ __all__ = ["Address", "default_socket", "dial", "parse_address"]
 
 PLAIN_PORT = 2375
 TLS_PORT = 2376
+_NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._:%")
 _LOOPBACK = ("localhost", "::1")
 _FORMS = "use unix:///PATH, tcp://HOST[:PORT] or ssh://[USER@]HOST[:PORT]"
-_NAME = re.compile(r"[\w.:%-]+", re.ASCII)
 
 
 class Address:
@@ -106,7 +105,7 @@ def _host_and_port(url: str, text: str) -> tuple[str, int]:
         name, _, port = text.partition(":")
         fits = True
     number = int(port) if port.isascii() and port.isdigit() else 0
-    if not fits or not _NAME.fullmatch(name) or name.startswith("-") or (port and not 0 < number < 65536):
+    if not fits or not name or set(name) - _NAME or name.startswith("-") or (port and not 0 < number < 65536):
         raise _malformed(url)
     return name, number
 

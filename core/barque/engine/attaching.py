@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
+from barque.engine.logs import readable_log
 from barque.engine.records import ContainerRecord, PendingClient
 from barque.shim.client import ShimClient
 from barque.shim.protocol import ClientAttach
@@ -84,8 +85,8 @@ class Attacher:
             finished=lambda: not record.running,
             stopped=request.stopped,
         )
-        driver = self._core.drivers.log(record.stored.log_driver)
-        return driver.read(self._containers.log_spec(record.stored), query)
+        driver, spec = readable_log(self._core, record.stored, self._containers.log_spec(record.stored))
+        return driver.read(spec, query)
 
     def _park(self, record: ContainerRecord, client: PendingClient) -> None:
         """Keep the client until the start; when it leaves before, let go."""

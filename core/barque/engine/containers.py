@@ -111,7 +111,7 @@ class ContainerService:
             runtime=runtime.name,
             storage=core.drivers.storage().name,
             log_driver=log.name,
-            log_options=checked_options(log, config),
+            log_options=checked_options(core, log, config),
             hostname=resolved.hostname or id[:12],
             health_shell=tuple(config.document.get("Shell") or image_config.get("Shell") or ()),
         )

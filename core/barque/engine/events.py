@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from barque.engine.journal import Journal
+from barque.engine.journal import History, Journal
 from barque.spi.frontend import Event
 
 __all__ = ["EventBus", "Subscription"]
@@ -56,7 +56,7 @@ class EventBus:
                 return iter([e for e in self._events if e.time_ns >= since_ns]), self._number
             if self._events and self._events[0].time_ns <= since_ns:  # all of it is in memory
                 return iter([e for e in self._events if e.time_ns >= since_ns]), self._number
-            return Journal.read(self._journal.snapshot(), since_ns), self._number
+            return self._journal.since(since_ns), self._number
 
     def after(self, position: int, timeout: float) -> tuple[int, Event | None] | None:
         """The first event with a number above `position` and its number, waiting at most `timeout` s; (number, None) when it is
@@ -117,6 +117,5 @@ class Subscription:
     def close(self) -> None:
         """End the subscription. Idempotent."""
         self.ended = True
-        close = getattr(self._history, "close", None)  # a generator has files open
-        if close is not None:
-            close()
+        if isinstance(self._history, History):
+            self._history.close()

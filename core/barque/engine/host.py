@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,11 @@ from barque.oci.capabilities import bounding_set
 
 __all__ = ["CDI_DIRECTORIES", "CGROUP_PARENT", "Host", "remove_cgroup_parent"]
 
+_log = logging.getLogger(__name__)
+_NO_CGROUPS = (
+    "no cgroup hierarchy is mounted on /sys/fs/cgroup, and no container can start without"
+    " (`ip netns exec` hides it from what it starts: mount it again there)"
+)
 _MOST_GIDS = 1 << 31  # net.ipv4.ping_group_range takes no more
 CGROUP_PARENT = "/barque"
 """Where containers' cgroups are made, in every hierarchy."""
@@ -45,6 +51,9 @@ class Host:
         status = Path("/proc/self/status").read_text()
         parent = delegated_parent() if rootless else CGROUP_PARENT
         warnings = warnings if parent else (*warnings, NO_LIMITS)
+        if not rootless and not _has_cgroups():
+            _log.warning("%s", _NO_CGROUPS)
+            warnings = (*warnings, _NO_CGROUPS)
         directories = cdi_directories or CDI_DIRECTORIES
         return cls(
             unified, bounding_set(status), boot_id(), rootless, parent, _last_gid(), warnings, directories
@@ -59,6 +68,14 @@ class Host:
     def cgroup_version(self) -> str:
         """1 (also hybrid) or 2, as Docker says it."""
         return "2" if self.cgroup_v2 else "1"
+
+
+def _has_cgroups(root: str = "/sys/fs/cgroup") -> bool:
+    """Whether any hierarchy is mounted where they all are."""
+    try:
+        return any(Path(root).iterdir())
+    except OSError:
+        return False
 
 
 def _last_gid() -> int:

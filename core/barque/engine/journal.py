@@ -6,15 +6,17 @@ not synced: a power cut may cost the last ones (as it costs those of the system'
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from barque.spi.frontend import Event
 
-__all__ = ["Journal"]
+__all__ = ["History", "Journal"]
 
 _log = logging.getLogger(__name__)
 _MAX_FILE = 1 << 20
@@ -23,7 +25,7 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Journal:
-    """The files `current` and `previous` in a directory. Nothing is opened before the first call. Not thread-safe, but for `read`."""
+    """The files `current` and `previous` in a directory. Nothing is opened before the first call. Not thread-safe."""
 
     def __init__(self, directory: Path) -> None:
         self._current = directory / "current"
@@ -54,37 +56,20 @@ class Journal:
                 _log.warning("events are not kept: %s", error)
             self._failing = True
 
-    def snapshot(self) -> Sequence[tuple[int, int]]:
-        """What is there now, for `read`: descriptors, and how many bytes of each count."""
-        found = []
+    def since(self, since_ns: int) -> History:
+        """What there is now, from `since_ns` on; what is appended later is not in it. May be read without the writer's lock."""
+        files = []
         for path in (self._previous, self._current):
-            try:
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue
-            found.append((fd, os.fstat(fd).st_size))
-        return found
+            with contextlib.suppress(FileNotFoundError):
+                file = path.open("rb")
+                files.append((file, os.fstat(file.fileno()).st_size))
+        return History(files, since_ns)
 
     def close(self) -> None:
         """Idempotent."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-    @staticmethod
-    def read(snapshot: Sequence[tuple[int, int]], since_ns: int) -> Iterator[Event]:
-        """Events from `since_ns` on, one after the other in memory. Closes the snapshot."""
-        files = [os.fdopen(fd, "rb") for fd, _ in snapshot]
-        try:
-            for file, (_, size) in zip(files, snapshot, strict=True):
-                left = size
-                while left > 0 and (line := file.readline(left)):
-                    left -= len(line)
-                    if _time(line) >= since_ns and (event := _event(line)) is not None:
-                        yield event
-        finally:
-            for file in files:
-                file.close()
 
     def _open(self) -> None:
         if self._fd >= 0:
@@ -101,6 +86,38 @@ class Journal:
         os.rename(self._current, self._previous)
         self.close()
         self._open()
+
+
+class History:
+    """Events of the past, one after the other in memory. Close it; it closes itself at its end."""
+
+    def __init__(self, files: Sequence[tuple[BinaryIO, int]], since_ns: int) -> None:
+        self._files = [file for file, _ in files]
+        self._events = self._read(files, since_ns)
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        event = next(self._events, None)
+        if event is None:
+            self.close()
+            raise StopIteration
+        return event
+
+    def close(self) -> None:
+        """Idempotent."""
+        self._events = iter(())
+        while self._files:
+            self._files.pop().close()
+
+    @staticmethod
+    def _read(files: Sequence[tuple[BinaryIO, int]], since_ns: int) -> Iterator[Event]:
+        for file, left in files:
+            while left > 0 and (line := file.readline(left)):
+                left -= len(line)
+                if _time(line) >= since_ns and (event := _event(line)) is not None:
+                    yield event
 
 
 def _line(event: Event) -> bytes:

@@ -86,7 +86,7 @@ def _check_sets(limits: Resources) -> None:
         try:
             numbers = _numbers(wanted)
         except ValueError:
-            raise InvalidArgument(f"Invalid value {wanted} for {what}") from None
+            raise InvalidArgument(f"Invalid value {wanted} for {what}: invalid format: {wanted}") from None
         available = _online(online)
         if not numbers <= _numbers(available):
             raise InvalidArgument(

@@ -252,7 +252,14 @@ def open_log(settings: ShimSettings, drivers: Drivers) -> LogWriter | None:
     if not settings.log:
         return None
     spec = LogSpec(settings.id, settings.log_directory, settings.log_options, settings.log_attributes)
-    return drivers.log(settings.log).log_open(spec)
+    log = drivers.log(settings.log).log_open(spec)
+    cache = settings.log_cache
+    if cache is None:
+        return log
+    from barque.shim.cached_log import CachedLog
+
+    copy = LogSpec(settings.id, cache["directory"], cache["options"])
+    return CachedLog(log, drivers.log(cache["driver"]).log_open(copy))
 
 
 def _named(drivers: Mapping[str, Driver], name: str, kind: str) -> Driver:

@@ -112,6 +112,7 @@ class ShimConfig:
     `sources`: what mounts of the spec are taken from, made ready in the container's mount namespace in this order, each at its `place`:
     `{"place", "mounts": [Mount]}`, or a part of a tree, `{"place", "root", "subpath"}`, found below `root` by descriptor, or
     `{"place", "root", "shared": true}`: what is mounted there goes on telling the host, and being told.
+    `log_cache`: `{"driver", "directory", "options"}`: where else the log is written, for one that cannot be read.
     `resolver`: answer names in the sandbox from the start on. `health`: `{"process": an OCI process, "interval_ns", "timeout_ns",
     "start_period_ns", "start_interval_ns", "retries"}`, all resolved (no zeros where a default applies).
     """
@@ -128,6 +129,7 @@ class ShimConfig:
     log_directory: str
     log_options: Mapping[str, str] = field(default_factory=dict)
     log_attributes: Mapping[str, str] = field(default_factory=dict)
+    log_cache: Mapping[str, Any] | None = None
     terminal: bool = False
     open_stdin: bool = False
     stdin_once: bool = False
@@ -187,6 +189,7 @@ class ShimSettings(NamedTuple):
     log_directory: str
     log_options: Mapping[str, str]
     log_attributes: Mapping[str, str]
+    log_cache: Mapping[str, Any] | None
     terminal: bool
     open_stdin: bool
     stdin_once: bool

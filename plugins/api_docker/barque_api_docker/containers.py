@@ -15,7 +15,18 @@ from barque_api_docker.translate.inspect import inspect_document
 from barque_api_docker.translate.names import check_repository, split_name
 from barque_api_docker.translate.text import platform
 
-__all__ = ["create", "inspect", "kill", "remove", "rename", "resize", "restart", "start", "stop", "terminal_size"]
+__all__ = [
+    "create",
+    "inspect",
+    "kill",
+    "remove",
+    "rename",
+    "resize",
+    "restart",
+    "start",
+    "stop",
+    "terminal_size",
+]
 
 _NAME = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _NO_CONTENT = Response(204)
@@ -31,15 +42,26 @@ def create(call: Call) -> Response:
     body = call.body()
     if not body.raw:
         raise InvalidArgument("config cannot be empty in order to create a container")
-    config = container_config(
-        body, platform(call.query("platform") or ""), call.api_version
-    )
+    config = container_config(body, platform(call.query("platform") or ""), call.api_version)
+    _check_joined(call, config.pid_mode, config.ipc_mode)
     try:
         container = call.engine.container_create(name.lstrip("/") if name else None, config)
     except NotFound:
-        check_repository(split_name(config.image)[0])  # a name that no image can have is a mistake of another kind
+        check_repository(
+            split_name(config.image)[0]
+        )  # a name that no image can have is a mistake of another kind
         raise
     return json_response({"Id": container.id, "Warnings": list(container.warnings)}, 201)
+
+
+def _check_joined(call: Call, *modes: str) -> None:
+    """A container whose namespaces are to be joined must be there. As for dockerd, the request is wrong when it is not: 400."""
+    for mode in modes:
+        if mode.startswith("container:") and mode != "container:":
+            try:
+                call.engine.container_get(mode.removeprefix("container:"))
+            except NotFound as error:
+                raise InvalidArgument(error.message, hint=error.hint) from None
 
 
 def inspect(call: Call) -> Response:
@@ -69,7 +91,9 @@ def start(call: Call) -> Response:
         response = error_response(error)
         if error.exit_code in _NOT_RUNNABLE:
             response.status = 400
-        elif error.message.startswith("unable to find "):  # a user or a group: it is not the container that is not found
+        elif error.message.startswith(
+            "unable to find "
+        ):  # a user or a group: it is not the container that is not found
             response.status = 500
         return response
 
@@ -97,7 +121,9 @@ def kill(call: Call) -> Response:
     try:
         call.engine.container_kill(call.params["id"], call.query("signal") or "SIGKILL")
     except (Conflict, NotFound) as error:
-        raise type(error)(f"cannot kill container: {call.params['id']}: {error.message}", hint=error.hint) from error
+        raise type(error)(
+            f"cannot kill container: {call.params['id']}: {error.message}", hint=error.hint
+        ) from error
     return _NO_CONTENT
 
 

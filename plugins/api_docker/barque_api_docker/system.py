@@ -63,7 +63,7 @@ def info(call: Call) -> Response:
     """`GET /info`."""
     engine = call.engine.info()
     states = [container.state.status for container in call.engine.container_list()]
-    running, paused = states.count("running"), states.count("paused")
+    running, paused = states.count("running") + states.count("restarting"), states.count("paused")
     able, lacking = host_facts.limits(engine.cgroup_version)
     document = {
         "ID": engine.id,
@@ -101,7 +101,7 @@ def info(call: Call) -> Response:
         "Swarm": _NO_SWARM,
         "LiveRestoreEnabled": True,
         "Isolation": "",
-        "InitBinary": "",
+        "InitBinary": "docker-init",
         "SecurityOptions": host_facts.security_options(engine.cgroup_version),
         "Warnings": [*engine.warnings, *lacking],
     }
@@ -149,4 +149,6 @@ def _by_version(version: tuple[int, int]) -> dict[str, Any]:
     """What is told to some versions only. (There is no containerd, runc or init that would have a commit.)"""
     commit = {"ID": "N/A", "Expected": "N/A"} if version < _NO_EXPECTED else {"ID": "N/A"}
     commits = dict.fromkeys(("ContainerdCommit", "RuncCommit", "InitCommit"), commit)
-    return commits | (host_facts.bridge_filtering() if version < _NO_BRIDGE_FILTERING else {})
+    if version < _NO_BRIDGE_FILTERING:
+        return commits | host_facts.bridge_filtering()
+    return commits | {"FirewallBackend": {"Driver": "nftables"}, "CDISpecDirs": ["/etc/cdi", "/var/run/cdi"]}

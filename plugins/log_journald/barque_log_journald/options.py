@@ -11,8 +11,11 @@ __all__ = ["validated"]
 
 # The journal takes an entry or does not: there is nothing to be kept in a buffer, whose size is accepted for Docker's sake.
 _KNOWN = frozenset(
-    {"labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size", "cache-disabled"}
-)
+    {
+        "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size",
+        "cache-disabled", "cache-max-size", "cache-max-file", "cache-compress",
+    }
+)  # fmt: skip
 _SIZE = re.compile(r"[0-9]+(?:\.[0-9]+)? ?[kmgt]?i?b?", re.IGNORECASE)
 
 

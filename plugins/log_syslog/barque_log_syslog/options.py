@@ -15,7 +15,7 @@ _KNOWN = frozenset(
     {
         "syslog-address", "syslog-facility", "syslog-format", "syslog-tls-ca-cert", "syslog-tls-cert", "syslog-tls-key",
         "syslog-tls-skip-verify", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size",
-        "cache-disabled",
+        "cache-disabled", "cache-max-size", "cache-max-file", "cache-compress",
     }
 )  # fmt: skip
 _FACILITIES = (

@@ -1,5 +1,6 @@
 """Network drivers of Barque: `bridge`, `none` and `host`.
 
-The bridge driver speaks to the kernel itself: links, addresses and routes over rtnetlink (`netlink`, `rtnetlink`),
-firewall through libnftables (`nft`, `ruleset`, `firewall`). `switch` ties them together, `plugin` is its hooks.
+The bridge driver speaks to the kernel itself: links, addresses and routes over rtnetlink (`netlink`, `rtnetlink`, `surroundings`),
+firewall through libnftables (`nft`, `ruleset`, `guarding`, `firewall`). `networks` has the networks with their `subnets` and `bridges`,
+`endpoints` the containers' ends with their `interfaces` and `ports`; `plugin` is its hooks.
 """

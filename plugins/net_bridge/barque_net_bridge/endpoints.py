@@ -17,7 +17,7 @@ from barque_net_bridge.interfaces import Interfaces
 from barque_net_bridge.links import HostLinks
 from barque_net_bridge.networks import Bridged, Networks
 from barque_net_bridge.ports import HostPorts
-from barque_net_bridge.records import addresses_of, guard_rule, port_rules, sound
+from barque_net_bridge.records import addresses_of, guard_rule, link_local_data, port_rules, sound
 from barque_net_bridge.ruleset import PortRule
 from barque_net_bridge.sandbox import Plan, route
 from barque_net_bridge.settings import Mode, interface_name
@@ -219,4 +219,5 @@ def _endpoint(spec: EndpointSpec, network: Bridged, ports: tuple[PortBinding, ..
         gateway6=gateways.get(6, ""),
         ports=ports,
         default_route=spec.default_route,
+        data=link_local_data(plan.more),
     )

@@ -135,7 +135,8 @@ class NetlinkSocket:
         for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):
             self._socket.setsockopt(SOL_NETLINK, option, 1)
         if groups:  # what is not read in time is lost
-            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _LISTENER_BUFFER)
+            with contextlib.suppress(PermissionError):  # an ordinary user's daemon keeps the usual limit
+                self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _LISTENER_BUFFER)
 
     def __enter__(self) -> NetlinkSocket:
         return self

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from ipaddress import IPv4Interface, IPv6Interface
+from ipaddress import IPv4Interface, IPv6Interface, ip_address
 
 from barque.spi.errors import BarqueError, InvalidArgument
 from barque.spi.network import Endpoint
 from barque_net_bridge.bindings import ANY4, checked
 from barque_net_bridge.guarding import GuardRule
-from barque_net_bridge.ipam import Address
+from barque_net_bridge.ipam import Address, Interface
 from barque_net_bridge.ruleset import PortRule
 from barque_net_bridge.settings import interface_name, mac_address
 
-__all__ = ["addresses_of", "guard_rule", "port_rules", "sound"]
+__all__ = ["addresses_of", "guard_rule", "link_local_data", "port_rules", "sound"]
 
 log = logging.getLogger(__name__)
+
+_LINK_LOCAL = "link_local"
 
 
 def addresses_of(endpoint: Endpoint) -> tuple[Address, ...]:
@@ -53,7 +55,24 @@ def guard_rule(endpoint: Endpoint) -> GuardRule:
     """The rule about what may come from its interface. Errors: InvalidArgument."""
     addresses = addresses_of(endpoint)
     mac = mac_address(endpoint.mac, addresses[0].packed)
-    return GuardRule(interface_name(endpoint.host_interface), mac, tuple(map(str, addresses)))
+    every = (*addresses, *_link_local(endpoint))
+    return GuardRule(interface_name(endpoint.host_interface), mac, tuple(map(str, every)))
+
+
+def link_local_data(addresses: Iterable[Interface]) -> dict[str, str]:
+    """What `Endpoint.data` says of the link-local addresses that were asked for; mostly nothing."""
+    text = " ".join(str(address.ip) for address in addresses)
+    return {_LINK_LOCAL: text} if text else {}
+
+
+def _link_local(endpoint: Endpoint) -> list[Address]:
+    try:
+        found = [ip_address(text) for text in endpoint.data.get(_LINK_LOCAL, "").split()]
+    except ValueError as error:
+        raise InvalidArgument(f"endpoint {endpoint.id[:12]} has no sound address: {error}") from error
+    if any("%" in str(address) for address in found):
+        raise InvalidArgument(f"endpoint {endpoint.id[:12]} has an address with a zone")
+    return found
 
 
 def sound(endpoints: Iterable[Endpoint]) -> list[Endpoint]:

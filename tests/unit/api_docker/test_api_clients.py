@@ -25,7 +25,7 @@ def cli(api, tmp_path):
             [DOCKER, *arguments], capture_output=True, text=True, env=environment, timeout=30, input=stdin
         )
         assert done.returncode == code, done
-        return (done.stdout if code == 0 else done.stderr).strip()
+        return (done.stdout if code == 0 else done.stdout + done.stderr).strip()
 
     return run
 

@@ -224,9 +224,8 @@ def test_kill_and_remove(api, engine):
     assert engine.calls[-1] == ("container_kill", "web", "HUP")
     assert api.call("POST", "/containers/web/kill")[0] == 409
     assert engine.calls[-1] == ("container_kill", "web", "SIGKILL")
-    assert api.message("DELETE", "/containers/web?link=1", status=501)
     assert api.call("DELETE", f"/containers/{id}?force=true&v=1")[0] == 204
-    assert engine.calls[-1] == ("container_remove", id, True, False, False)
+    assert engine.calls[-1] == ("container_remove", id, True, True, False)
     assert api.call("DELETE", f"/containers/{id}")[0] == 404
 
 

@@ -18,7 +18,17 @@ def make_certificates(place: Path, name: str = "lab") -> Path:
     _openssl(place, "req", "-x509", "-days", "2", "-subj", f"/CN={name} authority", "-keyout", "ca.key", "-out", "ca.pem", *_KEY,
              "-addext", "keyUsage=critical,keyCertSign", "-addext", "basicConstraints=critical,CA:TRUE")  # fmt: skip
     for prefix, usage in (("server-", "serverAuth"), ("", "clientAuth")):
-        _openssl(place, "req", "-subj", f"/CN={prefix}x", "-keyout", f"{prefix}key.pem", "-out", "request.pem", *_KEY)
+        _openssl(
+            place,
+            "req",
+            "-subj",
+            f"/CN={prefix}x",
+            "-keyout",
+            f"{prefix}key.pem",
+            "-out",
+            "request.pem",
+            *_KEY,
+        )
         (place / "extensions").write_text(
             f"extendedKeyUsage={usage}\nsubjectAltName=IP:127.0.0.1,DNS:localhost\n"
         )

@@ -26,10 +26,16 @@ CONTAINERS = [
 @pytest.fixture
 def known(daemon: FakeDaemon) -> FakeDaemon:
     daemon.answer("GET /containers/json", CONTAINERS)
-    daemon.answer("GET /images/json", [{"RepoTags": ["alpine:3", "localhost:5000/team/app:1"]}, {"RepoTags": None}])
-    daemon.answer("GET /networks", [{"Name": "front", "Driver": "bridge"}, {"Name": "bridge", "Driver": "bridge"}])
+    daemon.answer(
+        "GET /images/json", [{"RepoTags": ["alpine:3", "localhost:5000/team/app:1"]}, {"RepoTags": None}]
+    )
+    daemon.answer(
+        "GET /networks", [{"Name": "front", "Driver": "bridge"}, {"Name": "bridge", "Driver": "bridge"}]
+    )
     daemon.answer("GET /volumes", {"Volumes": [{"Name": "data", "Driver": "local"}]})
-    daemon.answer("GET /info", {"Runtimes": {"native": {}, "runc": {}}, "Plugins": {"Log": ["local", "none"]}})
+    daemon.answer(
+        "GET /info", {"Runtimes": {"native": {}, "runc": {}}, "Plugins": {"Log": ["local", "none"]}}
+    )
     return daemon
 
 
@@ -88,7 +94,9 @@ def test_flags_have_descriptions_and_names_what_they_are(cli: Any, known: FakeDa
     assert cli("__complete", "barque start we").stdout == b"web\tnginx, Up 2 minutes\n"
 
 
-def test_the_daemon_is_that_of_the_line_and_is_never_started(cli: Any, known: FakeDaemon, tmp_path: Path) -> None:
+def test_the_daemon_is_that_of_the_line_and_is_never_started(
+    cli: Any, known: FakeDaemon, tmp_path: Path
+) -> None:
     assert completed(cli, f"barque -H {known.url} stop we") == ["web"]
     assert completed(cli, f"barque -H unix://{tmp_path}/none stop we") == []
     assert list(tmp_path.glob("none*")) == []
@@ -114,7 +122,14 @@ def test_words_are_split_as_a_shell_would() -> None:
 def test_the_table_speaks_of_commands_that_exist() -> None:
     flags = {option.name for path in tree.COMMANDS for option in tree.load(path).options}
     assert set(_ARGUMENTS) <= set(tree.COMMANDS)
-    assert {name.rpartition("--")[2] for name in _FLAGS} <= flags | {"config", "context", "log-level", "tlscacert", "tlscert", "tlskey"}
+    assert {name.rpartition("--")[2] for name in _FLAGS} <= flags | {
+        "config",
+        "context",
+        "log-level",
+        "tlscacert",
+        "tlscert",
+        "tlskey",
+    }
 
 
 @pytest.mark.parametrize(
@@ -137,7 +152,7 @@ def test_bash_completes(known: FakeDaemon, tmp_path: Path, line: str, expected: 
     script = f"""
         source <(barque completion bash)
         COMP_LINE={line!r} COMP_POINT={len(line)}
-        COMP_WORDS=({' '.join(words)}) COMP_CWORD={len(words) - 1}
+        COMP_WORDS=({" ".join(words)}) COMP_CWORD={len(words) - 1}
         compopt() {{ :; }}
         _barque
         printf '%s\\n' "${{COMPREPLY[@]}}"
@@ -145,7 +160,12 @@ def test_bash_completes(known: FakeDaemon, tmp_path: Path, line: str, expected: 
     """
     variables = environment(BARQUE_HOST=known.url, PATH=f"{tmp_path}:/usr/bin:/bin")
     done = subprocess.run(
-        ["bash", "--norc", "-c", script], capture_output=True, text=True, env=variables, check=True, timeout=30
+        ["bash", "--norc", "-c", script],
+        capture_output=True,
+        text=True,
+        env=variables,
+        check=True,
+        timeout=30,
     )
     *found, declared = done.stdout.splitlines()
     assert [word for word in found if word] == expected, done.stderr
@@ -165,4 +185,7 @@ def test_the_scripts_are_sound(cli: Any, shell: str) -> None:
 
 def test_another_shell(cli: Any) -> None:
     done = cli("completion", "tcsh")
-    assert (done.returncode, done.stderr) == (1, b"no completion for tcsh\nHint: there are scripts for bash, zsh, fish\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        b"no completion for tcsh\nHint: there are scripts for bash, zsh, fish\n",
+    )

@@ -27,7 +27,13 @@ def run(tmp_path: Path) -> Run:
     def barque(*words: str, stdin: str = "", **extra: str) -> subprocess.CompletedProcess[str]:
         variables = environment(BARQUE_CONFIG=f"{tmp_path}/ours", DOCKER_CONFIG=f"{tmp_path}/docker", **extra)
         return subprocess.run(
-            [*BARQUE, *words], input=stdin, capture_output=True, text=True, env=variables, cwd=tmp_path, check=False
+            [*BARQUE, *words],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env=variables,
+            cwd=tmp_path,
+            check=False,
         )
 
     return barque
@@ -39,20 +45,29 @@ def test_a_context_from_its_making_to_its_end(run: Run, daemon: FakeDaemon, tmp_
     assert (made.stdout, made.stderr) == ("near\n", 'Successfully created context "near"\n')
     show = ("version", "--format", "{{.Server.Version}} {{.Client.Context}}")
     assert run("--context", "near", *show).stdout == "9.9 near\n"
-    assert run(*show, BARQUE_CONTEXT="near").stdout == run(*show, DOCKER_CONTEXT="near").stdout == "9.9 near\n"
+    assert (
+        run(*show, BARQUE_CONTEXT="near").stdout == run(*show, DOCKER_CONTEXT="near").stdout == "9.9 near\n"
+    )
     used = run("context", "use", "near")
     assert (used.stdout, used.stderr) == ("near\n", 'Current context is now "near"\n')
     assert run("context", "show").stdout == "near\n"
     assert run(*show).stdout == "9.9 near\n"
     assert run("--context", "default", "context", "show").stdout == "default\n"
     listed = run("context", "ls").stdout.splitlines()
-    assert [line.split()[:2] for line in listed] == [["NAME", "DESCRIPTION"], ["default", "Current"], ["near", "*"]]
+    assert [line.split()[:2] for line in listed] == [
+        ["NAME", "DESCRIPTION"],
+        ["default", "Current"],
+        ["near", "*"],
+    ]
     assert run("context", "ls", "-q").stdout == "default\nnear\n"
     assert run("context", "update", "near", "--description", "New").returncode == 0
     (shown,) = json.loads(run("context", "inspect").stdout)
     assert (shown["Metadata"], shown["Endpoints"]["docker"]["Host"]) == ({"Description": "New"}, daemon.url)
     refused = run("context", "rm", "near")
-    assert (refused.returncode, refused.stderr) == (1, 'context "near" is in use, set -f flag to force remove\n')
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        'context "near" is in use, set -f flag to force remove\n',
+    )
     assert run("context", "rm", "-f", "near", "nothing").stdout == "near\nnothing\n"
     assert run("context", "show").stdout == "default\n"
     assert [path for path in (tmp_path / "ours/contexts").rglob("*") if path.is_file()] == []

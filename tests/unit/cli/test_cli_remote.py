@@ -70,7 +70,15 @@ def test_tls_refuses_who_is_not_who_it_should_be(
     refused = barque("-H", front.url, *wrong_authority, "ps")
     assert refused.returncode == 1
     assert b"tls: failed to verify certificate" in refused.stderr
-    stranger = ["--tlsverify", "--tlscacert", f"{certificates}/ca.pem", "--tlscert", f"{other}/cert.pem", "--tlskey", f"{other}/key.pem"]
+    stranger = [
+        "--tlsverify",
+        "--tlscacert",
+        f"{certificates}/ca.pem",
+        "--tlscert",
+        f"{other}/cert.pem",
+        "--tlskey",
+        f"{other}/key.pem",
+    ]
     refused = barque("-H", front.url, *stranger, "ps")
     assert refused.returncode == 1
     assert b"error during connect: " in refused.stderr
@@ -167,12 +175,19 @@ def far(tmp_path: Path, daemon: FakeDaemon) -> dict[str, str]:
     """The environment in which `ssh` is ours, and `barque` on the other machine finds the fake daemon."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name, text in (("ssh", FAKE_SSH), ("barque", FAR_BARQUE.replace("'/", '"/').replace("core'", 'core"'))):
+    for name, text in (
+        ("ssh", FAKE_SSH),
+        ("barque", FAR_BARQUE.replace("'/", '"/').replace("core'", 'core"')),
+    ):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     (tmp_path / "record").touch()
     # The other machine's own variable leads its `barque` to the daemon; this one's flag counts more than it.
-    return {"PATH": f"{programs}:/usr/bin:/bin", "SSH_RECORD": f"{tmp_path}/record", "BARQUE_HOST": daemon.url}
+    return {
+        "PATH": f"{programs}:/usr/bin:/bin",
+        "SSH_RECORD": f"{tmp_path}/record",
+        "BARQUE_HOST": daemon.url,
+    }
 
 
 def test_ssh_runs_dial_stdio_there(daemon: FakeDaemon, far: dict[str, str]) -> None:
@@ -191,7 +206,9 @@ def test_a_session_over_ssh(daemon: FakeDaemon, far: dict[str, str]) -> None:
     assert done.stdout == BIG
 
 
-def test_ssh_without_barque_there_runs_docker(daemon: FakeDaemon, far: dict[str, str], tmp_path: Path) -> None:
+def test_ssh_without_barque_there_runs_docker(
+    daemon: FakeDaemon, far: dict[str, str], tmp_path: Path
+) -> None:
     (tmp_path / "bin/barque").rename(tmp_path / "bin/docker")
     daemon.answer("GET /containers/json", [])
     done = barque("-H", "ssh://far", "ps", "-q", **far)
@@ -214,9 +231,18 @@ def test_a_path_in_the_address_reaches_the_other_shell_as_one_word(tmp_path: Pat
     recorder.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     recorder.chmod(0o755)
     run = subprocess.run(
-        ["sh", "-c", command[-1]], capture_output=True, text=True, env={"PATH": f"{tmp_path}:/bin"}, check=True
+        ["sh", "-c", command[-1]],
+        capture_output=True,
+        text=True,
+        env={"PATH": f"{tmp_path}:/bin"},
+        check=True,
     )
-    assert run.stdout.splitlines() == ["--host", "unix:///run/x'; touch /tmp/evil; '.sock", "system", "dial-stdio"]
+    assert run.stdout.splitlines() == [
+        "--host",
+        "unix:///run/x'; touch /tmp/evil; '.sock",
+        "system",
+        "dial-stdio",
+    ]
 
 
 def test_events_stop_ssh_when_interrupted(daemon: FakeDaemon, far: dict[str, str], start_cli: Any) -> None:

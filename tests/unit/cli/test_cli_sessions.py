@@ -343,7 +343,10 @@ def test_start_attached_and_attach(cli: Any, daemon: FakeDaemon) -> None:
     assert (done.returncode, done.stdout) == (4, b"hi\n")
     daemon.answer("GET /containers/web/json", {"Id": ID, "Config": {}, "State": {"Running": False}})
     done = cli("attach", "web")
-    assert (done.returncode, done.stderr) == (1, b"You cannot attach to a stopped container, start it first\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        b"You cannot attach to a stopped container, start it first\n",
+    )
 
 
 # With a terminal

@@ -135,7 +135,7 @@ def test_a_journal_that_is_away_is_an_error_of_the_write(driver, journal, tmp_pa
     journal.close()
     os.unlink(tmp_path / "socket")
     for _ in range(2):
-        with pytest.raises(OSError, match="."):
+        with pytest.raises(OSError, match=r"."):
             log.write("stdout", b"two\n", T0)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
         server.bind(str(tmp_path / "socket"))

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_interface
 
 import pytest
 
 from barque.spi.errors import InvalidArgument
 from barque.spi.network import Endpoint, PortBinding
 from barque_net_bridge.guarding import GuardRule
-from barque_net_bridge.records import addresses_of, guard_rule, port_rules, sound
+from barque_net_bridge.records import addresses_of, guard_rule, link_local_data, port_rules, sound
 from barque_net_bridge.ruleset import PortRule
 
 GOOD = Endpoint(
@@ -58,6 +59,15 @@ def test_no_address_is_an_error_of_the_request() -> None:
     for damage in ({"ipv4": "x"}, {"ipv4": ""}, {"ipv6": "fd00::2 }; flush"}):
         with pytest.raises(InvalidArgument, match=r"has no (sound )?address"):
             addresses_of(replace(GOOD, **damage))
+
+
+def test_link_local_addresses_are_remembered() -> None:
+    data = link_local_data([ip_interface("169.254.9.9/16"), ip_interface("fe80::9/64")])
+    assert guard_rule(replace(GOOD, data=data)).addresses == ("172.17.0.2", "169.254.9.9", "fe80::9")
+    assert link_local_data([]) == {}
+    for damage in ("x", "fe80::1%eth0", "1.2.3.4 }"):
+        with pytest.raises(InvalidArgument):
+            guard_rule(replace(GOOD, data={"link_local": damage}))
 
 
 def test_a_record_with_both_families() -> None:

@@ -35,8 +35,6 @@ _HEADINGS = {
 def stats(context: Context, values: Values) -> int:
     """Show what containers use, again and again until interrupted, or once."""
     stream, names = not values.flag("no-stream"), values.arguments
-    if values.flag("all") and names:
-        raise CliError("conflicting options: cannot specify --all and container names")
     if values.flag("chart") and (not stream or values.given("format")):
         raise CliError("conflicting options: --chart goes with neither --no-stream nor --format")
     listing, template = _listing(values.flag("no-trunc")), values.text("format")

@@ -10,7 +10,7 @@ from barque.engine.core import Core
 from barque.engine.init import INIT_WORDS, InitProgram
 from barque.engine.lifecycle.health import health_settings
 from barque.engine.lifecycle.joining import joined_namespace, lender_of_memory
-from barque.engine.logs import attributes_of
+from barque.engine.logs import attributes_of, cache_settings
 from barque.engine.networking.etcfiles import EtcFiles
 from barque.engine.networking.links import with_links
 from barque.engine.networking.service import Connection
@@ -81,6 +81,7 @@ class Describer:
             log_directory=log.directory,
             log_options=dict(stored.log_options),
             log_attributes=attributes_of(core.drivers.log(stored.log_driver), stored),
+            log_cache=cache_settings(core, stored),
             terminal=config.tty,
             open_stdin=config.open_stdin,
             stdin_once=config.stdin_once,

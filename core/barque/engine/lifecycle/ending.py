@@ -20,7 +20,7 @@ from barque.engine.processes import kill_process, seconds_since
 from barque.engine.records import ContainerRecord
 from barque.engine.validation import signal_number
 from barque.shim.client import ShimClient, read_exit_file, tell_recorded
-from barque.spi.errors import BarqueError, Conflict, NotFound
+from barque.spi.errors import BarqueError, Conflict, NotFound, Unavailable
 from barque.spi.frontend import ExitStatus
 
 __all__ = ["Ender"]
@@ -28,6 +28,7 @@ __all__ = ["Ender"]
 _log = logging.getLogger(__name__)
 _DEFAULT_TIMEOUT = 10
 _KILL_TIMEOUT = 10.0
+_END_TIMEOUT = 1.0
 
 
 class Ender:
@@ -129,7 +130,19 @@ class Ender:
             self._wake(record)
         except NotFound:
             return  # it ended in this moment
+        except Unavailable:
+            if self._ends(record):
+                return
+            raise
         self._core.publish(record.stored, "kill", signal=number)
+
+    def _ends(self, record: ContainerRecord) -> bool:
+        """Whether its shim did not answer because it is about to be known to have ended."""
+        waiter = self._containers.wait(record, "not-running")
+        try:
+            return waiter.result(_END_TIMEOUT) is not None
+        finally:
+            waiter.close()
 
     def _rest_policy(self, record: ContainerRecord) -> None:
         """Durable before the signal is sent, where there is a policy; else the exit's record says it."""

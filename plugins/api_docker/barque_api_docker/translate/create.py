@@ -84,7 +84,7 @@ def container_config(
         device_rules=host.texts("DeviceCgroupRules") or (),
         device_requests=resources.device_requests(host),
         sysctls=host.table("Sysctls"),
-        extra_hosts=host.texts("ExtraHosts") or (),
+        extra_hosts=_extra_hosts(host),
         dns=_dns(host),
         dns_search=host.texts("DnsSearch") or (),
         dns_options=host.texts("DnsOptions") or (),
@@ -134,6 +134,18 @@ def _dns(host: Fields) -> tuple[str, ...]:
         if not _is_address(server, 4, 6):
             raise InvalidArgument(f"invalid IP address for DNS server: {server}")
     return servers
+
+
+def _extra_hosts(host: Fields) -> tuple[str, ...]:
+    """`name:address` or `name=address`; whether `host-gateway` can be had is for the engine to say."""
+    entries = host.texts("ExtraHosts") or ()
+    for entry in entries:
+        name, separator, address = entry.partition("=" if "=" in entry else ":")
+        if not (name and separator and address):
+            raise InvalidArgument(f'bad format for add-host: "{entry}"')
+        if address != "host-gateway" and not _is_address(address.strip("[]"), 4, 6):
+            raise InvalidArgument(f'invalid IP address in add-host: "{address}"')
+    return entries
 
 
 def _document(body: Fields, host: Fields) -> Mapping[str, Any]:
