@@ -1,8 +1,9 @@
 """One scripted session with a Docker API: what `test_api_parity.py` has of dockerd and of Barque, to compare."""
 
+import json
 import time
 
-from api_actions import ALL, create, remove, run, start
+from api_actions import ALL, create, network, remove, run, start
 from api_parity_errors import errors, swarm
 from api_parity_objects import files, images, networks, volumes
 from registry_image import IMAGE
@@ -230,12 +231,22 @@ def options(api):
 def events(api):
     """Those of a short life, with filters."""
     since = time.time()
-    run(api, "short", "true", Labels={"k": "v"})
-    remove(api, "short")
-    span = {"since": f"{since:.9f}", "until": f"{time.time() + 0.2:.9f}"}
+    made = api.ask("POST", "/networks/create", network("short-net", "10.97.5.0/24"), name="create short-net")
+    if made.status == 201:
+        api.names[made.json["Id"]] = "<short-net>"
+    api.ask("POST", "/volumes/create", {"Name": "short-vol"}, name="create short-vol")
+    run(api, "short", "true", host={"NetworkMode": "short-net", "Binds": ["short-vol:/v"]}, Labels={"k": "v"})
+    api.ask("POST", "/containers/short/rename?name=shorter")
+    api.ask("POST", f"/images/{IMAGE}/tag", repo="short-image", tag="1")
+    api.ask("DELETE", "/images/short-image:1")
+    remove(api, "shorter")
+    api.ask("DELETE", "/networks/short-net")
+    api.ask("DELETE", "/volumes/short-vol")
+    span = {"since": f"{since:.9f}", "until": f"{time.time() + 0.3:.9f}"}
     for filters in (
-        {"container": ["short"]},
-        {"type": ["container"], "event": ["die", "start"]},
-        {"label": ["k=v"], "event": ["destroy"]},
-    ):
-        api.ask("GET", "/events", name=f"events {filters}", filters=filters, **span)
+        {"container": ["short"]}, {"container": ["shorter"]}, {"type": ["network"]}, {"type": ["volume"]}, {"type": ["image"]},
+        {"type": ["container"], "event": ["die", "start"]}, {"label": ["k=v"], "event": ["destroy"]}, {"network": ["short-net"]},
+        {"volume": ["short-vol"]}, {"image": ["short-image:1"]}, {"image": [IMAGE], "event": ["create", "tag"]}, {"daemon": ["x"]},
+        {"event": ["mount", "connect"]}, {"scope": ["swarm"]}, {"nope": ["x"], "type": ["volume"]},
+    ):  # fmt: skip
+        api.ask("GET", "/events", name=f"events {json.dumps(filters)}", filters=filters, **span)

@@ -97,7 +97,9 @@ def test_barque_answers_as_dockerd(recorded):
             if not allowed.covers(step, place)
         ]
     print(
-        f"\n{len(theirs.answers)} requests, {compared} values compared, {different} differ as {len(allowed.entries)} reasons allow"
+        f"\n{len(theirs.answers)} requests, {compared} values compared, {different} differ for {len(allowed.entries)} reasons:"
     )
+    for count, entry in sorted(zip(allowed.used, allowed.entries, strict=True), key=lambda pair: -pair[0]):
+        print(f"{count:5} {entry['reason']}")
     assert not surprising, "\n".join([f"{len(surprising)} differences", *surprising])
     assert not allowed.unused(), "entries that nothing needs any more"

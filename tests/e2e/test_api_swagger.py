@@ -206,4 +206,4 @@ def test_the_events_of_all_kinds_were_told(answers):
         if answer.path == "/events" and answer.status == 200
         for line in answer.lines
     }
-    assert "container" in types
+    assert types == {"container", "image", "network", "volume"}

@@ -121,6 +121,8 @@ def test_a_terminal_is_the_childs(daemon):
         shell.expect("# ")
         shell.send("echo $((40+2)) $$\n")
         shell.expect("42 ")
+        shell.send("exit 3\n")
+        assert shell.wait() == 3
     finally:
         shell.close()
 

@@ -287,8 +287,8 @@ def test_a_failed_start_leaves_nothing_in_the_networks(nets):
     nets.container("cli-first", {"cli-u2": {"IPAMConfig": {"IPv4Address": "10.201.4.9"}}})
     second = {"cli-u1": {}, "cli-u2": {"IPAMConfig": {"IPv4Address": "10.201.4.9"}}}
     nets.container("cli-second", second, start=False)
-    status, _ = nets.daemon.request("POST", "/containers/cli-second/start")
-    assert status >= 400
+    answer = message(nets.daemon.request("POST", "/containers/cli-second/start"))
+    assert answer == (403, "failed to set up container networking: Address already in use")
     assert nets.daemon.json("GET", "/networks/cli-u1")["Containers"] == {}
     nets.daemon.json("DELETE", "/containers/cli-first?force=1")
     nets.daemon.json("POST", "/containers/cli-second/start")  # the address is free, and was kept for nobody
@@ -402,6 +402,26 @@ def test_a_connect_that_cannot_move_the_ports_is_undone(nets, lab):
     assert nets.interfaces("cli-inside") == ["eth0", "lo"]
     assert set(nets.shown("cli-inside")) == {"cli-x1"}
     assert len(nets.daemon.json("GET", "/networks/cli-x2")["Containers"]) == 1
+
+
+def test_a_connect_whose_names_cannot_be_written_is_undone(nets):
+    nets.create("cli-w1")
+    nets.run("cli-write", "-p", "127.0.0.1:18378:80")
+    tables = nets.daemon.base / "run" / "resolver"
+    away = tables.with_name("resolver-away")
+    tables.mkdir(mode=0o700, exist_ok=True)
+    tables.rename(away)
+    tables.write_text("in the way")
+    try:
+        assert nets.connect("cli-w1", "cli-write", GwPriority=5)[0] >= 400
+    finally:
+        tables.unlink()
+        away.rename(tables)
+    assert (nets.interfaces("cli-write"), nets.way_out("cli-write")) == (["eth0", "lo"], "eth0")
+    assert set(nets.shown("cli-write")) == {"bridge"}
+    assert "18378" in nets.docker("port", "cli-write")
+    assert nets.connect("cli-w1", "cli-write", GwPriority=5)[0] == 200
+    assert nets.way_out("cli-write") == "eth1"
 
 
 def test_containers_that_do_not_run(nets):

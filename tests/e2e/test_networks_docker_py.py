@@ -29,7 +29,7 @@ def test_networks(client):
         labels={"py-net": "1"},
         internal=True,
     )
-    client.networks.create("py-two", labels=["py-net"], check_duplicate=True)
+    client.networks.create("py-two", labels={"py-net": "2"}, check_duplicate=True)
     with pytest.raises(docker.errors.APIError, match="network with name py-two already exists"):
         client.networks.create("py-two")
     assert [one.name for one in client.networks.list(names=["py-one"])] == ["py-one"]

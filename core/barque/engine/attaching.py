@@ -41,6 +41,7 @@ class Attacher:
                 raise Conflict(f"container {record.id} is restarting, wait until the container is running")
             if not request.stream:
                 self._accept(record, request, stream)
+                self._core.publish(record.stored, "attach")
                 return
             preread = base64.b64encode(stream.preread).decode()
             keys = request.detach_keys or _DEFAULT_KEYS

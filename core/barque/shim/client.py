@@ -17,7 +17,7 @@ from barque.shim.protocol import SOCKET_NAME, ClientAttach
 from barque.spi.errors import NotFound, PermissionDenied, Unavailable, from_wire
 from barque.spi.runtime import BlockIo, HugepageUsage, RuntimeStats
 
-__all__ = ["ShimClient", "read_event", "read_exit_file", "tell_recorded"]
+__all__ = ["ShimClient", "ShimEnded", "read_event", "read_exit_file", "tell_recorded"]
 
 _SLOW = 60.0
 """Seconds for what the runtime has to do something for."""
@@ -42,6 +42,10 @@ def tell_recorded(control: socket.socket) -> None:
     """Say on an event channel that the exit is recorded; nobody waits for the shim's answer."""
     with suppress(OSError):  # it has ended
         packets.send(control, {"op": "release"})
+
+
+class ShimEnded(Unavailable):
+    """The shim ended while it was asked: its container has ended, or is about to."""
 
 
 class ShimClient:
@@ -161,9 +165,9 @@ class ShimClient:
         except TimeoutError:
             raise Unavailable("the shim does not answer") from None
         except OSError as error:
-            raise Unavailable(f"the shim has ended: {error}") from error
+            raise ShimEnded(f"the shim has ended: {error}") from error
         if received is None:
-            raise Unavailable("the shim has ended")
+            raise ShimEnded("the shim has ended")
         reply, surplus = received
         packets.close_all(surplus)
         if "error" in reply:

@@ -15,17 +15,17 @@ from barque.shim.exit_file import remove_exit_file
 from barque.shim.memory_cgroup import events_file
 from barque.shim.mounts import enter_namespace, mount_all
 from barque.shim.process import start_time
-from barque.shim.protocol import HEALTH_FILE, SOCKET_NAME, ClientAttach, ShimConfig, ShimSettings
+from barque.shim.protocol import HEALTH_FILE, SOCKET_NAME, ClientAttach, ShimConfig
 from barque.shim.server import listen_at
 from barque.shim.stdio import ProcessStdio, set_window_size
 from barque.shim.users import resolve_user
 from barque.shim.worker import Answer
 from barque.spi.common import Mount
 from barque.spi.errors import FailedPrecondition, InvalidArgument, Unavailable
-from barque.spi.log import LogHooks, LogSpec, LogWriter
+from barque.spi.log import LogHooks
 from barque.spi.runtime import RuntimeCreate, RuntimeHooks
 
-__all__ = ["BringUp", "Drivers", "Running", "open_log"]
+__all__ = ["BringUp", "Drivers", "Running"]
 
 NETNS = "@netns@"
 """Stands in a spec for the path of the descriptor that came with the launch."""
@@ -245,21 +245,6 @@ def _warm_up(drivers: Drivers) -> Exception | None:
 def _tell(control: SocketType, event: Mapping[str, Any]) -> None:
     with suppress(OSError):  # the daemon is gone: the next one finds the container by its socket, or nothing
         packets.send(control, event)
-
-
-def open_log(settings: ShimSettings, drivers: Drivers) -> LogWriter | None:
-    """The log's writer; None when no log driver is named."""
-    if not settings.log:
-        return None
-    spec = LogSpec(settings.id, settings.log_directory, settings.log_options, settings.log_attributes)
-    log = drivers.log(settings.log).log_open(spec)
-    cache = settings.log_cache
-    if cache is None:
-        return log
-    from barque.shim.cached_log import CachedLog
-
-    copy = LogSpec(settings.id, cache["directory"], cache["options"])
-    return CachedLog(log, drivers.log(cache["driver"]).log_open(copy))
 
 
 def _named(drivers: Mapping[str, Driver], name: str, kind: str) -> Driver:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic, time_ns
+from typing import TYPE_CHECKING
 
-from barque.spi.log import LogWriter
+from barque.shim.protocol import ShimSettings
+from barque.spi.log import LogSpec, LogWriter
 
-__all__ = ["ContainerLog"]
+if TYPE_CHECKING:
+    from barque.shim.container import Drivers
+
+__all__ = ["ContainerLog", "open_log"]
 
 _STREAMS = {1: "stdout", 2: "stderr"}
 _REPORT_EVERY = 10.0
@@ -59,3 +64,18 @@ class ContainerLog:
             self._report(self._reason, self._lost)
             self._reported = now
             self._lost = 0
+
+
+def open_log(settings: ShimSettings, drivers: Drivers) -> LogWriter | None:
+    """The log's writer; None when no log driver is named."""
+    if not settings.log:
+        return None
+    spec = LogSpec(settings.id, settings.log_directory, settings.log_options, settings.log_attributes)
+    log = drivers.log(settings.log).log_open(spec)
+    cache = settings.log_cache
+    if cache is None:
+        return log
+    from barque.shim.cached_log import CachedLog
+
+    copy = LogSpec(settings.id, cache["directory"], cache["options"])
+    return CachedLog(log, drivers.log(cache["driver"]).log_open(copy))

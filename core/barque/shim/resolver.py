@@ -39,6 +39,7 @@ from barque.shim.resolver_wire import (
 __all__ = ["Resolver"]
 
 _DATAGRAMS_A_ROUND = 32
+_DATAGRAMS_A_TICK, _TICK_SECONDS = 1000, 0.1
 _MAX_MESSAGE = 65535
 _MAX_CONNECTIONS = 32
 _MAX_PIPELINED = 16
@@ -58,6 +59,7 @@ class Resolver:
         self._udp = socket.socket(fileno=udp)
         self._tcp = socket.socket(fileno=tcp)
         self._connections: set[_Connection] = set()
+        self._tick, self._datagrams_in_tick = 0.0, 0
         loop.watch(udp, select.EPOLLIN, self._datagrams)
         loop.watch(tcp, select.EPOLLIN, self._accept)
 
@@ -75,13 +77,28 @@ class Resolver:
             self._netns = -1
 
     def _datagrams(self, _: int) -> None:
-        """At most a few at a time: the container's output must get its turn, however many it asks."""
+        """At most a few at a time: the container's output must get its turn, however many it asks. And not too many in a tick: a shim's
+        time is not on the container's account."""
+        if self._too_many(monotonic()):
+            self._loop.forget(self._udp.fileno())
+            self._loop.later(_TICK_SECONDS, self._listen_again)
+            return
         for _ in range(_DATAGRAMS_A_ROUND):
             try:
                 data, client = self._udp.recvfrom(_MAX_MESSAGE)
             except OSError:
                 return
+            self._datagrams_in_tick += 1
             self._answer(data, False, lambda reply, client=client: self._send(reply, client))  # type: ignore[misc]
+
+    def _too_many(self, now: float) -> bool:
+        if now - self._tick >= _TICK_SECONDS:
+            self._tick, self._datagrams_in_tick = now, 0
+        return self._datagrams_in_tick >= _DATAGRAMS_A_TICK
+
+    def _listen_again(self) -> None:
+        if self._udp.fileno() >= 0:
+            self._loop.watch(self._udp.fileno(), select.EPOLLIN, self._datagrams)
 
     def _send(self, reply: bytes, client: tuple[str, int]) -> None:
         if self._udp.fileno() >= 0:

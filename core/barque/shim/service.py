@@ -12,8 +12,8 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from barque.shim import packets
-from barque.shim.container import Drivers, Running, open_log
-from barque.shim.container_log import ContainerLog
+from barque.shim.container import Drivers, Running
+from barque.shim.container_log import ContainerLog, open_log
 from barque.shim.crash_log import report_defect
 from barque.shim.execs import Execs
 from barque.shim.exit_file import Exit, sync_exit_file, write_exit_file

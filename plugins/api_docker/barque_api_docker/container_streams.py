@@ -16,7 +16,7 @@ from barque_api_docker.detach_keys import detach_keys
 from barque_api_docker.http import Response
 from barque_api_docker.translate.text import rfc3339_fixed
 
-__all__ = ["MULTIPLEXED", "RAW", "attach", "frame", "logs", "stream_type", "wait"]
+__all__ = ["MULTIPLEXED", "RAW", "attach", "attach_websocket", "frame", "logs", "stream_type", "wait"]
 
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
 RAW = "application/vnd.docker.raw-stream"
@@ -55,6 +55,15 @@ def attach(call: Call) -> Response | None:
     stream = call.hijack(stream_type(call, container.config.tty))
     call.engine.container_attach(container.id, request, stream)
     return None
+
+
+def attach_websocket(call: Call) -> None:
+    """`GET /containers/{id}/attach/ws`."""
+    from barque_api_docker import (
+        attach_ws,
+    )  # on first use: few ask for it, and the daemon's memory at rest is on a budget
+
+    attach_ws.attach(call)
 
 
 def wait(call: Call) -> Response | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from barque_api_docker import (
-    attach_ws,
     container_control,
     container_files,
     container_list,
@@ -51,7 +50,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/containers/{id}/resize", containers.resize),
     ("POST", "/containers/{id}/wait", container_streams.wait),
     ("POST", "/containers/{id}/attach", container_streams.attach),
-    ("GET", "/containers/{id}/attach/ws", attach_ws.attach),
+    ("GET", "/containers/{id}/attach/ws", container_streams.attach_websocket),
     ("GET", "/containers/{id}/logs", container_streams.logs),
     ("DELETE", "/containers/{id*}", containers.remove),
     ("HEAD", "/containers/{id}/archive", container_files.stat),

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from barque.spi.frontend import EngineInfo
-from barque_api_docker import events, host_facts
+from barque_api_docker import events
 from barque_api_docker.call import Call, json_response
 from barque_api_docker.http import Response
 from barque_api_docker.translate.text import rfc3339
@@ -61,6 +61,8 @@ def version(call: Call) -> Response:
 
 def info(call: Call) -> Response:
     """`GET /info`."""
+    from barque_api_docker import host_facts  # on first use: the daemon's memory at rest is on a budget
+
     engine = call.engine.info()
     states = [container.state.status for container in call.engine.container_list()]
     running, paused = states.count("running") + states.count("restarting"), states.count("paused")
@@ -105,7 +107,7 @@ def info(call: Call) -> Response:
         "SecurityOptions": host_facts.security_options(engine.cgroup_version),
         "Warnings": [*engine.warnings, *lacking],
     }
-    return json_response(document | _by_version(call.api_version))
+    return json_response(document | _by_version(call.api_version, host_facts.bridge_filtering()))
 
 
 def _plugins(engine: EngineInfo) -> dict[str, Any]:
@@ -145,10 +147,10 @@ _NO_SWARM: dict[str, Any] = {
 }
 
 
-def _by_version(version: tuple[int, int]) -> dict[str, Any]:
+def _by_version(version: tuple[int, int], filtering: dict[str, bool]) -> dict[str, Any]:
     """What is told to some versions only. (There is no containerd, runc or init that would have a commit.)"""
     commit = {"ID": "N/A", "Expected": "N/A"} if version < _NO_EXPECTED else {"ID": "N/A"}
     commits = dict.fromkeys(("ContainerdCommit", "RuncCommit", "InitCommit"), commit)
     if version < _NO_BRIDGE_FILTERING:
-        return commits | host_facts.bridge_filtering()
-    return commits | {"FirewallBackend": {"Driver": "nftables"}, "CDISpecDirs": ["/etc/cdi", "/var/run/cdi"]}
+        return commits | filtering
+    return commits | {"FirewallBackend": {"Driver": "nftables"}}

@@ -12,7 +12,21 @@ from barque.spi.errors import InvalidArgument
 __all__ = ["Limits", "validated"]
 
 # labels, env and tag choose the attributes, which the engine resolves into `LogSpec.attributes`.
-_KNOWN = frozenset({"max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag"})
+# A container never waits for this log, so both modes of delivery are the same.
+_KNOWN = frozenset(
+    {
+        "max-size",
+        "max-file",
+        "compress",
+        "labels",
+        "labels-regex",
+        "env",
+        "env-regex",
+        "tag",
+        "mode",
+        "max-buffer-size",
+    }
+)
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgtp]?)b?", re.IGNORECASE)
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
@@ -43,6 +57,7 @@ def validated(options: Mapping[str, str], driver: str) -> Mapping[str, str]:
             )
     Limits.of(options)
     _refuse_compression(options.get("compress", "false"))
+    _check_mode(options)
     for name in ("labels-regex", "env-regex"):
         _check_regex(name, options.get(name, ""))
     return dict(options)
@@ -76,6 +91,18 @@ def _refuse_compression(text: str) -> None:
         )
     if text not in _FALSE:
         raise InvalidArgument(f"invalid value for compress: '{text}'", hint="true or false")
+
+
+def _check_mode(options: Mapping[str, str]) -> None:
+    mode, buffer = options.get("mode", "") or "blocking", options.get("max-buffer-size")
+    if mode not in ("blocking", "non-blocking"):
+        raise InvalidArgument(f"logger: logging mode not supported: {mode}")
+    if buffer is not None and mode == "blocking":
+        raise InvalidArgument("logger: max-buffer-size option is only supported with 'mode=non-blocking'")
+    if buffer is not None and not _SIZE.fullmatch(buffer.strip()):
+        raise InvalidArgument(
+            f"error parsing option max-buffer-size: invalid size: '{buffer}'", hint="such as 4m"
+        )
 
 
 def _check_regex(name: str, text: str) -> None:

@@ -39,8 +39,8 @@ def known(daemon: FakeDaemon) -> FakeDaemon:
     return daemon
 
 
-def completed(cli: Any, line: str) -> list[str]:
-    done = cli("__complete", line)
+def completed(quick: Any, line: str) -> list[str]:
+    done = quick("__complete", line)
     assert (done.returncode, done.stderr) == (0, b"")
     return [shown.partition("\t")[0] for shown in done.stdout.decode().splitlines()]
 
@@ -85,30 +85,30 @@ def completed(cli: Any, line: str) -> list[str]:
         ("barque network list --fo", ["--format"]),
     ],
 )  # fmt: skip
-def test_what_could_follow(cli: Any, known: FakeDaemon, line: str, expected: list[str]) -> None:
-    assert sorted(completed(cli, line)) == sorted(expected)
+def test_what_could_follow(quick: Any, known: FakeDaemon, line: str, expected: list[str]) -> None:
+    assert sorted(completed(quick, line)) == sorted(expected)
 
 
-def test_flags_have_descriptions_and_names_what_they_are(cli: Any, known: FakeDaemon) -> None:
-    assert b"--no-trunc\tDon't truncate output\n" in cli("__complete", "barque ps --no").stdout
-    assert cli("__complete", "barque start we").stdout == b"web\tnginx, Up 2 minutes\n"
+def test_flags_have_descriptions_and_names_what_they_are(quick: Any, known: FakeDaemon) -> None:
+    assert b"--no-trunc\tDon't truncate output\n" in quick("__complete", "barque ps --no").stdout
+    assert quick("__complete", "barque start we").stdout == b"web\tnginx, Up 2 minutes\n"
 
 
 def test_the_daemon_is_that_of_the_line_and_is_never_started(
-    cli: Any, known: FakeDaemon, tmp_path: Path
+    quick: Any, known: FakeDaemon, tmp_path: Path
 ) -> None:
-    assert completed(cli, f"barque -H {known.url} stop we") == ["web"]
-    assert completed(cli, f"barque -H unix://{tmp_path}/none stop we") == []
+    assert completed(quick, f"barque -H {known.url} stop we") == ["web"]
+    assert completed(quick, f"barque -H unix://{tmp_path}/none stop we") == []
     assert list(tmp_path.glob("none*")) == []
 
 
-def test_a_daemon_that_errs_or_is_silent_completes_nothing(cli: Any, daemon: FakeDaemon) -> None:
+def test_a_daemon_that_errs_or_is_silent_completes_nothing(quick: Any, daemon: FakeDaemon) -> None:
     daemon.refuse("GET /containers/json", 500, "no")
-    assert completed(cli, "barque stop ") == []
+    assert completed(quick, "barque stop ") == []
     daemon.answer("GET /containers/json", {"not": "a list"})
-    assert completed(cli, "barque stop ") == []
+    assert completed(quick, "barque stop ") == []
     daemon.route("GET /containers/json", lambda _request, answer: answer.receive_all())
-    assert completed(cli, "barque stop ") == []
+    assert completed(quick, "barque stop ") == []
 
 
 def test_words_are_split_as_a_shell_would() -> None:
@@ -173,8 +173,8 @@ def test_bash_completes(known: FakeDaemon, tmp_path: Path, line: str, expected: 
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_scripts_are_sound(cli: Any, shell: str) -> None:
-    done = cli("completion", shell)
+def test_the_scripts_are_sound(quick: Any, shell: str) -> None:
+    done = quick("completion", shell)
     assert done.returncode == 0
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
@@ -183,8 +183,8 @@ def test_the_scripts_are_sound(cli: Any, shell: str) -> None:
     assert (checked.returncode, checked.stderr) == (0, b"")
 
 
-def test_another_shell(cli: Any) -> None:
-    done = cli("completion", "tcsh")
+def test_another_shell(quick: Any) -> None:
+    done = quick("completion", "tcsh")
     assert (done.returncode, done.stderr) == (
         1,
         b"no completion for tcsh\nHint: there are scripts for bash, zsh, fish\n",

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from cli_fake_daemon import FakeDaemon
-from cli_program import BARQUE, environment
+from cli_program import environment, run_here
 
 from barque.cli.addressing import choose, context_name
 from barque.cli.errors import CliError
@@ -21,19 +21,15 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """barque with configuration directories of its own."""
+    monkeypatch.chdir(tmp_path)
 
     def barque(*words: str, stdin: str = "", **extra: str) -> subprocess.CompletedProcess[str]:
         variables = environment(BARQUE_CONFIG=f"{tmp_path}/ours", DOCKER_CONFIG=f"{tmp_path}/docker", **extra)
-        return subprocess.run(
-            [*BARQUE, *words],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            env=variables,
-            cwd=tmp_path,
-            check=False,
+        done = run_here(words, variables, stdin.encode())
+        return subprocess.CompletedProcess(
+            done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
         )
 
     return barque

@@ -138,9 +138,11 @@ def _says(value: Any) -> bool:
 
 
 @pytest.mark.parametrize("flags", FLAGS.values(), ids=FLAGS.keys())
-def test_create_sends_what_docker_sends(cli: Any, docker: Any, daemon: FakeDaemon, flags: list[str]) -> None:
+def test_create_sends_what_docker_sends(
+    quick: Any, docker: Any, daemon: FakeDaemon, flags: list[str]
+) -> None:
     daemon.answer("POST /containers/create", {"Id": "c" * 64, "Warnings": []}, 201)
-    ours, theirs = cli("create", *flags), docker("create", *flags)
+    ours, theirs = quick("create", *flags), docker("create", *flags)
     assert (ours.returncode, ours.stdout) == (theirs.returncode, theirs.stdout) == (0, b"c" * 64 + b"\n"), (
         ours.stderr
     )
@@ -159,15 +161,15 @@ def test_create_sends_what_docker_sends(cli: Any, docker: Any, daemon: FakeDaemo
     "flags", [[], ["-i"], ["-d"], ["-di"], ["-a", "stdout"], ["-i", "-a", "stdin"]], ids=str
 )
 def test_run_attaches_what_docker_attaches(
-    cli: Any, docker: Any, daemon: FakeDaemon, flags: list[str]
+    quick: Any, docker: Any, daemon: FakeDaemon, flags: list[str]
 ) -> None:
     daemon.refuse("POST /containers/create", 400, "enough")
-    assert cli("run", *flags, "img").returncode == docker("run", *flags, "img").returncode == 125
+    assert quick("run", *flags, "img").returncode == docker("run", *flags, "img").returncode == 125
     mine, real = daemon.seen("POST /containers/create")
     assert not _subset(mine.document, real.document)
 
 
-def test_files_of_variables_and_labels(cli: Any, docker: Any, daemon: FakeDaemon, tmp_path: Path) -> None:
+def test_files_of_variables_and_labels(quick: Any, docker: Any, daemon: FakeDaemon, tmp_path: Path) -> None:
     (tmp_path / "env").write_bytes(b"\xef\xbb\xbf# comment\n\n  A=1 \nTZ\nNOT_SET_HERE\nB=x=y\n")
     (tmp_path / "labels").write_text("# comment\na=b\nc\n")
     (tmp_path / "seccomp.json").write_text(
@@ -178,7 +180,7 @@ def test_files_of_variables_and_labels(cli: Any, docker: Any, daemon: FakeDaemon
         "--env-file", str(tmp_path / "env"), "-e", "LAST=1", "--label-file", str(tmp_path / "labels"), "-l", "a=z",
         "--security-opt", f"seccomp={tmp_path / 'seccomp.json'}", "img",
     ]  # fmt: skip
-    assert cli("create", *flags).returncode == docker("create", *flags).returncode == 0
+    assert quick("create", *flags).returncode == docker("create", *flags).returncode == 0
     mine, real = daemon.seen("POST /containers/create")
     assert not _subset(mine.document, real.document)
 
@@ -266,9 +268,9 @@ REFUSED = {
 
 @pytest.mark.parametrize("flags", REFUSED.values(), ids=REFUSED.keys())
 def test_wrong_flags_are_refused_in_dockers_words(
-    cli: Any, docker: Any, daemon: FakeDaemon, flags: list[str]
+    quick: Any, docker: Any, daemon: FakeDaemon, flags: list[str]
 ) -> None:
-    ours, theirs = cli("run", *flags), docker("run", *flags)
+    ours, theirs = quick("run", *flags), docker("run", *flags)
     assert ours.returncode == theirs.returncode == 125
     assert ours.stderr.decode() == theirs.stderr.decode().replace("docker", "barque")
     assert not daemon.seen("POST .*")

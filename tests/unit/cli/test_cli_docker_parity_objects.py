@@ -37,11 +37,11 @@ def sample(name: str, busy: int, *, cgroup: int = 2) -> dict[str, Any]:
 
 
 @pytest.fixture
-def same(cli: Any, docker: Any) -> Callable[..., None]:
+def same(quick: Any, docker: Any) -> Callable[..., None]:
     """The same standard output and exit code; `stderr` too, where docker says its own name in neither."""
 
     def compare(*arguments: str, stdin: bytes = b"", stderr: bool = True) -> None:
-        theirs, ours = docker(*arguments, stdin=stdin), cli(*arguments, stdin=stdin)
+        theirs, ours = docker(*arguments, stdin=stdin), quick(*arguments, stdin=stdin)
         assert ours.stdout.decode() == theirs.stdout.decode()
         assert ours.returncode == theirs.returncode, ours.stderr
         if stderr:
@@ -154,7 +154,7 @@ def test_volume_create(same: Any, daemon: FakeDaemon, words: list[str]) -> None:
     assert ours == theirs
 
 
-def test_volume_inspect_rm_and_update(same: Any, cli: Any, daemon: FakeDaemon) -> None:
+def test_volume_inspect_rm_and_update(same: Any, quick: Any, daemon: FakeDaemon) -> None:
     daemon.refuse("GET /volumes/gone", 404, "get gone: no such volume")
     daemon.answer("GET /volumes/data", VOLUMES[0])
     daemon.no_content("DELETE /volumes/data")
@@ -164,7 +164,7 @@ def test_volume_inspect_rm_and_update(same: Any, cli: Any, daemon: FakeDaemon) -
     same("volume", "rm", "-f", "data", "used")
     assert daemon.seen("DELETE /volumes/data")[-1].query["force"] == "1"
     same("volume", "update", "data", stderr=False)
-    assert b"cluster volumes need a swarm" in cli("volume", "create", "--group", "x").stderr
+    assert b"cluster volumes need a swarm" in quick("volume", "create", "--group", "x").stderr
 
 
 @pytest.mark.parametrize(
@@ -299,8 +299,8 @@ def test_events_filters_and_formats(same: Any, daemon: FakeDaemon) -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_misuse_has_dockers_exit_code_and_first_line(cli: Any, docker: Any, words: list[str]) -> None:
-    ours, theirs = cli(*words), docker(*words)
+def test_misuse_has_dockers_exit_code_and_first_line(quick: Any, docker: Any, words: list[str]) -> None:
+    ours, theirs = quick(*words), docker(*words)
     assert ours.returncode == theirs.returncode
     assert ours.stderr.decode().splitlines()[0] == theirs.stderr.decode().splitlines()[0].replace(
         "docker", "barque"

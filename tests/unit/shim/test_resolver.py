@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import socket
 import struct
+import threading
 import time
 
 import dns.flags
@@ -17,6 +19,7 @@ import dns.rrset
 import pytest
 from resolver_harness import WAIT, FakeServer, Serving, answering
 
+from barque.shim import resolver
 from barque.shim.resolver_names import reverse_address
 from barque.shim.resolver_wire import Malformed, answers_to, encode_name, parse
 
@@ -233,6 +236,25 @@ def test_hostile_datagrams_do_no_harm(shop):
     assert not shop.defects
 
 
+def test_a_flood_does_not_take_the_shims_time(shop, monkeypatch):
+    """The shim's other work goes on, and its own time is bounded, however fast the container asks."""
+    monkeypatch.setattr(resolver, "_DATAGRAMS_A_TICK", 100)
+    query, done = dns.message.make_query("web", "A").to_wire(), threading.Event()
+    deadline = time.monotonic() + 0.6
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect(("127.0.0.1", shop.port))
+        client.settimeout(0)
+        answers = 0
+        shop.loop.later(0.2, done.set)
+        while time.monotonic() < deadline:
+            with contextlib.suppress(BlockingIOError):
+                client.send(query)
+                answers += bool(client.recv(4096))
+    assert done.is_set()
+    assert 100 <= answers <= 1000
+    assert shop.addresses("web", tcp=True) == ["10.1.0.2"]
+
+
 @pytest.mark.row("R41")
 def test_hostile_streams_do_no_harm(shop):
     generator = random.Random(8)
@@ -303,7 +325,7 @@ def _raw(serving, data):
     [
         b"",
         b"\0" * 11,
-        dns.message.make_query("web", "A").to_wire()[:-1],
+        dns.message.make_query("web", "A", id=7).to_wire()[:-1],
         b"\0\1\1\0\0\1\0\0\0\0\0\0" + b"\xc0\x0c\0\1\0\1",
         b"\0\1\1\0\0\1\0\0\0\0\0\0" + b"\x3f" + b"a" * 63 * 5,
         b"\0\1\1\0\0\1\0\0\0\0\0\0" + (b"\x3f" + b"a" * 63) * 4 + b"\0\0\1\0\1",

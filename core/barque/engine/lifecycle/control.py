@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 
 from barque.engine.core import Core
@@ -12,8 +14,8 @@ from barque.engine.lifecycle.restarting import check_restart_policy
 from barque.engine.limit_checks import check_limits
 from barque.engine.records import ContainerRecord
 from barque.oci.limits import resource_limits
-from barque.shim.client import ShimClient
-from barque.spi.errors import Conflict, FailedPrecondition, InvalidArgument, Unavailable
+from barque.shim.client import ShimClient, ShimEnded
+from barque.spi.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from barque.spi.frontend import (
     ContainerConfig,
     ContainerUse,
@@ -92,8 +94,14 @@ class Controller:
     def _set_status(self, record: ContainerRecord, status: str) -> None:
         record.change(self._core.database, state=replace(record.stored.state, status=status))
 
-    def _shim(self, record: ContainerRecord) -> ShimClient:
-        return ShimClient.connect(os.fspath(self._core.layout.container(record.id)))
+    @contextlib.contextmanager
+    def _shim(self, record: ContainerRecord) -> Iterator[ShimClient]:
+        """Its shim; Conflict where it ends in this moment."""
+        try:
+            with ShimClient.connect(os.fspath(self._core.layout.container(record.id))) as shim:
+                yield shim
+        except (NotFound, ShimEnded):
+            raise Conflict(f"container {record.id} is not running") from None
 
 
 def require_running(record: ContainerRecord) -> None:

@@ -19,8 +19,8 @@ from barque.engine.lifecycle.restarting import Restarter, backoff, wants_restart
 from barque.engine.processes import kill_process, seconds_since
 from barque.engine.records import ContainerRecord
 from barque.engine.validation import signal_number
-from barque.shim.client import ShimClient, read_exit_file, tell_recorded
-from barque.spi.errors import BarqueError, Conflict, NotFound, Unavailable
+from barque.shim.client import ShimClient, ShimEnded, read_exit_file, tell_recorded
+from barque.spi.errors import BarqueError, Conflict, NotFound
 from barque.spi.frontend import ExitStatus
 
 __all__ = ["Ender"]
@@ -28,7 +28,6 @@ __all__ = ["Ender"]
 _log = logging.getLogger(__name__)
 _DEFAULT_TIMEOUT = 10
 _KILL_TIMEOUT = 10.0
-_END_TIMEOUT = 1.0
 
 
 class Ender:
@@ -128,21 +127,9 @@ class Ender:
             with ShimClient.connect(self._state(record)) as shim:
                 shim.kill(number, all=False)
             self._wake(record)
-        except NotFound:
+        except (NotFound, ShimEnded):
             return  # it ended in this moment
-        except Unavailable:
-            if self._ends(record):
-                return
-            raise
         self._core.publish(record.stored, "kill", signal=number)
-
-    def _ends(self, record: ContainerRecord) -> bool:
-        """Whether its shim did not answer because it is about to be known to have ended."""
-        waiter = self._containers.wait(record, "not-running")
-        try:
-            return waiter.result(_END_TIMEOUT) is not None
-        finally:
-            waiter.close()
 
     def _rest_policy(self, record: ContainerRecord) -> None:
         """Durable before the signal is sent, where there is a policy; else the exit's record says it."""

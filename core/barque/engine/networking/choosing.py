@@ -9,7 +9,7 @@ from barque.engine.networking.stored import StoredNetwork
 from barque.spi.frontend import ContainerConfig, EndpointConfig
 from barque.spi.network import Endpoint, PortBinding
 
-__all__ = ["Wanted", "gateway", "interfaces", "kept_ports", "ports_of", "way_out_first"]
+__all__ = ["Wanted", "gateway", "interfaces", "kept_ports", "ports_of", "several_routes", "way_out_first"]
 
 _INTERFACE_OPTION = "com.docker.network.endpoint.ifname"
 
@@ -50,6 +50,11 @@ def interfaces(wanted: Sequence[Wanted], taken: Sequence[str] = ()) -> list[str]
 def way_out_first(endpoints: Mapping[str, Endpoint]) -> list[Endpoint]:
     """The endpoints of a container, that of its default route before the others."""
     return sorted(endpoints.values(), key=lambda endpoint: not endpoint.default_route)
+
+
+def several_routes(endpoints: Mapping[str, Endpoint]) -> bool:
+    """Whether a container's default route may be another than that of the only network it was started in."""
+    return len(endpoints) > 1 or not all(endpoint.default_route for endpoint in endpoints.values())
 
 
 def ports_of(config: ContainerConfig) -> tuple[PortBinding, ...]:

@@ -18,6 +18,7 @@ from barque.engine.networking.choosing import (
     interfaces,
     kept_ports,
     ports_of,
+    several_routes,
 )
 from barque.engine.networking.following import Follower
 from barque.engine.networking.sandboxes import open_sandbox
@@ -27,6 +28,7 @@ from barque.engine.records import ContainerRecord, StoredContainer
 from barque.spi.errors import BarqueError, Conflict, InvalidArgument, NotFound, PermissionDenied
 from barque.spi.frontend import EndpointConfig
 from barque.spi.network import Endpoint, NetworkCapability
+from barque.spi.trees.failures import reported
 
 __all__ = ["Connector"]
 
@@ -88,13 +90,13 @@ class Connector:
     def reassert(self) -> None:
         """At the daemon's start: the way out of each running container is what its record says, whatever a crash left halfway."""
         for record in self._containers.records():
-            endpoints = record.stored.endpoints.values()
-            if record.running and (len(endpoints) > 1 or not all(e.default_route for e in endpoints)):
-                try:
-                    with record.lock, self._sandbox(record) as netns:
-                        self._reroute(record, netns, anew=True)
-                except (BarqueError, OSError) as error:
-                    _log.error("container %s: its default route: %s", record.id[:12], error)
+            if not (record.running and several_routes(record.stored.endpoints)):
+                continue
+            try:
+                with record.lock, self._sandbox(record) as netns:
+                    self._reroute(record, netns, anew=True)
+            except (BarqueError, OSError) as error:
+                _log.error("container %s: its default route: %s", record.id[:12], error)
 
     # -- containers that run --------------------------------------------------------------------
 
@@ -108,18 +110,33 @@ class Connector:
         if interface in taken:
             raise Conflict(f"interface name {interface} is already in use in container {stored.id}")
         networks = {**self._named(stored), name: wanted.config}
-        with self._sandbox(record) as netns, ExitStack() as undo:
+        with self._sandbox(record) as netns:
             endpoint = self._networks.attacher.attach_one(stored.id, wanted, interface, netns)
-            undo.callback(self._networks.attacher.detach, endpoint, netns)
-            failpoints.hit("network.connect")
-            self._configure(record, networks, {**others, name: endpoint})
-            undo.callback(self._configure, record, stored.config.networks, stored.endpoints)
-            failpoints.hit("network.route")
-            self._reroute(record, netns)
-            undo.callback(self._reroute, record, netns)
-            self._follower.changed(record, stored, endpoint, netns)
-            undo.pop_all()
+            try:
+                failpoints.hit("network.connect")
+                self._configure(record, networks, {**others, name: endpoint})
+            except BaseException:
+                self._networks.attacher.detach(endpoint, netns)
+                raise
+            try:
+                failpoints.hit("network.route")
+                self._reroute(record, netns)
+                self._follower.changed(record, stored, endpoint, netns)
+            except BaseException:
+                self._withdraw(record, stored, name, netns)
+                raise
         self._networks.publish(wanted.network, "connect", stored.id)
+
+    def _withdraw(self, record: ContainerRecord, before: StoredContainer, name: str, netns: int) -> None:
+        """Take back a connection that could not be finished: the container is in the networks it was in before."""
+        now = record.stored.endpoints
+        endpoint = now[name]
+        left = {other: now.get(other, one) for other, one in before.endpoints.items()}
+        record.change(self._core.database, config=before.config, endpoints=left)
+        self._networks.attacher.detach(endpoint, netns)
+        self._reroute(record, netns, had=endpoint)
+        with reported("telling the names of containers", "the run directory"):
+            self._networks.naming.changed([endpoint])
 
     def _leave(self, record: ContainerRecord, network: StoredNetwork) -> None:
         stored = record.stored

@@ -13,6 +13,7 @@ from barque.engine.records import ContainerRecord, StoredContainer
 from barque.shim.client import ShimClient
 from barque.spi.errors import NotFound
 from barque.spi.network import Endpoint
+from barque.spi.trees.failures import reported
 
 __all__ = ["Follower"]
 
@@ -30,8 +31,9 @@ class Follower:
         """A running container is in other networks than `before`: `endpoint` came or went. `netns` is its sandbox."""
         stored, naming = record.stored, self._networks.naming
         had = naming.applies(before.endpoints)
-        resolver = naming.resolves(stored.id, stored.config, stored.endpoints, had)
-        naming.changed([endpoint])
+        with reported("telling the names of containers", "the run directory"):
+            resolver = naming.resolves(stored.id, stored.config, stored.endpoints, had)
+            naming.changed([endpoint])
         if resolver and not had:
             with ShimClient.connect(os.fspath(self._core.layout.container(stored.id))) as shim:
                 shim.resolver(netns)

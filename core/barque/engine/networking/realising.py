@@ -49,13 +49,13 @@ class Realiser:
     def realise(self, network: StoredNetwork) -> tuple[NetworkDriver, StoredNetwork]:
         """Make the network exist on the host, once a daemon. Returns it complete, with its driver."""
         driver = self.driver(network)
-        with self._lock:
-            if network.id not in self._realised:
-                complete = driver.create(network.spec)
-                if complete != network.spec:
-                    network = replace(network, spec=complete)
-                    self._table.put(network)
-                self._realised.add(network.id)
+        if network.id not in self._realised:
+            with self._lock:
+                if network.id not in self._realised:
+                    complete = driver.create(network.spec)
+                    if complete != network.spec:
+                        self._table.put(replace(network, spec=complete))
+                    self._realised.add(network.id)
         return driver, self._table.get(network.id) or network
 
     def make(self, network: StoredNetwork) -> StoredNetwork:

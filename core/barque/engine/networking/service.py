@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "NetworkService"]
 
+_log = logging.getLogger(__name__)
 _RESTORE_SECONDS = 60.0
 
 
@@ -168,7 +170,7 @@ class NetworkService:
         if not self.naming.applies(connection.endpoints):
             return connection
         try:
-            with reported("telling the names of containers", "resolver"):
+            with reported("telling the names of containers", "the run directory"):
                 self.naming.resolves(container_id, config, connection.endpoints)
                 self.naming.changed(connection.endpoints.values())
         except BaseException:
@@ -185,7 +187,10 @@ class NetworkService:
                 pass  # a restore under way may be about to make again what is to go; one that is to come reads the records
         for endpoint in endpoints.values():
             self.attacher.detach(endpoint)
-        self.naming.changed(endpoints.values())
+        try:
+            self.naming.changed(endpoints.values())
+        except OSError as error:  # it has ended all the same; the next change of these networks tells it again
+            _log.error("the names of networks cannot be written: %s", error)
         for endpoint in endpoints.values():
             network = self.table.get(endpoint.network_id)
             if network is not None:
