@@ -1,6 +1,7 @@
 """Each operation of Docker's description is called on a real daemon, and each answer is held against its schema."""
 
 import collections
+import re
 import tempfile
 from pathlib import Path
 
@@ -207,3 +208,9 @@ def test_the_events_of_all_kinds_were_told(answers):
         for line in answer.lines
     }
     assert types == {"container", "image", "network", "volume"}
+
+
+def test_no_answer_is_a_defect_of_ours(answers):
+    """What no code expected is told with the name of its exception."""
+    defect = re.compile(rb'"message":"[A-Za-z]+(Error|Exception|Interrupt): ')
+    assert not [(answer.step, answer.body[:200]) for answer in answers.values() if defect.search(answer.body)]

@@ -312,6 +312,18 @@ def test_networks_of_ones_own_and_a_port_that_moves_between_them(user, place):
         user.ok("network", "rm", "own-a", "own-b")
 
 
+def test_names_on_a_network_of_ones_own(user):
+    user.ok("network", "create", "named")
+    try:
+        user.ok("run", "-d", "--name", "named-one", "--network", "named", "--network-alias", "first", IMAGE, "sleep", "999")
+        found = user.ok("run", "--rm", "--network", "named", IMAGE, "nslookup", "-type=a", "first")
+        address = user.ok("inspect", "-f", "{{.NetworkSettings.Networks.named.IPAddress}}", "named-one")
+        assert f"Address: {address.strip()}" in found
+    finally:
+        user.docker("rm", "-f", "named-one")
+        user.ok("network", "rm", "named")
+
+
 def test_privileged_port_is_refused_with_the_remedy(user):
     refused = user.docker("run", "--rm", "-p", "80:80", IMAGE, "true")
     assert refused.returncode == 125

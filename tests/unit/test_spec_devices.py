@@ -150,7 +150,7 @@ def test_gpus_come_by_cdi(describe):
     assert granted(count=-1) == ["Gall=1"]
     assert granted(count=2) == ["G0=1", "G1=1"]
     assert granted(ids=("1",), driver="nvidia") == ["G1=1"]
-    with pytest.raises(Internal, match="unresolvable CDI devices nvidia.com/gpu=2"):
+    with pytest.raises(Internal, match=r"unresolvable CDI devices nvidia\.com/gpu=2"):
         granted(count=3)
     with pytest.raises(Internal) as caught:
         grant_requests(spec(), [DeviceRequest("amd", -1, (), (("gpu", "x"), ("y",)))], [directory])

@@ -79,7 +79,8 @@ class Context:
             return sock
         except DaemonUnavailable as error:
             absent = isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError)
-            if not absent or not self._may_start or self.address.path != default_socket(self.environ):
+            ours = self.address.scheme == "unix" and self.address.path == default_socket(self.environ)
+            if not (absent and ours and self._may_start):
                 raise
         from barque.cli.autostart import start_daemon
 

@@ -105,8 +105,8 @@ def _numbers(text: str) -> set[int]:
     """`0-2,5` as a set (cpuset(7), List format). Raises ValueError."""
     found: set[int] = set()
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        begin, end = int(first), int(last or first)
+        first, dash, last = part.partition("-")
+        begin, end = int(first), int(last if dash else first)
         if not 0 <= begin <= end < 8192:
             raise ValueError(part)
         found.update(range(begin, end + 1))
@@ -171,13 +171,8 @@ def _doubtful(limits: Resources, cgroup_v2: bool) -> Iterable[tuple[str, object,
         known = cgroup_v2 or _exists("blkio", "blkio.throttle.read_bps_device")
         for name in throttles:
             _, way, unit = name.split("_")
-            what = f"{unit.upper() if unit == 'bps' else 'IOPS'} Block I/O {way} limit"
-            yield (
-                name,
-                (),
-                known,
-                _lacking(what, f"Block I/O {unit.upper() if unit == 'bps' else 'IOPS'} {way} limit"),
-            )
+            what = f"BPS Block I/O {way} limit" if unit == "bps" else f"IOPS Block {way} limit"
+            yield name, (), known, _lacking(what, f"Block I/O {unit.upper()} {way} limit")
 
 
 def _lacking(what: str, thing: str) -> str:

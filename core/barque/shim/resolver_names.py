@@ -19,6 +19,7 @@ from barque.spi.errors import InvalidArgument
 __all__ = ["RESOLVER_FILE", "Names", "Server", "reverse_address"]
 
 RESOLVER_FILE = "resolver.json"
+_SHORT_ID = 12
 _MAX_FILE = 16 * 1024 * 1024
 _SUFFIX4, _SUFFIX6 = ".in-addr.arpa", ".ip6.arpa"
 
@@ -71,9 +72,10 @@ class Names:
         suffix = f".{table.get('name', '')}".lower()
         names: dict[str, list[str]] = table.get("names", {})
         for candidate in (name, name.removesuffix(suffix)):
-            target = links.get(candidate)
-            if target is not None and target.lower() in names:
-                return names[target.lower()]
+            target = links.get(candidate, "").lower()
+            for linked in (target, target[:_SHORT_ID]):  # a link may say an id
+                if linked and linked in names:
+                    return names[linked]
             if candidate in names:
                 return names[candidate]
         return None

@@ -65,7 +65,7 @@ def create(call: Call) -> Response:
         network = call.engine.network_create(request)
     except Conflict as error:
         if "Pool overlaps" in error.message:  # dockerd: 403
-            raise PermissionDenied(error.message, hint=error.hint) from error
+            raise PermissionDenied(error.message) from error
         raise
     return json_response({"Id": network.spec.id, "Warning": ""}, 201)
 

@@ -6,6 +6,7 @@ A thread stands between the client and one end of a socketpair. Loaded for liste
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 import ssl
@@ -62,16 +63,23 @@ class Terminator:
                 client.shutdown(socket.SHUT_WR)
                 client.recv(_CHUNK)  # closing with unread bytes would reset the connection
                 raise HandshakeFailed("the client does not speak TLS")
-            secure = self._context.wrap_socket(client, server_side=True, suppress_ragged_eofs=False)
-        except OSError as error:  # also SSLError and the timeout
+            secure = self._context.wrap_socket(
+                client, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
+            )
+        except OSError as error:
             client.close()
             raise HandshakeFailed(str(error)) from error
         except HandshakeFailed:
             client.close()
             raise
         try:
+            secure.do_handshake()
             return Tunnel(secure, _common_name(secure), self._limits.write_timeout)
-        except OSError as error:
+        except OSError as error:  # also SSLError and the timeout
+            with contextlib.suppress(OSError):
+                _say_no_more(
+                    secure
+                )  # with TLS 1.3 the client has sent its request already, and is to read why not
             secure.close()
             raise HandshakeFailed(str(error)) from error
 
@@ -184,21 +192,19 @@ class Tunnel:
         return bool(events) and not (gone and not self._client_writes)
 
     def _finish(self) -> None:
-        """Say that nothing more comes, and let the client read what is on its way: closing with unread bytes would reset the connection."""
         with contextlib.suppress(OSError):
             self._secure.unwrap()
-        self._secure.shutdown(socket.SHUT_WR)
+        _say_no_more(self._secure)
+
+
+def _say_no_more(secure: ssl.SSLSocket) -> None:
+    """End our side and let the client read what is on its way: closing with unread bytes would reset the connection."""
+    raw = socket.socket(fileno=os.dup(secure.fileno()))  # below TLS
+    with raw:
+        raw.shutdown(socket.SHUT_WR)
         poll = select.poll()
-        poll.register(self._secure, select.POLLIN)
+        poll.register(raw, select.POLLIN)
         deadline = time.monotonic() + _LINGER_SECONDS
         while (left := deadline - time.monotonic()) > 0 and poll.poll(left * 1000):
-            if not self._raw_read():
+            if not raw.recv(_CHUNK):
                 return
-
-    def _raw_read(self) -> bool:
-        """Take and forget what came, below TLS. False at its end."""
-        with socket.socket(fileno=self._secure.fileno()) as raw:
-            try:
-                return bool(raw.recv(_CHUNK))
-            finally:
-                raw.detach()

@@ -106,7 +106,7 @@ class Networks:
         elif nowhere:
             links.add_dummy(channel, parent.name, alias)
         elif not parent.vlan:
-            raise InvalidArgument(
+            raise FailedPrecondition(
                 f"invalid subinterface vlan name {parent.name}, example formatting is eth0.10",
                 hint="there is no interface of this name",
             )

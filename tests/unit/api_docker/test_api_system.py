@@ -205,3 +205,18 @@ def test_extra_hosts(api, engine, entry):
 )
 def test_detach_keys_as_an_exec_shows_them(keys, encoded):
     assert encoded_keys(keys) == encoded
+
+
+@pytest.mark.parametrize("minor", range(24, 52))
+def test_every_version_is_served(api, minor):
+    api.start("sleep", "9", name="one")
+    for path in (
+        "info",
+        "version",
+        "containers/json?size=0",
+        "containers/one/json",
+        "images/json",
+        "images/bb:1/json",
+        "plugins",
+    ):
+        assert api.json("GET", f"/v1.{minor}/{path}"), path

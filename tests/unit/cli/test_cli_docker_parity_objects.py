@@ -305,3 +305,33 @@ def test_misuse_has_dockers_exit_code_and_first_line(quick: Any, docker: Any, wo
     assert ours.stderr.decode().splitlines()[0] == theirs.stderr.decode().splitlines()[0].replace(
         "docker", "barque"
     )
+
+
+@pytest.mark.parametrize("flags", [[], ["-v"], ["--format", "{{.Type}} {{.Size}} {{.Reclaimable}}"]], ids=str)
+def test_disk_usage_of_volumes(same: Any, daemon: FakeDaemon, flags: list[str]) -> None:
+    sizes = ({"Size": 12_345_678, "RefCount": 2}, {"Size": 1_000, "RefCount": 0})
+    volumes = [{**volume, "UsageData": usage} for volume, usage in zip(VOLUMES, sizes, strict=True)]
+    daemon.answer(
+        "GET /system/df",
+        {"LayersSize": 0, "Images": [], "Containers": [], "Volumes": volumes, "BuildCache": []},
+    )
+    same("system", "df", *flags)
+
+
+def test_a_structure_prints_as_one(same: Any, daemon: FakeDaemon) -> None:
+    policy = {"Name": "on-failure", "MaximumRetryCount": 3}
+    mount = {
+        "Type": "bind",
+        "Source": "/a",
+        "Destination": "/b",
+        "Mode": "ro",
+        "RW": False,
+        "Propagation": "rprivate",
+    }
+    daemon.answer(
+        "GET /containers/web/json",
+        {"Id": ID, "HostConfig": {"RestartPolicy": policy, "LogConfig": {"Type": "local", "Config": {"a": "b"}}},
+         "Mounts": [mount], "NetworkSettings": {"Ports": PORTS}},
+    )  # fmt: skip
+    same("inspect", "-f", "{{.HostConfig.RestartPolicy}} {{.HostConfig.LogConfig}} {{.Mounts}}", "web")
+    same("inspect", "-f", "{{.NetworkSettings.Ports}}", "web")

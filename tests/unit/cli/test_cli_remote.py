@@ -224,6 +224,14 @@ def test_ssh_that_fails_says_why(far: dict[str, str]) -> None:
     assert b"Traceback" not in done.stderr
 
 
+def test_without_ssh_here_no_daemon_is_started(tmp_path: Path) -> None:
+    variables = {"PATH": "", "XDG_RUNTIME_DIR": str(tmp_path)}
+    done = barque("-H", f"ssh://far{tmp_path}/barque/barque.sock", "ps", **variables)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_path_in_the_address_reaches_the_other_shell_as_one_word(tmp_path: Path) -> None:
     command = _command(choose("ssh://far/run/x'; touch /tmp/evil; '.sock", {}))
     assert command[:-1] == ["ssh", "-o", "ConnectTimeout=30", "-T", "--", "far"]

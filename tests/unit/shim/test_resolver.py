@@ -74,6 +74,10 @@ def test_a_family_the_name_has_not_is_no_error(shop):
 def test_links_are_names_of_this_container(shop):
     assert shop.addresses("store") == ["10.1.0.3"]
     assert shop.addresses("store.shop") == ["10.1.0.3"]
+    shop.table("Shop", {"db": ["10.1.0.3"], "0123456789ab": ["10.1.0.3"]})
+    shop.settings([("Shop", {"store": "0123456789AB" + "c" * 52, "gone": "nobody"})])
+    assert shop.addresses("store") == ["10.1.0.3"]
+    assert shop.ask("gone").rcode() == dns.rcode.SERVFAIL
 
 
 def test_one_alias_of_several_has_turns(shop):

@@ -55,7 +55,7 @@ def volume_listing() -> Listing:
         "Labels": lambda row: ",".join(f"{k}={v}" for k, v in sorted((row.get("Labels") or {}).items())),
         "Label": lambda row: lambda key: (row.get("Labels") or {}).get(key, ""),
         "Links": lambda row: _counted(row, "RefCount", str),
-        "Size": lambda row: _counted(row, "Size", human_size),
+        "Size": lambda row: _counted(row, "Size", lambda size: human_size(size, 4)),
         "Availability": lambda row: _cluster(row, "Availability"),
         "Group": lambda row: _cluster(row, "Group"),
         "Status": lambda _row: "N/A",

@@ -134,7 +134,7 @@ class Attacher:
     def _told(self, error: BarqueError, endpoint: Endpoint) -> BarqueError:
         """A driver's error in Docker's words: with the container's name, and 403 for an address that somebody has."""
         if error.message.startswith(_IN_USE):
-            return PermissionDenied(_IN_USE, hint=error.hint)
+            return PermissionDenied(_IN_USE)  # clients compare Docker's words
         name = self._name_of(endpoint.container_id)
         message = error.message.replace(f"endpoint {endpoint.id}", f"endpoint {name} ({endpoint.id})")
         return type(error)(message, hint=error.hint, exit_code=error.exit_code)
