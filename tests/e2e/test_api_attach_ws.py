@@ -1,6 +1,8 @@
 """Attach over a websocket with a real daemon and real containers."""
 
+import os
 import time
+from pathlib import Path
 
 import pytest
 from registry_image import IMAGE
@@ -85,3 +87,28 @@ def test_what_was_printed_before(daemon, container):
         time.sleep(0.02)
     with WebSocket(daemon.socket, f"/v1.51/containers/{id}/attach/ws?logs=1&stdout=1") as client:
         assert client.messages() == (b"before\n", 1000)
+
+
+def test_clients_that_leave_before_the_start_leave_nothing(daemon):
+    body = {"Image": IMAGE, "Cmd": ["true"], "HostConfig": {"NetworkMode": "none"}, "OpenStdin": True}
+    id = daemon.json("POST", "/containers/create", body)["Id"]
+
+    def held():
+        base = Path("/proc", str(daemon.process.pid))
+        return len(os.listdir(base / "fd")), len(os.listdir(base / "task"))
+
+    try:
+        descriptors, threads = held()
+        clients = [WebSocket(daemon.socket, f"/v1.51/containers/{id}/attach/ws?{QUERY}") for _ in range(30)]
+        assert all(client.accepted for client in clients)
+        assert held()[0] >= descriptors + 60
+        for client in clients:
+            client.socket.close()
+        deadline = time.monotonic() + 10
+        while any(now > before + 5 for now, before in zip(held(), (descriptors, threads), strict=True)):
+            assert time.monotonic() < deadline, (
+                f"{held()} descriptors and threads, were {descriptors, threads}"
+            )
+            time.sleep(0.05)
+    finally:
+        daemon.request("DELETE", f"/containers/{id}?force=1")

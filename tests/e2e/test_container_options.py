@@ -1,5 +1,6 @@
 """Options of containers that reach the kernel: devices, CDI, limits, namespaces, sysctls, labels; asked with the docker CLI."""
 
+import contextlib
 import json
 import os
 import stat
@@ -131,6 +132,8 @@ def cdi():
 
     yield describe
     path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # somebody else's are there, too
+        directory.rmdir()
 
 
 def test_a_cdi_device_brings_node_environment_mount_and_hook(run, cdi, tmp_path):

@@ -295,9 +295,10 @@ def test_pull_shows_dockers_progress(daemon):
 
 
 def test_what_is_not_there_yet_answers_501(daemon):
-    status, body = daemon.request("POST", "/v1.51/volumes/create", {"Name": "x"})
+    status, body = daemon.request("POST", "/v1.51/build")
     assert status == 501
     assert b"not implement" in body
+    assert b"docker load" in body
 
 
 def test_an_image_may_be_called_like_an_image_source(daemon):

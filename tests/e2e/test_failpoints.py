@@ -42,8 +42,15 @@ def attempt(daemon, method, path, body=None):
         return None
 
 
-def leftovers(daemon):
-    """What belongs to containers, anywhere."""
+def leftovers(daemon, seconds=5.0):
+    """What belongs to containers, anywhere. Directories go behind the answer to a removal: they have a moment."""
+    deadline = time.monotonic() + seconds
+    while (found := everything(daemon)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+def everything(daemon):
     root, run = daemon.base / "root", daemon.base / "run"
     places = [root / "containers", root / "storage" / "overlay" / "snapshots", run / "containers"]
     found = [str(p) for place in places for p in place.glob("*")]

@@ -36,9 +36,13 @@ def short():
         resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (FILES, FILES))
         yield daemon
     finally:
-        daemon.close()
-        lab.close()
-        shutil.rmtree(base, ignore_errors=True)
+        try:
+            daemon.close()
+        finally:
+            if daemon.process is not None and daemon.process.poll() is None:
+                daemon.kill()  # a test that failed may have left it without descriptors
+            lab.close()
+            shutil.rmtree(base, ignore_errors=True)
 
 
 @pytest.fixture

@@ -400,11 +400,11 @@ def test_links_of_a_hostile_image_lead_copy_up_and_mounts_nowhere(daemon, volume
         add(tar, "abs", kind=tarfile.SYMTYPE, link="/etc")
         add(tar, "loop", kind=tarfile.SYMTYPE, link="loop")
         add(tar, "magic", kind=tarfile.SYMTYPE, link="/proc/self/root/etc")
-        add(tar, "work", kind=tarfile.SYMTYPE, link="../../../../tmp/made-by-workdir")
+        add(tar, "work", kind=tarfile.SYMTYPE, link="../../../../tmp")
         add(tar, "in", kind=tarfile.DIRTYPE, mode=0o755)
         add(tar, "in/shadow", kind=tarfile.SYMTYPE, link="/etc/shadow")
 
-    config = {"Volumes": {"/up": {}, "/abs": {}, "../../../in": {}}, "WorkingDir": "/work/deep"}
+    config = {"Volumes": {"/up": {}, "/abs": {}, "../../../in": {}}, "WorkingDir": "/work/made-by-workdir"}
     before = names(daemon)
     with built_image(daemon, fill, config) as image:
         for target in ("/up", "/abs"):
@@ -417,10 +417,13 @@ def test_links_of_a_hostile_image_lead_copy_up_and_mounts_nowhere(daemon, volume
         # the link itself is copied, not what it leads to on the host
         assert (
             shell(daemon, script="pwd; stat -c %F /in/shadow", image=image)
-            == "/tmp/made-by-workdir/deep\nsymbolic link\n"
+            == "/tmp/made-by-workdir\nsymbolic link\n"
         )
         assert not os.path.exists("/tmp/made-by-workdir")
-        for target in ("/loop", "/magic"):
-            refused = daemon.docker("run", "--rm", "--network", "none", "-v", target, image, "true")
-            assert "too many levels of symbolic links" in refused.stderr
+        loop = daemon.docker("run", "--rm", "--network", "none", "-v", "/loop", image, "true")
+        assert loop.returncode != 0
+        # the native runtime refuses it; runc takes it for a path in the image
+        script = "cat /etc/secret; ls /magic"
+        magic = daemon.docker("run", "--rm", "--network", "none", "-v", "/magic", image, "sh", "-c", script)
+        assert magic.stdout in ("", "of the image\n", "of the image\nsecret\n")
     assert names(daemon) - {volume} == before

@@ -41,7 +41,7 @@ def choose(
         from barque.cli.tls_settings import TlsFlags
 
         settings = (tls or TlsFlags()).settings(environ)
-    return parse_address(url, settings, plain=tls is not None and tls.plain)
+    return parse_address(url, settings)
 
 
 def context_name(environ: Mapping[str, str]) -> str:

@@ -17,7 +17,6 @@ __all__ = ["Address", "default_socket", "dial", "parse_address"]
 PLAIN_PORT = 2375
 TLS_PORT = 2376
 _NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._:%")
-_LOOPBACK = ("localhost", "::1")
 _FORMS = "use unix:///PATH, tcp://HOST[:PORT] or ssh://[USER@]HOST[:PORT]"
 
 
@@ -58,29 +57,23 @@ def default_socket(environ: Mapping[str, str]) -> str:
     return f"/tmp/barque-{uid}/barque.sock"
 
 
-def parse_address(url: str, tls: Tls | None = None, *, plain: bool = False) -> Address:
-    """The address that `url` says; `tls` is how to protect TCP, `plain`: unprotected TCP was asked for by name.
-
-    Raises CliError for an address that is malformed, and for one that would put commands on a network unprotected."""
+def parse_address(url: str, tls: Tls | None = None) -> Address:
+    """The address that `url` says; `tls` is how to protect TCP, None: not at all, as docker does it (it is the daemon that refuses to
+    listen so unless it is told to). Raises CliError for an address that is malformed."""
     scheme, separator, rest = url.partition("://")
     if not separator and not url.startswith("/"):
         scheme, rest = "tcp", url
     if scheme == "unix" and rest.startswith("/"):
         return Address(url, "unix", path=rest)
     if scheme == "tcp" and rest:
-        return _tcp(url, rest.rstrip("/"), tls, plain=plain)
+        return _tcp(url, rest.rstrip("/"), tls)
     if scheme == "ssh" and rest:
         return _ssh(url, rest)
     raise _malformed(url)
 
 
-def _tcp(url: str, rest: str, tls: Tls | None, *, plain: bool) -> Address:
+def _tcp(url: str, rest: str, tls: Tls | None) -> Address:
     name, port = _host_and_port(url, rest)
-    if tls is None and not plain and not _is_loopback(name):
-        raise CliError(
-            f"{url} without TLS would let everybody on the network between read and change what is sent",
-            hint="use --tlsverify with --tlscacert, --tlscert and --tlskey, or ssh://; --tls=false if you must",
-        )
     return Address(url, "tcp", host=name, port=port or (TLS_PORT if tls else PLAIN_PORT), tls=tls)
 
 
@@ -112,13 +105,6 @@ def _host_and_port(url: str, text: str) -> tuple[str, int]:
 
 def _malformed(url: str) -> CliError:
     return CliError(f"unable to parse docker host `{url}`", hint=_FORMS)
-
-
-def _is_loopback(name: str) -> bool:
-    """Literally so: a name that only resolves to loopback today is not enough, and `127.0.0.1.example.com` is a name."""
-    parts = name.split(".")
-    numeric = len(parts) == 4 and all(part.isascii() and part.isdigit() for part in parts)
-    return name in _LOOPBACK or (numeric and parts[0] == "127")
 
 
 def dial(address: Address, timeout: float | None = None) -> socket.socket:

@@ -62,7 +62,8 @@ class ExecService:
         record = self._containers.find(session.container_id)
         _require_awake(record)
         with self._lock:
-            if self._sessions[exec_id].started:
+            session = self._sessions.get(exec_id, session)
+            if session.started:
                 raise Conflict(f"exec {exec_id} has already been started")
             self._sessions[exec_id] = replace(session, started=True)
         attach = _attach(session.config, stream)
@@ -149,7 +150,8 @@ class ExecService:
 
     def _change(self, exec_id: str, **fields: Any) -> None:
         with self._lock:
-            self._sessions[exec_id] = replace(self._sessions[exec_id], **fields)
+            if (session := self._sessions.get(exec_id)) is not None:  # else its container was removed meanwhile
+                self._sessions[exec_id] = replace(session, **fields)
 
     def _started(self, exec_id: str, pid: int) -> None:
         with self._lock:
@@ -170,7 +172,10 @@ class ExecService:
     def _process(self, record: ContainerRecord, config: ExecConfig) -> dict[str, Any]:
         stored = record.stored
         process = exec_process(stored.config, config, self._core.host.bounding, stored.hostname)
-        root = os.open(f"/proc/{stored.state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            root = os.open(f"/proc/{stored.state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (FileNotFoundError, ProcessLookupError) as error:  # it has just ended
+            raise Conflict(f"Container {record.id} is not running") from error
         try:
             user = resolve_user(root, config.user or stored.config.user, stored.config.group_add)
         finally:

@@ -77,7 +77,9 @@ def runtime_spec(config: ContainerConfig, inputs: SpecInputs) -> dict[str, Any]:
     if devices:
         spec["linux"]["devices"] = devices
     if any(bind.propagation in ("shared", "rshared") for bind in config.binds):
-        spec["linux"]["rootfsPropagation"] = "shared"  # else the runtime would cut the host off before the bind is made
+        spec["linux"]["rootfsPropagation"] = (
+            "shared"  # else the runtime would cut the host off before the bind is made
+        )
     if config.annotations:
         spec["annotations"] = dict(config.annotations)
     seccomp = resolve_profile(
@@ -121,7 +123,9 @@ def private_cgroups(config: ContainerConfig, cgroup_v2: bool) -> bool:
 
 def _mounts(config: ContainerConfig, inputs: SpecInputs) -> list[dict[str, Any]]:
     host_ipc = inputs.ipc_namespace == ""
-    return container_mounts(config, inputs.files, host_ipc, inputs.shared_memory, inputs.last_gid, inputs.volumes)
+    return container_mounts(
+        config, inputs.files, host_ipc, inputs.shared_memory, inputs.last_gid, inputs.volumes
+    )
 
 
 def _sysctl(config: ContainerConfig, inputs: SpecInputs) -> dict[str, str]:

@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 from barque.shim import packets
 from barque.shim.crash_log import report_defect
 from barque.shim.exit_file import remove_exit_file
+from barque.shim.health import with_user
 from barque.shim.memory_cgroup import events_file
+from barque.shim.memory_watch import is_limited, open_watch
 from barque.shim.mounts import enter_namespace, mount_all
 from barque.shim.process import start_time
 from barque.shim.protocol import HEALTH_FILE, SOCKET_NAME, ClientAttach, ShimConfig
@@ -140,11 +142,11 @@ class BringUp:
             stdio = ProcessStdio(terminal=config.terminal, stdin=config.open_stdin, stdout=True, stderr=True)
             pid, spec = self._run(config, launch.netns, stdio, undo)
             if config.health is not None:
-                launch.settings = _with_health_user(launch.settings, spec)
+                launch.settings = with_user(launch.settings, spec["process"])
             undo.pop_all()
         started, events = start_time(pid), events_file(pid)
         _tell(launch.control, {"event": "started", "pid": pid, "starttime": started})
-        memory, busy = _watch_memory(spec, events), config.health is not None
+        memory, busy = open_watch(events) if is_limited(spec) else [], config.health is not None
         shares_pids, clients = not _has_private(spec, "pid"), len(launch.clients)
         text = Running.text(
             pid, started, shares_pids, clients, len(resolver), config.id, events, len(memory), busy
@@ -259,27 +261,6 @@ def _named(drivers: Mapping[str, Driver], name: str, kind: str) -> Driver:
 def _has_private(spec: Mapping[str, Any], kind: str) -> bool:
     namespaces = spec.get("linux", {}).get("namespaces", ())
     return any(ns.get("type") == kind and not ns.get("path") for ns in namespaces)
-
-
-def _watch_memory(spec: Mapping[str, Any], events: str) -> list[int]:
-    linux = spec.get("linux") or {}
-    if not (linux.get("resources") or {}).get("memory"):
-        return []
-    from barque.shim.memory_watch import is_limited, open_watch  # not for a container without limits
-
-    return open_watch(events) if is_limited(spec) else []
-
-
-def _with_health_user(settings: int, spec: Mapping[str, Any]) -> int:
-    """The payload `settings` with the container's user, known only now, in the healthcheck's process; takes the old one."""
-    document = packets.read_payload(settings)
-    os.close(settings)
-    process = document["health"]["process"]
-    process.setdefault("user", spec["process"].get("user", {}))
-    home = [entry for entry in spec["process"].get("env", ()) if entry.startswith("HOME=")]
-    if not any(entry.startswith("HOME=") for entry in process.get("env", ())):
-        process["env"] = [*process.get("env", ()), *home]
-    return packets.write_payload(document)
 
 
 def _with_user(spec: Mapping[str, Any], config: ShimConfig) -> Mapping[str, Any]:

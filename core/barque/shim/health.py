@@ -1,4 +1,6 @@
-"""Healthchecks: a process in the container now and then, its exit code, and what follows from it. Imported where there is one.
+"""Healthchecks: a process in the container now and then, its exit code, and what follows from it.
+
+Loaded by the launcher, so that a shim that needs it has it at no cost.
 
 The rules are Docker's: the first run comes one interval after the start; while nothing has succeeded yet and the start period lasts,
 runs follow each other by the start interval and failures do not count; `retries` failures in a row make a container unhealthy,
@@ -23,12 +25,25 @@ from barque.shim.runtime_calls import RuntimeCalls
 from barque.shim.stdio import ProcessStdio
 from barque.spi.errors import BarqueError
 
-__all__ = ["HealthChecks", "duration"]
+__all__ = ["HealthChecks", "duration", "with_user"]
 
 _MOST_OUTPUT = 4096
 _MOST_RESULTS = 5
 _CHUNK = 4096
 _NOT_RUN = -1
+
+
+def with_user(settings: int, init: Mapping[str, Any]) -> int:
+    """The payload `settings` (of a `ShimSettings`) with the user and home of the container's process `init`, known only when its root
+    is mounted, in the healthcheck's; takes the old descriptor."""
+    document = packets.read_payload(settings)
+    os.close(settings)
+    process = document["health"]["process"]
+    process.setdefault("user", init.get("user", {}))
+    if not any(entry.startswith("HOME=") for entry in process.get("env", ())):
+        home = [entry for entry in init.get("env", ()) if entry.startswith("HOME=")]
+        process["env"] = [*process.get("env", ()), *home]
+    return packets.write_payload(document)
 
 
 class HealthChecks:

@@ -1,4 +1,4 @@
-"""Tells at once when the kernel has killed for memory in a running container. Imported where memory is limited.
+"""Tells at once when the kernel has killed for memory in a running container whose memory is limited.
 
 Version 1: an eventfd is notified when the cgroup is out of memory, a moment before the kernel kills (cgroup-v1/memory.rst, section 10).
 Version 2: `memory.events` becomes ready for POLLPRI when a counter in it changes (cgroup-v2.rst).

@@ -17,8 +17,10 @@ from barque.shim.container_log import ContainerLog, open_log
 from barque.shim.crash_log import report_defect
 from barque.shim.execs import Execs
 from barque.shim.exit_file import Exit, sync_exit_file, write_exit_file
+from barque.shim.health import HealthChecks
 from barque.shim.loop import Loop
 from barque.shim.memory_cgroup import MemoryCgroup
+from barque.shim.memory_watch import MemoryWatch
 from barque.shim.operations import Operations
 from barque.shim.protocol import ClientAttach, ShimSettings
 from barque.shim.reaper import reap
@@ -30,8 +32,6 @@ from barque.shim.worker import Answer, Worker
 from barque.spi.errors import BarqueError, Conflict
 
 if TYPE_CHECKING:
-    from barque.shim.health import HealthChecks
-    from barque.shim.memory_watch import MemoryWatch
     from barque.shim.resolver import Resolver
 
 __all__ = ["Service"]
@@ -85,15 +85,11 @@ class Service:
     def _watch_memory(self, watch: list[int]) -> MemoryWatch | None:
         if not watch:
             return None
-        from barque.shim.memory_watch import MemoryWatch
-
         return MemoryWatch(self.loop, self._memory, watch[0], lambda: self.server.announce({"event": "oom"}))
 
     def _check_health(self, settings: ShimSettings) -> HealthChecks | None:
         if settings.health is None:
             return None
-        from barque.shim.health import HealthChecks
-
         return HealthChecks(self.loop, self._runtime, self._state, settings.health, self.server.announce)
 
     def serve(self, ended: int | None) -> None:

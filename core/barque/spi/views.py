@@ -105,7 +105,7 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class ExecConfig:
-    """A further process. Empty `user` and `working_dir`: the container's."""
+    """A further process. Empty `user` and `working_dir`: the container's. `console_size`: height and width that its terminal begins with."""
 
     command: tuple[str, ...]
     env: tuple[str, ...] = ()
@@ -117,6 +117,7 @@ class ExecConfig:
     stderr: bool = False
     privileged: bool = False
     detach_keys: str = ""
+    console_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import io
 import lzma
 import subprocess
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,6 +104,7 @@ class DebRepository:
         self._home = directory / "gnupg"
         self._suite, self._architecture = suite, architecture
         self._debs: dict[str, Deb] = {}
+        self._files: tuple[Path, ...] = ()
         if like is None:
             (self._root / "pool").mkdir(parents=True)
             self._make_key()
@@ -131,14 +132,18 @@ class DebRepository:
         for deb in debs:
             self._debs[deb.package] = deb
 
+    def add_files(self, debs: Iterable[Path]) -> None:
+        """Add packages that are there as .deb files, at the next `publish`."""
+        self._files += tuple(debs)
+
     def publish(self, release_fields: str = "") -> None:
         """Write packages, indexes and signature. `release_fields`: further lines of the Release file."""
-        paragraphs = []
-        for deb in self._debs.values():
-            data = deb.build()
-            (self._root / "pool" / deb.file_name).write_bytes(data)
-            place = f"Filename: pool/{deb.file_name}\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n"
-            paragraphs.append(deb.control() + place)
+        paragraphs = [self._put(deb.file_name, deb.build(), deb.control()) for deb in self._debs.values()]
+        for path in self._files:
+            control = subprocess.run(
+                [need.tool("dpkg-deb"), "--field", path], check=True, capture_output=True
+            ).stdout
+            paragraphs.append(self._put(path.name, path.read_bytes(), control.decode()))
         index = "\n".join(paragraphs).encode()
         name = f"main/binary-{self._architecture}/Packages"
         path = self.release.parent / name
@@ -150,6 +155,11 @@ class DebRepository:
         )
         self.release.unlink(missing_ok=True)
         self._gpg("--clearsign", "--output", str(self.release), data=release.encode())
+
+    def _put(self, name: str, data: bytes, control: str) -> str:
+        """Write a .deb into the pool; its paragraph of the index."""
+        (self.pool / name).write_bytes(data)
+        return f"{control}Filename: pool/{name}\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n"
 
     def _make_key(self) -> None:
         self._home.mkdir(mode=0o700)

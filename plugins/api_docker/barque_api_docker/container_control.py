@@ -27,9 +27,10 @@ def unpause(call: Call) -> Response:
     """`POST /containers/{id}/unpause`."""
     try:
         call.engine.container_unpause(call.params["id"])
-    except Conflict as error:  # dockerd's status for it is 500, and pause's is 409
+    except Conflict as error:
         response = error_response(error)
-        response.status = 500
+        if error.message.endswith("not paused"):  # dockerd's status for it is 500, and pause's is 409
+            response.status = 500
         return response
     return _NO_CONTENT
 

@@ -17,6 +17,7 @@ from barque_api_docker.http import Response
 __all__ = ["create", "inspect", "resize", "start"]
 
 _NOT_RUNNABLE = (126, 127)
+_SIZE_AT_CREATION = (1, 42)
 
 
 def create(call: Call) -> Response:
@@ -36,6 +37,9 @@ def create(call: Call) -> Response:
         stderr=body.flag("AttachStderr"),
         privileged=body.flag("Privileged"),
         detach_keys=detach_keys(body.text("DetachKeys")),
+        console_size=_console_size(body)
+        if body.flag("Tty") and call.api_version >= _SIZE_AT_CREATION
+        else None,
     )
     return json_response({"Id": call.engine.exec_create(call.params["id"], config)}, 201)
 
@@ -56,6 +60,7 @@ def start(call: Call) -> Response | None:
             raise
         _tell(call, session, stream, error)
         return None
+    size = size or session.config.console_size
     if size is not None:
         with contextlib.suppress(BarqueError):  # it may have ended already
             call.engine.exec_resize(exec_id, *size)

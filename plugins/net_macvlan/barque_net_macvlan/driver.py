@@ -39,7 +39,7 @@ __all__ = ["ParentedNetwork"]
 T = TypeVar("T")
 
 _MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
-_TAKING_DOWN, _PAUSE = 3.0, 0.05  # seconds
+_TAKING_DOWN, _PAUSE, _SETTLING = 3.0, 0.05, 0.2  # seconds
 _INDEX = "index"  # in `Endpoint.data`: the link's number in its sandbox, whatever the container calls it
 
 
@@ -139,6 +139,7 @@ class ParentedNetwork(NetworkHooks):
             try:
                 _furnish(inside, index, endpoint)
                 mac = _bring_up(inside, index, endpoint.mac, fixed_mac)
+                _settle(inside, index)
                 if endpoint.default_route:
                     self._route(inside, index, endpoint, network, add=True)
             except BaseException:
@@ -264,6 +265,13 @@ def _furnish(inside: Channel, index: int, endpoint: Endpoint) -> None:
     for address in filter(None, (endpoint.ipv4, endpoint.ipv6)):
         interface: IPv4Interface | IPv6Interface = ip_interface(address)
         links.add_address(inside, index, interface)
+
+
+def _settle(inside: Channel, index: int) -> None:
+    """The kernel takes an address into use behind the answer, also without looking for duplicates: the link-local one may lag."""
+    deadline = monotonic() + _SETTLING
+    while links.tentative(inside, index) and monotonic() < deadline:
+        sleep(_SETTLING / 100)
 
 
 def _bring_up(inside: Channel, index: int, mac: str, fixed: bool) -> str:

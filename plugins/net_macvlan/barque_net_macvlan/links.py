@@ -35,15 +35,16 @@ __all__ = [
     "networks_in_use",
     "set_mac",
     "set_up",
+    "tentative",
 ]
 
 _NEWLINK, _DELLINK, _GETLINK, _SETLINK = 16, 17, 18, 19
-_NEWADDR, _NEWROUTE, _DELROUTE, _GETROUTE = 20, 24, 25, 26
+_NEWADDR, _GETADDR, _NEWROUTE, _DELROUTE, _GETROUTE = 20, 22, 24, 25, 26
 _ADDRESS, _IFNAME, _MTU, _LINK, _LINKINFO, _IFALIAS, _NET_NS_FD = 1, 3, 4, 5, 18, 20, 28
 _INFO_KIND, _INFO_DATA = 1, 2
 _VETH_PEER, _VLAN_ID = 1, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_NODAD = 0x02
+_NODAD, _TENTATIVE = 0x02, 0x40
 _DST, _OIF, _GATEWAY = 1, 4, 5
 _UP, _LOOPBACK = 0x1, 0x8
 _MAIN, _BOOT, _UNIVERSE, _LINK_SCOPE, _UNICAST = 254, 3, 0, 253, 1
@@ -174,6 +175,13 @@ def add_address(channel: Channel, index: int, interface: Interface) -> None:
     header = _IFADDR.pack(family, interface.network.prefixlen, flags, _UNIVERSE, index)
     payload = header + attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed)
     channel.do(_NEWADDR, CREATE | REPLACE, payload)
+
+
+def tentative(channel: Channel, index: int) -> bool:
+    """Whether a link has an IPv6 address that the kernel does not use yet."""
+    found = channel.ask(_GETADDR, DUMP, _IFADDR.pack(socket.AF_INET6, 0, 0, 0, 0))
+    heads = [_IFADDR.unpack_from(payload) for payload in found]
+    return any(head[4] == index and head[2] & _TENTATIVE for head in heads)
 
 
 def add_route(channel: Channel, index: int, family: int, gateway: bytes) -> None:

@@ -217,6 +217,18 @@ def test_detached_exec_and_console_size(api, engine):
     assert engine.calls[-1] == ("exec_resize", exec_id, 1, 2)
 
 
+def test_an_exec_may_be_given_its_terminals_size_when_it_is_created(api, engine):
+    exec_id = create_exec(api, "x", Tty=True, ConsoleSize=[30, 90])
+    _, sock = start_exec(api, exec_id, '{"Tty":true}')
+    sock.close()
+    wait_for(lambda: ("exec_resize", exec_id, 30, 90) in engine.calls)
+    id = api.start("sleep", "9")
+    for version, size in (("1.41", None), ("1.42", (30, 90))):
+        body = {"Cmd": ["x"], "Tty": True, "ConsoleSize": [30, 90]}
+        api.json("POST", f"/v{version}/containers/{id}/exec", body, 201)
+        assert next(call[2] for call in reversed(engine.calls) if call[0] == "exec_create").console_size == size
+
+
 # -- logs
 
 

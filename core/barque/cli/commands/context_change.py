@@ -106,7 +106,7 @@ def _save(
             tls[file] = _read(os.path.expanduser(said[key]))
     try:
         if host:
-            parse_address(host, plain=True)
+            parse_address(host)
     except CliError as error:
         raise CliError(f"unable to create docker endpoint config: unable to apply docker endpoint options: {error.message}",
                        hint=error.hint) from None  # fmt: skip
