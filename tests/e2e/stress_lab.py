@@ -9,6 +9,7 @@ import shutil
 import socket
 import tempfile
 import time
+from collections import Counter
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -91,11 +92,12 @@ def _processes(daemon):
 
 
 def becomes(expected, look, seconds=15.0):
-    """Wait until `look()` is `expected`, and say what is different when it does not become so."""
+    """Wait until the lines of `look()` are those `expected`, and say what is different when they do not become so."""
     deadline = time.monotonic() + seconds
     while (found := look()) != expected:
         if time.monotonic() > deadline:
-            assert found == expected
+            more, less = Counter(found) - Counter(expected), Counter(expected) - Counter(found)
+            raise AssertionError("\n".join(["more:", *more.elements(), "less:", *less.elements()]))
         time.sleep(0.1)
 
 

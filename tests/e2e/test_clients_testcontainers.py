@@ -56,6 +56,7 @@ def settings(daemon, monkeypatch):
 
     monkeypatch.setattr(testcontainers_config, "ryuk_disabled", True)
     monkeypatch.setattr(testcontainers_config, "sleep_time", 0.1)
+    monkeypatch.setattr(testcontainers_config, "max_tries", 600)
     return testcontainers_config
 
 

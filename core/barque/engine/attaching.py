@@ -86,7 +86,7 @@ class Attacher:
             finished=lambda: not record.running,
             stopped=request.stopped,
         )
-        driver, spec = readable_log(self._core, record.stored, self._containers.log_spec(record.stored))
+        driver, spec = readable_log(self._core, record.stored, self._containers.views.log_spec(record.stored))
         return driver.read(spec, query)
 
     def _park(self, record: ContainerRecord, client: PendingClient) -> None:

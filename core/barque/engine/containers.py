@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import shutil
 import threading
@@ -12,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from barque.engine import failpoints
+from barque.engine.container_views import ContainerViews
 from barque.engine.core import Core
 from barque.engine.images.layers import prepare_snapshot
 from barque.engine.images.rows import StoredImage
 from barque.engine.logs import checked_options
-from barque.engine.names import check_name, random_name
-from barque.engine.networking.etcfiles import EtcFiles
+from barque.engine.names import NameTable
 from barque.engine.networking.links import check_links
 from barque.engine.records import ContainerRecord, StoredContainer, WaitHandle, encode
 from barque.engine.resolving_options import settle_options
@@ -27,7 +26,6 @@ from barque.oci.merging import merge_image
 from barque.spi.common import Platform
 from barque.spi.errors import Conflict, InvalidArgument, NotFound
 from barque.spi.frontend import Container, ContainerConfig
-from barque.spi.log import LogCapability, LogSpec
 from barque.spi.network import Endpoint
 from barque.spi.storage import SnapshotPrepare
 from barque.spi.trees.failures import reported
@@ -45,14 +43,15 @@ class ContainerService:
         self._core = core
         self._lock = threading.Lock()
         self._records: dict[str, ContainerRecord] = {}
-        self._names: dict[str, str] = {}
+        self.names = NameTable()
         self.volumes = ContainerVolumes(core)
+        self.views = ContainerViews(core, self.find, self.volumes)
 
     def add(self, stored: StoredContainer) -> ContainerRecord:
         """Take one from the database, at the daemon's start."""
         record = ContainerRecord(stored)
         self._records[stored.id] = record
-        self._names[stored.name] = stored.id
+        self.names.take(stored.name, stored.id)
         return record
 
     def records(self) -> tuple[ContainerRecord, ...]:
@@ -64,7 +63,7 @@ class ContainerService:
         """By id, name or unique prefix of an id. Errors: NotFound (`No such container: x`), InvalidArgument."""
         bare = ref.removeprefix("/")
         with self._lock:
-            record = self._records.get(ref) or self._records.get(self._names.get(bare, ""))
+            record = self._records.get(ref) or self._records.get(self.names.owner(bare))
             if record is None and bare:
                 matches = [r for id, r in self._records.items() if id.startswith(bare)]
                 if len(matches) > 1:
@@ -90,13 +89,14 @@ class ContainerService:
         resolved, warnings = settle_options(resolved, core.host)
         path, args = _command(resolved)
         log = core.drivers.log(config.log_driver)
+        log_options = checked_options(core, log, config)
         runtime = core.drivers.runtime(config.runtime)
         id = secrets.token_hex(32)
-        chosen = self.reserve_name(name, id)
+        chosen = self.names.reserve(name, id)
         try:
             claim = self.volumes.claim(id, resolved, image_config.get("Volumes"), self._config_of)
         except BaseException:
-            self.release_name(chosen, id)
+            self.names.release(chosen, id)
             raise
         resolved = claim.config if claim is not None else resolved
         stored = StoredContainer(
@@ -111,7 +111,7 @@ class ContainerService:
             runtime=runtime.name,
             storage=core.drivers.storage().name,
             log_driver=log.name,
-            log_options=checked_options(core, log, config),
+            log_options=log_options,
             hostname=resolved.hostname or id[:12],
             health_shell=tuple(config.document.get("Shell") or image_config.get("Shell") or ()),
         )
@@ -121,13 +121,13 @@ class ContainerService:
             self._unmake(stored)
             if claim is not None:
                 claim.undo()
-            self.release_name(stored.name, id)
+            self.names.release(chosen, id)
             raise
         with self._lock:
             record = self._records[id] = ContainerRecord(stored)
         core.images.touch(image.id)
         core.publish(stored, "create")
-        return replace(self.view(record), warnings=(*warnings, *self._warnings(resolved)))
+        return replace(self.views.of(record), warnings=(*warnings, *self._warnings(resolved)))
 
     def _config_of(self, ref: str) -> ContainerConfig:
         return self.find(ref).stored.config
@@ -155,7 +155,7 @@ class ContainerService:
                 self.volumes.release(record.stored, anonymous=volumes)
             with self._lock:
                 del self._records[record.id]
-            self.release_name(record.name, record.id)
+            self.names.release(record.name, record.id)
             self._core.execs_dropped(record.id)
             for client in record.pending:
                 self._core.close_pending(client)
@@ -191,50 +191,6 @@ class ContainerService:
         users = [(r.id, r.stored.image_id, r.active) for r in records]
         return users + [(r.id, m.image, r.active) for r in records for m in r.stored.config.image_mounts]
 
-    def view(self, record: ContainerRecord) -> Container:
-        """As a frontend sees it."""
-        stored = record.stored
-        files = self.etc_files(stored)
-        return Container(
-            id=stored.id,
-            name=stored.name,
-            created_ns=stored.created_ns,
-            image_id=stored.image_id,
-            config=replace(stored.config, hostname=stored.hostname),
-            state=stored.state,
-            path=stored.path,
-            args=stored.args,
-            platform=stored.platform,
-            runtime=stored.runtime,
-            storage=stored.storage,
-            log_driver=stored.log_driver,
-            log_path=self._log_path(stored),
-            hostname_path=str(files.hostname),
-            hosts_path=str(files.hosts),
-            resolv_conf_path=str(files.resolv_conf),
-            endpoints=stored.endpoints,
-            exec_ids=self._core.exec_ids(stored.id),
-            restart_count=stored.restart_count,
-            mounts=self.volumes.paths(stored.config) if stored.config.volumes else {},
-        )
-
-    def etc_files(self, stored: StoredContainer) -> EtcFiles:
-        """The container's /etc files: those of another one when it shares that one's network."""
-        mode, _, other = stored.config.network.partition(":")
-        owner = stored.id
-        if mode == "container" and other:
-            with contextlib.suppress(NotFound, InvalidArgument):  # gone: its start says so
-                owner = self.find(other).id
-        return EtcFiles(self._core.layout.container(owner))
-
-    def _log_path(self, stored: StoredContainer) -> str:
-        driver = self._core.drivers.log(stored.log_driver)
-        return self.log_spec(stored).path if LogCapability.FILE in driver.capabilities else ""
-
-    def log_spec(self, stored: StoredContainer) -> LogSpec:
-        """The log of a container, for its driver."""
-        return LogSpec(stored.id, str(self._core.layout.container(stored.id) / "log"), stored.log_options)
-
     def sweep(self) -> None:
         """At the daemon's start: remove directories and snapshots that belong to no container (a crash in create or remove).
 
@@ -246,7 +202,7 @@ class ContainerService:
         paths = [path for place in places for path in place.iterdir()]
         snapshots = storage.list().snapshots
         with self._lock:
-            known = {*self._records, *self._names.values()}
+            known = {*self._records, *self.names.owners()}
         for path in paths:
             if path.name not in known:
                 shutil.rmtree(path, ignore_errors=True)
@@ -259,25 +215,6 @@ class ContainerService:
         if not (config.ports or config.publish_all) or self._core.networks.publishes(config.network):
             return ()
         return (f"Published ports are discarded when using {config.network} network mode",)
-
-    def reserve_name(self, name: str | None, id: str) -> str:
-        """Take a name (None: any) for the container `id`. Errors: Conflict, InvalidArgument, in Docker's words."""
-        with self._lock:
-            chosen = check_name(name) if name else random_name(self._names)
-            owner = self._names.get(chosen)
-            if owner is not None:
-                raise Conflict(
-                    f'Conflict. The container name "/{chosen}" is already in use by container "{owner}". '
-                    "You have to remove (or rename) that container to be able to reuse that name."
-                )
-            self._names[chosen] = id
-            return chosen
-
-    def release_name(self, name: str, id: str) -> None:
-        """Give a name back; nothing when it is another's. Idempotent."""
-        with self._lock:
-            if self._names.get(name) == id:
-                del self._names[name]
 
     def _make(self, stored: StoredContainer, image: StoredImage, claim: Claim | None) -> None:
         state = self._core.layout.container(stored.id)
@@ -301,7 +238,7 @@ class ContainerService:
     def _unmake(self, stored: StoredContainer) -> None:
         """Free all that `_make` and starts made. Idempotent."""
         layout = self._core.layout
-        self._core.drivers.log(stored.log_driver).remove(self.log_spec(stored))
+        self._core.drivers.log(stored.log_driver).remove(self.views.log_spec(stored))
         self._core.drivers.storage(stored.storage).remove(stored.id)
         if stored.config.image_mounts:
             self.volumes.free_images(stored)

@@ -146,10 +146,10 @@ class BarqueEngine(NetworkFacade):
 
     def container_list(self) -> tuple[Container, ...]:
         records = sorted(self._containers.records(), key=lambda r: r.stored.created_ns, reverse=True)
-        return tuple(self._containers.view(record) for record in records)
+        return tuple(self._containers.views.of(record) for record in records)
 
     def container_get(self, ref: str) -> Container:
-        return self._containers.view(self._containers.find(ref))
+        return self._containers.views.of(self._containers.find(ref))
 
     def container_start(self, ref: str) -> bool:
         return self._start(self._containers.find(ref))

@@ -17,7 +17,7 @@ from barque.oci.process import exec_process
 from barque.shim.client import ShimClient
 from barque.shim.protocol import ClientAttach
 from barque.shim.users import resolve_user
-from barque.spi.errors import BarqueError, Conflict, InvalidArgument, NotFound
+from barque.spi.errors import BarqueError, Conflict, InvalidArgument, NotFound, Unavailable
 from barque.spi.frontend import ClientStream, Exec, ExecConfig
 
 __all__ = ["ExecService"]
@@ -150,7 +150,9 @@ class ExecService:
 
     def _change(self, exec_id: str, **fields: Any) -> None:
         with self._lock:
-            if (session := self._sessions.get(exec_id)) is not None:  # else its container was removed meanwhile
+            if (
+                session := self._sessions.get(exec_id)
+            ) is not None:  # else its container was removed meanwhile
                 self._sessions[exec_id] = replace(session, **fields)
 
     def _started(self, exec_id: str, pid: int) -> None:
@@ -164,7 +166,7 @@ class ExecService:
         try:
             with ShimClient.connect(self._state(record)) as shim:
                 facts = shim.exec_state(exec_id)
-        except NotFound:
+        except (NotFound, Unavailable):  # the shim has ended: its monitor will say how
             return
         if not facts["running"]:
             self.ended(session.container_id, exec_id, int(facts["code"]))

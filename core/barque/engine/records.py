@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from barque.shim.protocol import ClientAttach
 from barque.spi.common import Platform
-from barque.spi.frontend import ContainerConfig, ContainerState, ExitStatus
+from barque.spi.frontend import Container, ContainerConfig, ContainerState, ExitStatus
 from barque.spi.network import Endpoint
 from barque.store.database import Database
 
@@ -115,7 +115,7 @@ class ContainerRecord:
     """One container. `lock` guards everything here; operations on one container take turns by it.
 
     `backoff`: the last wait before a restart by its policy, in seconds. `user_stop`: a user has asked for the end of this run.
-    `kept`: it is to be started again at once, so its end is not to remove it."""
+    `seen`: what frontends were shown of it, for which value. `kept`: it is to be started again at once, so its end is not to remove it."""
 
     def __init__(self, stored: StoredContainer) -> None:
         self.stored = stored
@@ -123,6 +123,7 @@ class ContainerRecord:
         self.waiters: list[WaitHandle] = []
         self.pending: list[PendingClient] = []
         self.control: socket.socket | None = None
+        self.seen: tuple[StoredContainer, Container] | None = None
         self.removed = False
         self.backoff = 0.0
         self.user_stop = False

@@ -46,7 +46,8 @@ def resolved(check: Healthcheck | None) -> Healthcheck | None:
     """With Docker's defaults where nothing was said; None when nothing is to be tested."""
     if check is None or not check.test or check.test[0] not in ("CMD", "CMD-SHELL") or len(check.test) < 2:
         return None
-    return replace(check, **{name: getattr(check, name) or usual for name, usual in _DEFAULTS.items()})
+    complete: dict[str, Any] = {name: getattr(check, name) or usual for name, usual in _DEFAULTS.items()}
+    return replace(check, **complete)
 
 
 def check_healthcheck(check: Healthcheck | None) -> None:

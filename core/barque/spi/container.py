@@ -184,12 +184,12 @@ class DeviceRequest:
 class ContainerConfig:
     """What a container shall be. None where the image's own value applies; defaults are Docker's.
 
-    `network` is the container's network mode: a network's name or id, `none`, `host`, `default` or `container:REF`; `networks`, where it is
-    not empty, are all the networks it is to be in, by name or id, and how; that of the mode need not be among them (as in Docker). `seccomp` is `default`, `unconfined` or the JSON of a
-    profile in Docker's format. `apparmor` is a profile's name, `selinux` holds label options (`disable`, `type:x` …);
-    `writable_cgroups`: the container may arrange its own cgroup. `runtime` "" is the profile's default. `log_driver` "" likewise. `init`: run the
-    profile's init as pid 1. `storage_size`: bytes the container may write to its root, 0 for no
-    limit. `document` is the frontend's own (Docker's HostConfig as sent), kept and given back unread.
+    `network` is the container's network mode: a network's name or id, `none`, `host`, `default` or `container:REF`; `networks`, where
+    it is not empty, are all the networks it is to be in, by name or id, and how; that of the mode need not be among them (as in
+    Docker). `seccomp` is `default`, `unconfined` or the JSON of a profile in Docker's format. `apparmor` is a profile's name,
+    `selinux` holds label options (`disable`, `type:x` …); `writable_cgroups`: the container may arrange its own cgroup. `runtime` ""
+    is the profile's default. `log_driver` "" likewise. `init`: run the engine's init as pid 1. `storage_size`: bytes the container
+    may write to its root, 0 for no limit. `document` is the frontend's own (Docker's HostConfig as sent), kept and given back unread.
     """
 
     image: str

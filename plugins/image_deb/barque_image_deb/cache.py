@@ -15,7 +15,7 @@ from barque_image_deb.apt import Archive
 __all__ = ["CachedLayer", "LayerCache", "prune"]
 
 # Raise when the same packages give another layer than before (postinst.py, tree.py, layer.py).
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True)

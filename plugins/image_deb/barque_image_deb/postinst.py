@@ -22,6 +22,7 @@ _DIRECTORIES = {
     "sys": 0o555, "tmp": 0o1777, "usr/local/bin": 0o755, "usr/local/sbin": 0o755, "var/cache": 0o755, "var/lib/dpkg/info": 0o755,
     "var/log": 0o755, "var/spool": 0o755, "var/tmp": 0o1777,
 }  # fmt: skip
+# base-files ships directories, and its script makes these of them.
 _LINKS = {"var/run": "/run", "var/lock": "/run/lock"}
 
 # Used when base-passwd is not in the set: root, and the two accounts every program may count on (Debian Policy 9.2.2).
@@ -66,7 +67,7 @@ def complete(tree: Tree, controls: Iterable[Control], files: dict[str, list[str]
     for path, mode in _DIRECTORIES.items():
         tree.fill(Entry(path, stat.S_IFDIR | mode))
     for path, target in _LINKS.items():
-        tree.fill(_link(path, target))
+        tree.fill_over_empty(_link(path, target))
 
 
 def shell(tree: Tree) -> str:

@@ -140,6 +140,13 @@ class Tree:
         if path not in self._entries:
             self._entries[path] = replace(entry, path=path)
 
+    def fill_over_empty(self, entry: Entry) -> None:
+        """The same, also in the place of a directory that has nothing in it."""
+        old = self._entries.get(entry.path)
+        if old is not None and old.is_directory and not self.below(f"{entry.path}/"):
+            del self._entries[entry.path]
+        self.fill(entry)
+
     def finish(self, mtime: int) -> list[Entry]:
         """All entries, parents first, in byte order of their paths. Directories and what we made carry `mtime`."""
         for name in _MERGED:

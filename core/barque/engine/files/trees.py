@@ -134,9 +134,7 @@ class ContainerTrees:
         """The mounts of a stopped container: its snapshot, the engine's files in /etc, its binds, its volumes while `held` is."""
         mounts = [asdict(mount) for mount in self._core.drivers.storage(stored.storage).mounts(stored.id)]
         if recursive:
-            volumes = (
-                held.enter_context(self._volumes.for_files(stored)) if has_mounts(stored.config) else []
-            )
+            volumes = held.enter_context(self._volumes.for_files(stored)) if has_mounts(stored.config) else []
             mounts += _mounted(stored, EtcFiles(self._core.layout.container(stored.id)), volumes)
         return {
             "mounts": mounts,

@@ -43,7 +43,7 @@ class Describer:
         """`pending`: the clients that go with the launch. Errors: of what it asks for (devices, other containers, an init)."""
         core, bundle = self._core, self._core.layout.bundle(stored.id)
         config = stored.config
-        log = self._containers.log_spec(stored)
+        log = self._containers.views.log_spec(stored)
         lender, shared_memory = lender_of_memory(self._containers, config.ipc_mode), str(bundle / "shm")
         inputs = SpecInputs(
             id=stored.id,

@@ -26,15 +26,15 @@ def rename(core: Core, containers: ContainerService, record: ContainerRecord, na
             failpoints.hit("rename.reserved")
             record.change(core.database, name=new)
         except BaseException:
-            containers.release_name(new, record.id)
+            containers.names.release(new, record.id)
             raise
-        containers.release_name(old, record.id)
+        containers.names.release(old, record.id)
         core.renamed(record.id, old, new)
         core.publish(record.stored, "rename", oldName=f"/{old}")
 
 
 def _reserved(containers: ContainerService, name: str, id: str) -> str:
     try:
-        return containers.reserve_name(name, id)
+        return containers.names.reserve(name, id)
     except (Conflict, InvalidArgument) as error:
         raise type(error)(f"Error when allocating new name: {error.message}", hint=error.hint) from None

@@ -147,7 +147,7 @@ class Starter:
         restart_count: int,
     ) -> None:
         core, stored = self._core, record.stored
-        files = self._containers.etc_files(stored)
+        files = self._containers.views.etc_files(stored)
         host_network = connection.mode == "host"
         hostname = os.uname().nodename if host_network and not stored.config.hostname else stored.hostname
         mode, _, lender = stored.config.network.partition(":")

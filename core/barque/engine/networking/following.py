@@ -45,7 +45,7 @@ class Follower:
         endpoints = way_out_first(stored.endpoints)
         links = running_links(stored.config, self._networks.table, self._containers.find)
         hosts = [host for link in links for host in link.hosts]
-        files = self._containers.etc_files(stored)
+        files = self._containers.views.etc_files(stored)
         files.refresh(stored.config, stored.hostname, endpoints, False, resolver, hosts, gone)
 
     def renamed(self, id: str) -> None:

@@ -189,7 +189,9 @@ class NetworkService:
             self.attacher.detach(endpoint)
         try:
             self.naming.changed(endpoints.values())
-        except OSError as error:  # it has ended all the same; the next change of these networks tells it again
+        except (
+            OSError
+        ) as error:  # it has ended all the same; the next change of these networks tells it again
             _log.error("the names of networks cannot be written: %s", error)
         for endpoint in endpoints.values():
             network = self.table.get(endpoint.network_id)

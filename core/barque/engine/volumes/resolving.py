@@ -69,7 +69,9 @@ def _inherited(config: ContainerConfig, other: Callable[[str], ContainerConfig])
             raise InvalidArgument("volumes-from specification cannot be an empty string")
         try:
             theirs = other(ref)
-        except NotFound as error:  # a mistake in the request, as dockerd has it: clients would pull an image for a 404
+        except (
+            NotFound
+        ) as error:  # a mistake in the request, as dockerd has it: clients would pull an image for a 404
             raise InvalidArgument(error.message, hint=error.hint) from None
         for bind in theirs.binds:
             found[clean_path(bind.target)] = replace(

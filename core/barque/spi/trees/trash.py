@@ -63,8 +63,8 @@ class Trash:
                 continue
             pause = next(pauses, None)
             if pause is None:
-                for name, error in left.items():
-                    _log.warning("storage: %s stays in the trash for now: %s", name, error)
+                for name, reason in left.items():
+                    _log.warning("storage: %s stays in the trash for now: %s", name, reason)
                 continue
             time.sleep(pause)
             with self._lock:
