@@ -32,7 +32,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def daemon(request, lab, workspace, tmp_path_factory):
     debs = download_debs(
-        request.config.cache.mkdir("debs"), "redis-server", "postgresql", "python3-minimal", "bash", "coreutils"
+        request.config.cache.mkdir("debs"), "redis-server", "postgresql", "python3", "bash", "coreutils"
     )
     base = Path(tempfile.mkdtemp(dir=workspace))
     profile = Path(write_profile(base / "p.toml"))
@@ -158,7 +158,7 @@ def test_reaper_networks_and_files(daemon, lab, settings, monkeypatch, tmp_path)
     from testcontainers.core.network import Network
     from testcontainers.core.wait_strategies import HttpWaitStrategy, LogMessageWaitStrategy
 
-    base = packages_image(daemon, "python3-minimal")
+    base = packages_image(daemon, "python3")
     script = Path(__file__).with_name("reaper.py").read_text()
     image = script_image(daemon, base, "reaper:1", script, "python3", "/script")
     monkeypatch.setattr(settings, "ryuk_disabled", False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import socket
 import struct
@@ -10,9 +11,9 @@ from collections.abc import Iterator
 
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
+from barque.engine.lifecycle.asking import running_shim
 from barque.engine.logs import readable_log
 from barque.engine.records import ContainerRecord, PendingClient
-from barque.shim.client import ShimClient
 from barque.shim.protocol import ClientAttach
 from barque.spi.errors import Conflict, NotFound
 from barque.spi.frontend import AttachRequest, ClientStream, LogsRequest
@@ -48,7 +49,7 @@ class Attacher:
             attach = ClientAttach(request.stdin, request.stdout, request.stderr, keys, preread)
             # What needs a descriptor comes before the client is told that all is well: there may be none left.
             if record.running:
-                with ShimClient.connect(self._state(record)) as shim:
+                with running_shim(self._core, record) as shim:
                     self._accept(record, request, stream)
                     shim.attach(attach, stream.fd)
             else:
@@ -70,7 +71,7 @@ class Attacher:
         """See `Engine.container_resize`."""
         if not record.running:
             raise Conflict(f"container {record.id} is not running")
-        with ShimClient.connect(self._state(record)) as shim:
+        with running_shim(self._core, record) as shim:
             shim.resize(height, width)
         self._core.publish(record.stored, "resize", height=height, width=width)
 
@@ -105,12 +106,10 @@ class Attacher:
         query = LogsRequest(stdout=request.stdout, stderr=request.stderr)
         with socket.socket(fileno=os.dup(fd)) as client:
             client.setblocking(True)
-            for entry in self.logs(record, query):
-                head = b"" if record.stored.config.tty else _frame_head(entry)
-                client.sendall(head + entry.data)
-
-    def _state(self, record: ContainerRecord) -> str:
-        return os.fspath(self._core.layout.container(record.id))
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # who has left needs no more of it
+                for entry in self.logs(record, query):
+                    head = b"" if record.stored.config.tty else _frame_head(entry)
+                    client.sendall(head + entry.data)
 
 
 def _frame_head(entry: LogEntry) -> bytes:

@@ -11,13 +11,13 @@ from typing import Any
 
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
+from barque.engine.lifecycle.asking import running_shim
 from barque.engine.lifecycle.control import require_running
 from barque.engine.records import ContainerRecord
 from barque.oci.process import exec_process
-from barque.shim.client import ShimClient
 from barque.shim.protocol import ClientAttach
 from barque.shim.users import resolve_user
-from barque.spi.errors import BarqueError, Conflict, InvalidArgument, NotFound, Unavailable
+from barque.spi.errors import BarqueError, Conflict, InvalidArgument, NotFound
 from barque.spi.frontend import ClientStream, Exec, ExecConfig
 
 __all__ = ["ExecService"]
@@ -72,7 +72,7 @@ class ExecService:
             stream.accept()
         try:
             process = self._process(record, session.config)
-            with ShimClient.connect(self._state(record)) as shim:
+            with running_shim(self._core, record) as shim:
                 self._change(exec_id, running=True)
                 pid = shim.exec(exec_id, process, attach, stream.fd if stream else None)
             self._started(exec_id, pid)
@@ -98,7 +98,7 @@ class ExecService:
         record = self._containers.find(session.container_id)
         if not session.running:
             raise Conflict(f"exec {exec_id} is not running")
-        with ShimClient.connect(self._state(record)) as shim:
+        with running_shim(self._core, record) as shim:
             shim.resize(height, width, exec_id)
 
     def ended(self, container_id: str, exec_id: str, code: int) -> None:
@@ -164,9 +164,9 @@ class ExecService:
     def _refresh(self, exec_id: str, session: _Session) -> None:
         record = self._containers.find(session.container_id)
         try:
-            with ShimClient.connect(self._state(record)) as shim:
+            with running_shim(self._core, record) as shim:
                 facts = shim.exec_state(exec_id)
-        except (NotFound, Unavailable):  # the shim has ended: its monitor will say how
+        except (NotFound, Conflict):  # it is forgotten, or the container has ended: `forget` will say so
             return
         if not facts["running"]:
             self.ended(session.container_id, exec_id, int(facts["code"]))
@@ -192,9 +192,6 @@ class ExecService:
     ) -> None:
         verb = action if action == "exec_die" else f"{action}: {' '.join(config.command)}"
         self._core.publish(record.stored, verb, execID=exec_id, **more)
-
-    def _state(self, record: ContainerRecord) -> str:
-        return os.fspath(self._core.layout.container(record.id))
 
 
 def _require_awake(record: ContainerRecord) -> None:

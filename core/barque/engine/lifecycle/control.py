@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 
 from barque.engine.core import Core
+from barque.engine.lifecycle.asking import running_shim
 from barque.engine.lifecycle.restarting import check_restart_policy
 from barque.engine.limit_checks import check_limits
 from barque.engine.records import ContainerRecord
 from barque.oci.limits import resource_limits
-from barque.shim.client import ShimClient, ShimEnded
-from barque.spi.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from barque.spi.errors import Conflict, FailedPrecondition, InvalidArgument, Unavailable
 from barque.spi.frontend import (
     ContainerConfig,
     ContainerUse,
@@ -44,7 +41,7 @@ class Controller:
             require_running(record)
             if record.stored.state.status == "paused":
                 raise Conflict(f"container {record.id} is already paused")
-            with self._shim(record) as shim:
+            with running_shim(self._core, record) as shim:
                 shim.pause()
             self._set_status(record, "paused")
         self._core.publish(record.stored, "pause")
@@ -54,7 +51,7 @@ class Controller:
         with record.lock:
             if record.stored.state.status != "paused":
                 raise Conflict(f"container {record.id} is not paused")
-            with self._shim(record) as shim:
+            with running_shim(self._core, record) as shim:
                 shim.resume()
             self._set_status(record, "running")
         self._core.publish(record.stored, "unpause")
@@ -71,7 +68,7 @@ class Controller:
             config = _with_policy(record.stored.config, restart)
             if resources is not None:
                 if record.running:
-                    with self._shim(record) as shim:
+                    with running_shim(self._core, record) as shim:
                         shim.update(resource_limits(resources))
                 config = replace(config, resources=resources)
             record.change(self._core.database, config=config)
@@ -80,28 +77,19 @@ class Controller:
     def use(self, record: ContainerRecord) -> ContainerUse:
         """See `Engine.container_stats`."""
         require_running(record)
-        with self._shim(record) as shim:
+        with running_shim(self._core, record) as shim:
             stats = shim.stats()
         return ContainerUse(stats, interfaces(record.stored.state.pid))
 
     def processes(self, record: ContainerRecord, options: str) -> ProcessTable:
         """See `Engine.container_top`."""
         require_running(record)
-        with self._shim(record) as shim:
+        with running_shim(self._core, record) as shim:
             pids = frozenset(map(str, shim.processes()))
         return process_table(options or "-ef", pids)
 
     def _set_status(self, record: ContainerRecord, status: str) -> None:
         record.change(self._core.database, state=replace(record.stored.state, status=status))
-
-    @contextlib.contextmanager
-    def _shim(self, record: ContainerRecord) -> Iterator[ShimClient]:
-        """Its shim; Conflict where it ends in this moment."""
-        try:
-            with ShimClient.connect(os.fspath(self._core.layout.container(record.id))) as shim:
-                yield shim
-        except (NotFound, ShimEnded):
-            raise Conflict(f"container {record.id} is not running") from None
 
 
 def require_running(record: ContainerRecord) -> None:

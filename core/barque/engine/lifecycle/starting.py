@@ -17,10 +17,9 @@ from barque.engine.containers import ContainerService
 from barque.engine.core import Core
 from barque.engine.lifecycle.describing import Describer
 from barque.engine.lifecycle.health import initial_health
-from barque.engine.lifecycle.joining import running_pid
+from barque.engine.lifecycle.joining import joined_sandbox
 from barque.engine.networking.choosing import ports_of, way_out_first
 from barque.engine.networking.links import linked
-from barque.engine.networking.sandboxes import open_sandbox
 from barque.engine.networking.service import Connection
 from barque.engine.records import ContainerRecord, PendingClient
 from barque.engine.volumes.attached import binds_more
@@ -130,8 +129,7 @@ class Starter:
         config = record.stored.config
         mode, _, other = config.network.partition(":")
         if mode == "container" and other:
-            pid = running_pid(self._containers, other, "network")
-            return Connection("sandbox", {}, open_sandbox(pid))
+            return Connection("sandbox", {}, joined_sandbox(self._containers, other))
         networks = self._core.networks
         links = linked(config, networks.table, self._containers.find) if config.links else ()
         connection = networks.connect(record.id, config, ports_of(config))

@@ -14,9 +14,9 @@ from barque.engine.networking.links import Link
 from barque.engine.networking.live import LiveEndpoints
 from barque.engine.networking.realising import Realiser
 from barque.engine.networking.sandboxes import SandboxPool
-from barque.engine.networking.stored import NetworkTable
+from barque.engine.networking.stored import NetworkTable, StoredNetwork
 from barque.plugins.facades import NetworkDriver
-from barque.spi.errors import BarqueError, InvalidArgument, NotImplemented, PermissionDenied
+from barque.spi.errors import BarqueError, InvalidArgument, NotFound, NotImplemented, PermissionDenied
 from barque.spi.network import Attachment, Endpoint, EndpointSpec, NetworkCapability, PortBinding
 
 __all__ = ["Attacher", "Connection"]
@@ -62,7 +62,9 @@ class Attacher:
         with contextlib.ExitStack() as undo:
             for one, interface in zip(wanted, names, strict=True):
                 leads = one is way_out
-                driver, spec = self._spec(container_id, one, interface, leads, ports if leads else ())
+                claimed = self._claim(container_id, one.network)
+                undo.callback(self._live.release, claimed)
+                driver, spec = self._spec(claimed, one, interface, leads, ports if leads else ())
                 if len(wanted) > 1:
                     _require_connect(driver)
                 shared = NetworkCapability.HOST_NAMESPACE in driver.capabilities
@@ -84,9 +86,14 @@ class Attacher:
 
     def attach_one(self, container_id: str, one: Wanted, interface: str, netns: int) -> Endpoint:
         """One more endpoint in the sandbox of a container that runs; it is not its way out. On an error nothing is left."""
-        driver, spec = self._spec(container_id, one, interface, False, ())
-        _require_connect(driver)
-        return self._attach(driver, spec, netns).endpoint
+        claimed = self._claim(container_id, one.network)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._live.release, claimed)
+            driver, spec = self._spec(claimed, one, interface, False, ())
+            _require_connect(driver)
+            endpoint = self._attach(driver, spec, netns).endpoint
+            undo.pop_all()
+        return endpoint
 
     def route(
         self, endpoint: Endpoint, netns: int, default_route: bool, ports: tuple[PortBinding, ...]
@@ -117,17 +124,21 @@ class Attacher:
             _log.warning("network %s: %s", network.name, error)
         self._live.release(endpoint)
 
-    def _attach(self, driver: NetworkDriver, spec: EndpointSpec, netns: int | None) -> Attachment:
-        claimed = Endpoint(spec.id, spec.network.id, spec.container_id)
+    def _claim(self, container_id: str, network: StoredNetwork) -> Endpoint:
+        """A new endpoint's ids. Before the driver is asked for anything: from now on the network stays, and one that somebody has
+        removed meanwhile is not made again. Errors: NotFound."""
+        claimed = Endpoint(secrets.token_hex(32), network.id, container_id)
         self._live.claim(claimed)
+        if self._table.get(network.id) is None:
+            self._live.release(claimed)
+            raise NotFound(f"network {network.name} not found")
+        return claimed
+
+    def _attach(self, driver: NetworkDriver, spec: EndpointSpec, netns: int | None) -> Attachment:
         try:
             attachment = driver.attach(spec, netns)
         except BarqueError as error:
-            self._live.release(claimed)
-            raise self._told(error, claimed) from error
-        except BaseException:
-            self._live.release(claimed)
-            raise
+            raise self._told(error, Endpoint(spec.id, spec.network.id, spec.container_id)) from error
         self._live.settle(attachment.endpoint)
         return attachment
 
@@ -141,7 +152,7 @@ class Attacher:
 
     def _spec(
         self,
-        container_id: str,
+        claimed: Endpoint,
         one: Wanted,
         interface: str,
         default_route: bool,
@@ -153,9 +164,9 @@ class Attacher:
             ports = ()  # Docker accepts and ignores published ports on `none`
         config = one.config
         spec = EndpointSpec(
-            id=secrets.token_hex(32),
+            id=claimed.id,
             network=network.spec,
-            container_id=container_id,
+            container_id=claimed.container_id,
             interface=interface,
             mac=config.mac,
             ipv4=config.ipv4,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -202,5 +201,6 @@ def _ipam_config(config: EndpointConfig) -> dict[str, Any] | None:
 def _split(address: str) -> tuple[str, int]:
     if not address:
         return "", 0
-    interface = ipaddress.ip_interface(address)
-    return str(interface.ip), interface.network.prefixlen
+    # as the network driver wrote it: it need not be parsed for each container of a long list
+    text, _, length = address.partition("/")
+    return text, int(length)
