@@ -25,6 +25,12 @@ class TestJsonFile(LogConformance):
         return {"max-size": "10k", "max-file": "100"}
 
 
+class TestJsonFileCompressed(TestJsonFile):
+    @pytest.fixture
+    def small_options(self):
+        return {"max-size": "10k", "max-file": "100", "compress": "true"}
+
+
 class TestLocal(LogConformance):
     @pytest.fixture
     def driver(self):

@@ -75,7 +75,8 @@ class Compose:
 
     def __call__(self, *arguments, expect=0, **environment):
         """Standard output, then standard error."""
-        variables = [f"DOCKER_HOST={self._daemon.host}"]
+        # docker-compose 1.29 wants fields of an image that Docker stopped to tell with API 1.45.
+        variables = [f"DOCKER_HOST={self._daemon.host}", "COMPOSE_API_VERSION=1.44", "COLUMNS=250"]
         variables += [f"{name}={value}" for name, value in environment.items()]
         command = ["docker-compose", "--ansi", "never", "-p", "shop", "--project-directory", str(self._directory)]
         command += ["-f", str(self._directory / "docker-compose.yml"), *arguments]

@@ -5,6 +5,7 @@ import http.client
 import json
 import socket
 import urllib.parse
+from contextlib import suppress
 
 
 class Engine(http.client.HTTPConnection):
@@ -29,12 +30,11 @@ def main():
     server = socket.create_server(("", 8080))
     print("Reaper Started!", flush=True)
     client, _ = server.accept()
-    with client, client.makefile("rw", newline="\r\n") as lines:
-        labels = []
-        for line in lines:
+    labels = []
+    with client, suppress(ConnectionResetError):  # it went with our ACK unread
+        for line in client.makefile():
             labels.append(line.strip().removeprefix("label="))
-            lines.write("ACK\n")
-            lines.flush()
+            client.sendall(b"ACK\n")
     for label in labels:
         reap(label)
 

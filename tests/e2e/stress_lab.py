@@ -70,8 +70,9 @@ def census(daemon, parent):
     links = lab.run("ip", "-o", "link").stdout.decode().splitlines()
     # prepared endpoints come and go under names of their own: their number is what counts
     found += [f"link {line.split()[1].partition('@')[0][:3]}" for line in links]
-    rules = lab.run("nft", "-s", "list", "ruleset").stdout.decode().splitlines()
-    found += [f"nft {line.strip()}" for line in rules]
+    listed = lab.run("nft", "-s", "list", "ruleset")
+    assert listed.returncode == 0, listed.stderr
+    found += [f"nft {line.strip()}" for line in listed.stdout.decode().splitlines()]
     for place in ("root/containers", "run/containers", "root/storage/overlay/snapshots", "root/volumes"):
         found += [f"directory {path}" for path in (daemon.base / place).glob("[!.]*")]
     return sorted(found)
@@ -113,14 +114,14 @@ def descriptors(daemon):
 
 
 @contextmanager
-def hijacked(daemon, path, body=b"", timeout=20.0):
-    """A connection that has asked for a stream: (the socket, the answer's first bytes)."""
+def hijacked(daemon, path, body=b"", timeout=20.0, method="POST", read=True):
+    """A connection that has asked for a stream: (the socket, the answer's first bytes, unless none are to be read)."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(timeout)
         client.connect(str(daemon.socket))
         head = (
-            f"POST {path} HTTP/1.1\r\nHost: x\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n"
+            f"{method} {path} HTTP/1.1\r\nHost: x\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         client.sendall(head.encode() + body)
-        yield client, client.recv(4096)
+        yield client, client.recv(4096) if read else b""

@@ -172,7 +172,7 @@ def test_reaper_networks_and_files(daemon, lab, settings, monkeypatch, tmp_path)
         network = Network().create()
         left = DockerContainer(base).with_network(network).with_network_aliases("left")
         left.with_command(serve).with_exposed_ports(80).with_copy_into_container(page, "/www/page.html")
-        left.with_tmpfs_mount("/scratch", "1m").waiting_for(HttpWaitStrategy(80, "/page.html"))
+        left.with_tmpfs_mount("/scratch", "size=1m").waiting_for(HttpWaitStrategy(80, "/page.html"))
         left.start()
         other = DockerContainer(base).with_network(network).with_env("GREETING", "hello")
         fetch = "import os, urllib.request as r; print(os.environ['GREETING'], r.urlopen('http://left/page.html').read())"

@@ -119,7 +119,7 @@ def test_a_container_is_made_or_not_and_can_be_removed(prepared, failpoint):
 
 
 @pytest.mark.row("R3")
-@pytest.mark.parametrize("failpoint", ["pull.unpack", "pull.record"])
+@pytest.mark.parametrize("failpoint", ["pull.unpack", "pull.record", "image.record"])
 def test_a_pull_is_done_or_not(lab, registry, base, failpoint):
     daemon = Daemon(base, lab, environment={"BARQUE_FAILPOINT": f"{failpoint}:kill"})
     try:
@@ -136,3 +136,28 @@ def test_a_pull_is_done_or_not(lab, registry, base, failpoint):
         if not daemon.answers():
             restart(daemon)
         daemon.close()
+
+
+@pytest.mark.row("R3")
+def test_a_commit_is_done_or_not(prepared):
+    """The container goes on, and nothing of the layer is left."""
+    daemon = prepared
+    run = ("run", "-d", "--name", "half", "--cgroup-parent", PARENT, "--network", "none", IMAGE)
+    assert daemon.docker(*run, "sh", "-c", "echo data > /data; sleep 1000").returncode == 0
+    images, layers = daemon.json("GET", "/images/json"), stored_layers(daemon)
+    restart(daemon, "commit.record")
+    attempt(daemon, "POST", "/commit?container=half&repo=made")
+    assert daemon.process.wait(10) == -9, "the failpoint was not reached"
+    restart(daemon)
+    assert [one["Id"] for one in daemon.json("GET", "/images/json")] == [one["Id"] for one in images]
+    assert daemon.docker("exec", "half", "cat", "/data").stdout == "data\n"
+    deadline = time.monotonic() + 10
+    while stored_layers(daemon) != layers:
+        assert time.monotonic() < deadline, stored_layers(daemon)
+        time.sleep(0.05)
+    made = daemon.json("POST", "/commit?container=half&repo=made")["Id"]
+    daemon.json("DELETE", f"/images/{made}")
+
+
+def stored_layers(daemon):
+    return sorted(path.name for path in (daemon.base / "root/storage/overlay/layers").glob("[!.]*"))

@@ -72,8 +72,9 @@ def listed(daemon):
 
 
 @pytest.mark.row("R3")
-def test_a_volume_is_made_or_not(killed):
-    restart(killed, "volume.created")
+@pytest.mark.parametrize("failpoint", ["volume.create", "volume.created"])
+def test_a_volume_is_made_or_not(killed, failpoint):
+    restart(killed, failpoint)
     attempt(killed, "POST", "/volumes/create", {"Name": "half"})
     assert killed.process.wait(10) == -9, "the failpoint was not reached"
     restart(killed)
@@ -83,7 +84,7 @@ def test_a_volume_is_made_or_not(killed):
 
 
 @pytest.mark.row("R3")
-@pytest.mark.parametrize("failpoint", ["volume.remove", "volume.removed"])
+@pytest.mark.parametrize("failpoint", ["volume.remove", "volume.removing", "volume.removed"])
 def test_a_volume_is_removed_or_not(killed, failpoint):
     shell(killed, "-v", "half:/v", script="echo data > /v/f")
     restart(killed, failpoint)
@@ -115,6 +116,21 @@ def test_a_container_comes_and_goes_with_its_anonymous_volumes(killed, failpoint
         if mount["Destination"] == "/www"
     )
     assert os.listdir(source) == ["index.html"]
+
+
+@pytest.mark.row("R3")
+def test_a_start_that_has_mounted_volumes_is_undone(killed):
+    volume = {"Name": "mounted", "DriverOpts": {"type": "tmpfs", "device": "tmpfs"}}
+    killed.json("POST", "/volumes/create", volume)
+    restart(killed, "start.volumes")
+    body = {"Image": IMAGE, "Cmd": ["true"], "HostConfig": {"Binds": ["mounted:/v"], "NetworkMode": "none"}}
+    made = killed.json("POST", "/containers/create", body)["Id"]
+    attempt(killed, "POST", f"/containers/{made}/start")
+    assert killed.process.wait(10) == -9, "the failpoint was not reached"
+    restart(killed)
+    assert mounts_below(volume_root(killed)) == []
+    killed.json("POST", f"/containers/{made}/start")
+    assert killed.json("POST", f"/containers/{made}/wait") == {"StatusCode": 0}
 
 
 @pytest.mark.row("R3")

@@ -13,6 +13,7 @@ from barque.engine.containers import ContainerService
 from barque.engine.core import Core
 from barque.engine.lifecycle.asking import running_shim
 from barque.engine.lifecycle.control import require_running
+from barque.engine.processes import start_time
 from barque.engine.records import ContainerRecord
 from barque.oci.process import exec_process
 from barque.shim.protocol import ClientAttach
@@ -77,9 +78,11 @@ class ExecService:
                 pid = shim.exec(exec_id, process, attach, stream.fd if stream else None)
             self._started(exec_id, pid)
         except BarqueError as error:
-            self._change(
-                exec_id, running=False, exit_code=error.exit_code if error.exit_code in (126, 127) else 126
-            )
+            told = error.exit_code in (126, 127)
+            self._change(exec_id, running=False, exit_code=error.exit_code if told else 126)
+            if not told and start_time(record.stored.state.pid) != record.stored.starttime:
+                # whatever the kernel said (of a pid namespace whose init is gone, ENOMEM): it has just ended
+                raise Conflict(f"container {record.id} is not running") from error
             raise
 
     def get(self, exec_id: str) -> Exec:
@@ -177,7 +180,7 @@ class ExecService:
         try:
             root = os.open(f"/proc/{stored.state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except (FileNotFoundError, ProcessLookupError) as error:  # it has just ended
-            raise Conflict(f"Container {record.id} is not running") from error
+            raise Conflict(f"container {record.id} is not running") from error
         try:
             user = resolve_user(root, config.user or stored.config.user, stored.config.group_add)
         finally:

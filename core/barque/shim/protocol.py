@@ -167,6 +167,7 @@ class ShimConfig:
         )
         known["clients"] = tuple(ClientAttach(**c) for c in known.get("clients", ()))
         known["group_add"] = tuple(known.get("group_add", ()))
+        known["sources"] = tuple(known.get("sources", ()))
         if known.get("shared_memory"):
             known["shared_memory"] = tuple(known["shared_memory"])
         if known.get("console_size"):

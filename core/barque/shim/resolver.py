@@ -9,18 +9,17 @@ from __future__ import annotations
 import os
 import select
 import socket
-from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 
 from barque.shim.loop import Loop
 from barque.shim.resolver_names import Names, reverse_address
 from barque.shim.resolver_servers import Servers
+from barque.shim.resolver_streams import Connection, Reply
 from barque.shim.resolver_wire import (
     AAAA,
     ANY,
     FORMERR,
-    HEADER_SIZE,
     IN,
     NOTIMP,
     PTR,
@@ -39,13 +38,10 @@ from barque.shim.resolver_wire import (
 __all__ = ["Resolver"]
 
 _DATAGRAMS_A_ROUND = 32
-_DATAGRAMS_A_TICK, _TICK_SECONDS = 1000, 0.1
+_A_TICK, _TICK_SECONDS = 1000, 0.1
 _MAX_MESSAGE = 65535
 _MAX_CONNECTIONS = 32
-_MAX_PIPELINED = 16
 _IDLE_SECONDS = 10.0
-
-Reply = Callable[[bytes], None]
 
 
 class Resolver:
@@ -58,10 +54,10 @@ class Resolver:
         self._servers = Servers(loop, self._netns)
         self._udp = socket.socket(fileno=udp)
         self._tcp = socket.socket(fileno=tcp)
-        self._connections: set[_Connection] = set()
-        self._tick, self._datagrams_in_tick = 0.0, 0
-        loop.watch(udp, select.EPOLLIN, self._datagrams)
-        loop.watch(tcp, select.EPOLLIN, self._accept)
+        self._connections: set[Connection] = set()
+        self._looks_for_idle = False
+        self._tick, self._taken_in_tick = 0.0, 0
+        self._listen()
 
     def close(self) -> None:
         """Stop, and let go of the container's namespace. Idempotent."""
@@ -76,29 +72,38 @@ class Resolver:
             os.close(self._netns)
             self._netns = -1
 
+    def _listen(self) -> None:
+        if self._udp.fileno() >= 0:
+            self._loop.watch(self._udp.fileno(), select.EPOLLIN, self._datagrams)
+            self._loop.watch(self._tcp.fileno(), select.EPOLLIN, self._accept)
+
+    def _rest(self) -> None:
+        """Take nothing until the next tick."""
+        self._loop.forget(self._udp.fileno())
+        self._loop.forget(self._tcp.fileno())
+        self._loop.later(_TICK_SECONDS, self._listen)
+
     def _datagrams(self, _: int) -> None:
-        """At most a few at a time: the container's output must get its turn, however many it asks. And not too many in a tick: a shim's
-        time is not on the container's account."""
-        if self._too_many(monotonic()):
-            self._loop.forget(self._udp.fileno())
-            self._loop.later(_TICK_SECONDS, self._listen_again)
-            return
+        """At most a few at a time: the container's output must get its turn, however many it asks."""
         for _ in range(_DATAGRAMS_A_ROUND):
+            if not self._take():
+                self._rest()
+                return
             try:
                 data, client = self._udp.recvfrom(_MAX_MESSAGE)
             except OSError:
+                self._taken_in_tick -= 1
                 return
-            self._datagrams_in_tick += 1
             self._answer(data, False, lambda reply, client=client: self._send(reply, client))  # type: ignore[misc]
 
-    def _too_many(self, now: float) -> bool:
+    def _take(self) -> bool:
+        """Whether one more question, or connection, may be taken now. Not too many in a tick: a shim's time is not on the container's
+        account."""
+        now = monotonic()
         if now - self._tick >= _TICK_SECONDS:
-            self._tick, self._datagrams_in_tick = now, 0
-        return self._datagrams_in_tick >= _DATAGRAMS_A_TICK
-
-    def _listen_again(self) -> None:
-        if self._udp.fileno() >= 0:
-            self._loop.watch(self._udp.fileno(), select.EPOLLIN, self._datagrams)
+            self._tick, self._taken_in_tick = now, 0
+        self._taken_in_tick += 1
+        return self._taken_in_tick <= _A_TICK
 
     def _send(self, reply: bytes, client: tuple[str, int]) -> None:
         if self._udp.fileno() >= 0:
@@ -106,6 +111,9 @@ class Resolver:
                 self._udp.sendto(reply, client)
 
     def _accept(self, _: int) -> None:
+        if not self._take():
+            self._rest()
+            return
         try:
             sock, _address = self._tcp.accept()
         except OSError:
@@ -113,8 +121,24 @@ class Resolver:
         if len(self._connections) >= _MAX_CONNECTIONS:
             oldest = min(self._connections, key=lambda connection: connection.active)
             oldest.close()
-        connection = _Connection(self._loop, sock, self._answer, self._connections.discard)
+        connection = Connection(self._loop, sock, self._take, self._answer, self._connections.discard)
         self._connections.add(connection)
+        self._look_for_idle()
+
+    def _look_for_idle(self) -> None:
+        """One timer for all connections: of those that came and went nothing may stay behind."""
+        if self._connections and not self._looks_for_idle:
+            self._looks_for_idle = True
+            first = min(connection.active for connection in self._connections)
+            self._loop.later(max(_TICK_SECONDS, first + _IDLE_SECONDS - monotonic()), self._close_idle)
+
+    def _close_idle(self) -> None:
+        self._looks_for_idle = False
+        idle = monotonic() - _IDLE_SECONDS
+        for connection in tuple(self._connections):
+            if connection.active <= idle:
+                connection.close()
+        self._look_for_idle()
 
     def _answer(self, data: bytes, tcp: bool, reply: Reply) -> None:
         try:
@@ -168,102 +192,3 @@ def _rotated(records: list[Record]) -> list[Record]:
     """Each of several containers with one alias has its turn at the head."""
     first = os.urandom(1)[0] % len(records) if len(records) > 1 else 0
     return records[first:] + records[:first]
-
-
-class _Connection:
-    """A client over TCP: messages with their lengths before them, answered in any order (RFC 7766)."""
-
-    def __init__(
-        self,
-        loop: Loop,
-        sock: socket.socket,
-        ask: Callable[[bytes, bool, Reply], None],
-        closed: Callable[[_Connection], None],
-    ) -> None:
-        self._loop, self._socket, self._ask, self._closed = loop, sock, ask, closed
-        self.active = monotonic()
-        self._in = b""
-        self._out = b""
-        self._unanswered = 0
-        sock.setblocking(False)
-        self._watch()
-        loop.later(_IDLE_SECONDS, self._check_idle)
-
-    def close(self) -> None:
-        """Close. Idempotent."""
-        if self._socket.fileno() >= 0:
-            self._loop.forget(self._socket.fileno())
-            self._socket.close()
-            self._closed(self)
-
-    def _watch(self) -> None:
-        reading = select.EPOLLIN if self._unanswered < _MAX_PIPELINED and not self._out else 0
-        self._loop.watch(self._socket.fileno(), reading | (select.EPOLLOUT if self._out else 0), self._ready)
-
-    def _ready(self, events: int) -> None:
-        try:
-            if events & select.EPOLLOUT:
-                self._flush()
-            if events & select.EPOLLIN:
-                self._receive()
-            elif events & (select.EPOLLHUP | select.EPOLLERR):
-                self.close()
-        except BlockingIOError:
-            return
-        except OSError:
-            self.close()
-
-    def _receive(self) -> None:
-        data = self._socket.recv(_MAX_MESSAGE)
-        if not data:
-            self.close()
-            return
-        self.active = monotonic()
-        self._in += data
-        self._take()
-
-    def _take(self) -> None:
-        """Ask what has come whole, but no more at a time than may be under way."""
-        while self._unanswered < _MAX_PIPELINED:
-            length = int.from_bytes(self._in[:2], "big")
-            if len(self._in) < 2 or len(self._in) < 2 + length:
-                break
-            message, self._in = self._in[2 : 2 + length], self._in[2 + length :]
-            if length < HEADER_SIZE:
-                self.close()
-                return
-            self._unanswered += 1
-            self._ask(message, True, self._reply)
-        if self._socket.fileno() >= 0:
-            self._watch()
-
-    def _reply(self, message: bytes) -> None:
-        if self._socket.fileno() < 0:
-            return
-        self._unanswered -= 1
-        self._out += len(message).to_bytes(2, "big") + message
-        with suppress(OSError):
-            self._flush()
-
-    def _flush(self) -> None:
-        try:
-            self._out = self._out[self._socket.send(self._out) :]
-        except BlockingIOError:
-            self._watch()
-            return
-        self._watch()
-        if not self._out and self._in:
-            self._loop.later(0, self._more)
-
-    def _more(self) -> None:
-        if self._socket.fileno() >= 0:
-            self._take()
-
-    def _check_idle(self) -> None:
-        if self._socket.fileno() < 0:
-            return
-        left = self.active + _IDLE_SECONDS - monotonic()
-        if left <= 0:
-            self.close()
-        else:
-            self._loop.later(left, self._check_idle)

@@ -18,7 +18,7 @@ from time import monotonic
 from barque.shim import kernel
 from barque.shim.loop import Loop
 from barque.shim.resolver_names import Server
-from barque.shim.resolver_wire import REFUSED, SERVFAIL, Question, answers_to
+from barque.shim.resolver_wire import HEADER_SIZE, REFUSED, SERVFAIL, Question, answers_to
 
 __all__ = ["Servers"]
 
@@ -201,7 +201,9 @@ class _Query:
         data = sock.recv(_MAX_ANSWER)
         self._in += data
         length = int.from_bytes(self._in[:2], "big")
-        if len(self._in) >= 2 + length > 2:
+        if len(self._in) >= 2 and length < HEADER_SIZE:
+            return b""
+        if len(self._in) >= 2 + length:
             message = self._in[2 : 2 + length]
             return message if answers_to(message, self._id, self.question) >= 0 else b""
         return None if data else b""

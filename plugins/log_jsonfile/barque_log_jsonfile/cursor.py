@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from barque_log_jsonfile.paths import identity
+from barque_log_jsonfile.paths import OpenFile
 
 __all__ = ["BLOCK", "MAX_LINE", "Cursor"]
 
@@ -13,13 +13,13 @@ MAX_LINE = 2 * 1024 * 1024  # a 16 KiB piece grows sixfold at most when escaped;
 
 
 class Cursor:
-    """Reads whole lines of the open file `fd`, which it owns, from `offset` on."""
+    """Reads whole lines of an open file, which it owns, from `offset` on."""
 
     __slots__ = ("_end", "fd", "file", "offset")
 
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self.file = identity(fd)
+    def __init__(self, opened: OpenFile) -> None:
+        self.fd = opened.fd
+        self.file = opened.file
         self.offset = 0
         self._end: int | None = None
 

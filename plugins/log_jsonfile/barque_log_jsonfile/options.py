@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from barque.spi import errors
 from barque.spi.errors import InvalidArgument
 
 __all__ = ["Limits", "validated"]
@@ -36,15 +35,18 @@ _MAX_FILES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`max_size` in bytes (0: unbounded) and `max_files`, the current one included."""
+    """`max_size` in bytes (0: unbounded), `max_files`, the current one included, and whether the others are compressed."""
 
     max_size: int
     max_files: int
+    compress: bool = False
 
     @classmethod
     def of(cls, options: Mapping[str, str]) -> Limits:
         """The limits in complete options; InvalidArgument names the bad one."""
-        return cls(_size(options["max-size"]), _count(options["max-file"]))
+        return cls(
+            _size(options["max-size"]), _count(options["max-file"]), _flag(options.get("compress", "false"))
+        )
 
 
 def validated(options: Mapping[str, str], driver: str) -> Mapping[str, str]:
@@ -55,8 +57,12 @@ def validated(options: Mapping[str, str], driver: str) -> Mapping[str, str]:
                 f"unknown log opt '{name}' for {driver} log driver",
                 hint=f"known are {', '.join(sorted(_KNOWN))}",
             )
-    Limits.of(options)
-    _refuse_compression(options.get("compress", "false"))
+    limits = Limits.of(options)
+    if limits.compress and (limits.max_files < 2 or not limits.max_size):
+        raise InvalidArgument(
+            "compress cannot be true when max-file is less than 2 or max-size is not set",
+            hint="only files that are not written any more are compressed",
+        )
     _check_mode(options)
     for name in ("labels-regex", "env-regex"):
         _check_regex(name, options.get(name, ""))
@@ -84,13 +90,10 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _refuse_compression(text: str) -> None:
-    if text in _TRUE:
-        raise errors.NotImplemented(
-            "log opt 'compress' is not supported by json-file", hint="leave compress out"
-        )
-    if text not in _FALSE:
+def _flag(text: str) -> bool:
+    if text not in _TRUE | _FALSE:
         raise InvalidArgument(f"invalid value for compress: '{text}'", hint="true or false")
+    return text in _TRUE
 
 
 def _check_mode(options: Mapping[str, str]) -> None:

@@ -2,7 +2,7 @@
 
     {"log":"a line\\n","stream":"stdout","time":"2026-01-01T00:00:00.000000001Z"}
 
-The log is `<directory>/<container id>-json.log`; rotated files are `….1` (the newest) to `….N`.
+The log is `<directory>/<container id>-json.log`; rotated files are `….1` (the newest) to `….N`, with `compress` `….1.gz` to `….N.gz`.
 """
 
 from __future__ import annotations

@@ -9,13 +9,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from barque.spi.log import LogEntry, LogQuery
 from barque_log_jsonfile.cursor import Cursor
 from barque_log_jsonfile.decode import decode_lines
 from barque_log_jsonfile.inotify import DirectoryWatch
-from barque_log_jsonfile.paths import LogPaths, close_all
+from barque_log_jsonfile.paths import LogPaths, OpenFile
 from barque_log_jsonfile.tail import seek_tail
+
+if TYPE_CHECKING:
+    from barque_log_jsonfile.packed import PackedCursor
 
 __all__ = ["read"]
 
@@ -37,7 +41,7 @@ def read(paths: LogPaths, query: LogQuery) -> Iterator[LogEntry]:
 def _read(
     paths: LogPaths, query: LogQuery, wanted: Callable[[LogEntry], bool] | None, watch: DirectoryWatch | None
 ) -> Iterator[LogEntry]:
-    cursors = [Cursor(fd) for fd in paths.open_all()]
+    cursors = [_cursor(opened) for opened in paths.open_all()]
     try:
         if query.tail >= 0:
             seek_tail(cursors, query.tail, wanted)
@@ -52,10 +56,21 @@ def _read(
             cursors[0].stop_at_present_end()
             yield from _decode(cursors[0], query, wanted)
     finally:
-        close_all(cursor.fd for cursor in cursors)
+        for cursor in cursors:
+            cursor.close()
 
 
-def _decode(cursor: Cursor, query: LogQuery, wanted: Callable[[LogEntry], bool] | None) -> Iterator[LogEntry]:
+def _cursor(opened: OpenFile) -> Cursor | PackedCursor:
+    if not opened.packed:
+        return Cursor(opened)
+    from barque_log_jsonfile.packed import PackedCursor  # few logs are compressed
+
+    return PackedCursor(opened)
+
+
+def _decode(
+    cursor: Cursor | PackedCursor, query: LogQuery, wanted: Callable[[LogEntry], bool] | None
+) -> Iterator[LogEntry]:
     """The entries from the cursor to the end of its file."""
     while not query.stopped() and (lines := cursor.read_lines()):
         yield from decode_lines(lines) if wanted is None else filter(wanted, decode_lines(lines))
@@ -65,7 +80,7 @@ def _follow(
     paths: LogPaths,
     query: LogQuery,
     wanted: Callable[[LogEntry], bool] | None,
-    cursors: list[Cursor],
+    cursors: list[Cursor | PackedCursor],
     watch: DirectoryWatch,
 ) -> Iterator[LogEntry]:
     """From the newest file on; `cursors` holds the one open cursor, or none while there is no file."""
@@ -82,17 +97,18 @@ def _follow(
         watch.wait(_POLL_SECONDS)
 
 
-def _go_on_to_next(paths: LogPaths, cursors: list[Cursor]) -> bool:
+def _go_on_to_next(paths: LogPaths, cursors: list[Cursor | PackedCursor]) -> bool:
     """Put the cursor on the file that was written after the present one. False while there is none."""
-    fd = paths.open_successor(cursors[0].file if cursors else None)
-    if fd < 0:
+    opened = paths.open_successor(cursors[0].file if cursors else None)
+    if opened is None:
         return False
-    close_all(cursor.fd for cursor in cursors)
-    cursors[:] = [Cursor(fd)]
+    for cursor in cursors:
+        cursor.close()
+    cursors[:] = [_cursor(opened)]
     return True
 
 
-def _skip_old(cursors: list[Cursor], since_ns: int) -> None:
+def _skip_old(cursors: list[Cursor | PackedCursor], since_ns: int) -> None:
     """Drop the files that were written last before `since_ns`."""
     while len(cursors) > 1 and os.fstat(cursors[0].fd).st_mtime_ns + _CLOCK_MARGIN_NS < since_ns:
         cursors.pop(0).close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 
 from barque_log_jsonfile.options import Limits
 from barque_log_jsonfile.paths import LogPaths
@@ -61,8 +62,17 @@ class RotatingFile:
 
     def _rotate(self) -> None:
         """The file is closed first: when the new one cannot be opened, the next `append` tries that again."""
-        self._paths.rotate()
+        if not self._limits.compress:
+            self._paths.rotate()
+            self._close_file()
+            return
+        from barque_log_jsonfile.compressing import compress_behind, renaming
+
+        with renaming(self._paths):
+            self._paths.rotate()
         self._close_file()
+        with suppress(OSError):  # there can be no process now: the next rotation has it done
+            compress_behind(self._paths)
 
     def _write(self, lines: bytes) -> None:
         written = 0

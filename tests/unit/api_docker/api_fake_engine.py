@@ -360,7 +360,8 @@ class FakeEngine:
                     client.sendall(data if session.config.tty else frame(1, data))
                 if session.config.command[0] != "cat" or not (data := client.recv(65536)):
                     break
-        self.execs[session.id] = replace(session, exit_code=0)
+            # Before the stream ends, for who has seen that asks for the exit code.
+            self.execs[session.id] = replace(session, exit_code=0)
 
     def exec_get(self, exec_id):
         if exec_id not in self.execs:

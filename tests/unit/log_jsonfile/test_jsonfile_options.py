@@ -45,6 +45,14 @@ def test_sizes(text, size):
         ({"max-file": "x"}, "max-file"),
         ({"max-file": "10000"}, "max-file"),
         ({"compress": "perhaps"}, "compress"),
+        (
+            {"compress": "true", "max-size": "1m"},
+            "max-file is less than 2 or max-size is not set",
+        ),
+        (
+            {"compress": "true", "max-file": "2"},
+            "max-file is less than 2 or max-size is not set",
+        ),
         ({"labels-regex": "("}, "labels-regex"),
         ({"max_size": "1m"}, "unknown log opt 'max_size' for json-file log driver"),
     ],
@@ -54,10 +62,10 @@ def test_refused(driver, options, message):
         driver.log_validate(options)
 
 
-def test_compression_is_refused_and_its_absence_is_not(driver):
-    with pytest.raises(errors.NotImplemented, match="compress"):
-        driver.log_validate({"compress": "true"})
-    assert driver.log_validate({"compress": "false"})["compress"] == "false"
+def test_compression_wants_files_that_are_rotated(driver):
+    options = {"compress": "true", "max-size": "1m", "max-file": "2"}
+    assert Limits.of(driver.log_validate(options)) == Limits(1_000_000, 2, True)
+    assert not Limits.of(driver.log_validate({"compress": "false"})).compress
 
 
 def test_options_about_attributes_are_taken(driver):
@@ -77,6 +85,10 @@ def test_remove_takes_this_log_only(driver, tmp_path):
         "c1-json.log",
         "c1-json.log.1",
         "c1-json.log.77",
+        "c1-json.log.3.gz",
+        "c1-json.log.compressing",
+        "c1-json.log.unfinished",
+        "c1-json.log.3.gzip",
         "c1-json.log.x",
         "c2-json.log",
         "c1-json.log1",
@@ -84,6 +96,7 @@ def test_remove_takes_this_log_only(driver, tmp_path):
         (tmp_path / name).write_bytes(b"")
     driver.log_remove(LogSpec("c1", str(tmp_path)))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "c1-json.log.3.gzip",
         "c1-json.log.x",
         "c1-json.log1",
         "c2-json.log",

@@ -242,7 +242,7 @@ def test_hostile_datagrams_do_no_harm(shop):
 
 def test_a_flood_does_not_take_the_shims_time(shop, monkeypatch):
     """The shim's other work goes on, and its own time is bounded, however fast the container asks."""
-    monkeypatch.setattr(resolver, "_DATAGRAMS_A_TICK", 100)
+    monkeypatch.setattr(resolver, "_A_TICK", 100)
     query, done = dns.message.make_query("web", "A").to_wire(), threading.Event()
     deadline = time.monotonic() + 0.6
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -257,6 +257,87 @@ def test_a_flood_does_not_take_the_shims_time(shop, monkeypatch):
     assert done.is_set()
     assert 100 <= answers <= 1000
     assert shop.addresses("web", tcp=True) == ["10.1.0.2"]
+
+
+def test_a_flood_over_tcp_does_not_either(shop, monkeypatch):
+    monkeypatch.setattr(resolver, "_A_TICK", 100)
+    wire = dns.message.make_query("web", "A").to_wire()
+    asked = struct.pack(">H", len(wire)) + wire
+    with socket.create_connection(("127.0.0.1", shop.port), WAIT) as client:
+        client.sendall(asked * 1500)
+        time.sleep(0.55)
+        client.settimeout(0)
+        answers = len(client.recv(1 << 20)) // (len(asked) + 16)
+    assert 100 <= answers <= 800
+    assert shop.addresses("web") == ["10.1.0.2"]
+
+
+@pytest.mark.row("R41")
+def test_a_client_that_asks_and_does_not_read_has_little_held_for_it(serving):
+    """2900 questions in one packet of 64 KiB, each with an answer of 32 KiB; and the loop is free for others between them."""
+    serving.table("Shop", {"many": [f"10.1.{n >> 8}.{n & 255}" for n in range(2000)], "web": ["10.1.0.2"]})
+    serving.settings([("Shop", {})])
+    wire = dns.message.make_query("many", "A").to_wire()
+    clients = []
+    try:
+        for _ in range(8):
+            client = socket.socket()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", serving.port))
+            client.sendall((struct.pack(">H", len(wire)) + wire) * 2900)
+            clients.append(client)
+        begun = time.monotonic()
+        assert serving.addresses("web") == ["10.1.0.2"]
+        assert time.monotonic() - begun < 2
+        time.sleep(0.3)
+        held = [len(connection._out) for connection in tuple(serving.resolver._connections)]
+    finally:
+        for client in clients:
+            client.close()
+    assert any(held)
+    assert max(held) < 1 << 20
+
+
+@pytest.mark.row("R41")
+def test_of_clients_that_come_and_go_nothing_stays(shop):
+    """Neither what they sent nor a timer each: a shim's memory is not on the container's account."""
+    shop.addresses("web")
+    for _ in range(8):
+        with socket.create_connection(("127.0.0.1", shop.port), WAIT) as client:
+            client.sendall(b"\xff\xff" + bytes(60000))
+    assert shop.addresses("web", tcp=True) == ["10.1.0.2"]
+    deadline = time.monotonic() + WAIT
+    while shop.resolver._connections and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(shop.loop._timers) <= 2
+
+
+@pytest.mark.row("R41")
+def test_an_idle_client_is_closed(shop, monkeypatch):
+    monkeypatch.setattr(resolver, "_IDLE_SECONDS", 0.3)
+    with socket.create_connection(("127.0.0.1", shop.port), WAIT) as client:
+        client.settimeout(WAIT)
+        assert client.recv(1) == b""
+
+
+@pytest.mark.row("R41")
+def test_a_server_that_sends_no_message_for_ever_is_left(shop):
+    with socket.create_server(("127.0.0.1", 0)) as evil:
+        shop.settings([("Shop", {})], [["host", "127.0.0.1", evil.getsockname()[1]]])
+        sent = []
+
+        def pour():
+            client, _ = evil.accept()
+            with client, contextlib.suppress(OSError):
+                while len(sent) < 10000:
+                    client.sendall(bytes(1 << 16))
+                    sent.append(1)
+
+        thread = threading.Thread(target=pour)
+        thread.start()
+        assert shop.ask("www.example.com", tcp=True).rcode() == dns.rcode.SERVFAIL
+        thread.join(WAIT)
+    assert len(sent) < 500
 
 
 @pytest.mark.row("R41")

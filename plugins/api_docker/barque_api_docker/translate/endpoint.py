@@ -162,7 +162,9 @@ def _endpoint(
         short = container.id[:12]
         names = (container.name, *aliases, short, container.config.hostname)
         document["DNSNames"] = list(dict.fromkeys(filter(None, names)))
-        if version < _ALIAS_IS_ID_BEFORE and short not in aliases:
+        # A start added it. docker-compose 1.29 connects anew, with its links, where it is not there yet.
+        started = container.state.status != "created"
+        if version < _ALIAS_IS_ID_BEFORE and started and short not in aliases:
             aliases.append(short)
     document["Aliases"] = aliases or None
     endpoint = container.endpoints.get(name)
