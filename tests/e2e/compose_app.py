@@ -78,7 +78,15 @@ class Compose:
         # docker-compose 1.29 wants fields of an image that Docker stopped to tell with API 1.45.
         variables = [f"DOCKER_HOST={self._daemon.host}", "COMPOSE_API_VERSION=1.44", "COLUMNS=250"]
         variables += [f"{name}={value}" for name, value in environment.items()]
-        command = ["docker-compose", "--ansi", "never", "-p", "shop", "--project-directory", str(self._directory)]
+        command = [
+            "docker-compose",
+            "--ansi",
+            "never",
+            "-p",
+            "shop",
+            "--project-directory",
+            str(self._directory),
+        ]
         command += ["-f", str(self._directory / "docker-compose.yml"), *arguments]
         done = self._daemon.lab.run("env", *variables, *command)
         out, err = done.stdout.decode(), done.stderr.decode()
@@ -91,4 +99,6 @@ class Compose:
 
     def running(self):
         """The names of the running containers."""
-        return sorted(one["Names"][0].removeprefix("/shop_") for one in self._daemon.json("GET", "/containers/json"))
+        return sorted(
+            one["Names"][0].removeprefix("/shop_") for one in self._daemon.json("GET", "/containers/json")
+        )

@@ -128,9 +128,7 @@ def _dressed(daemon, base, name, script, changes, setup="", path="/usr/local/bin
         info.mode, info.size = 0o755, len(script)
         tar.addfile(info, io.BytesIO(script.encode()))
     _docker(daemon, "cp", "-", f"{container}:{Path(path).parent}", stdin=archive.getvalue())
-    _docker(
-        daemon, "commit", *(word for change in changes for word in ("--change", change)), container, name
-    )
+    _docker(daemon, "commit", *(word for change in changes for word in ("--change", change)), container, name)
     _docker(daemon, "rm", container)
     return name
 

@@ -53,7 +53,9 @@ def _fetch(lab, url):
 
 def test_up_in_the_order_of_dependencies(shop, daemon, lab):
     becomes(_ALL, shop.running)
-    becomes("stored\n", lambda: _fetch(lab, "http://127.0.0.1:18080/"))  # web read it from a db that was healthy
+    becomes(
+        "stored\n", lambda: _fetch(lab, "http://127.0.0.1:18080/")
+    )  # web read it from a db that was healthy
     database, web = shop.container("db"), shop.container("web")
     assert database["State"]["Health"]["Status"] == "healthy"
     assert "FROM_FILE=yes" in database["Config"]["Env"]
@@ -64,7 +66,9 @@ def test_up_in_the_order_of_dependencies(shop, daemon, lab):
         "8080/tcp": "18080", "9090/tcp": "18090", "9091/tcp": "18091", "9092/tcp": "18092", "5353/udp": "18093",
     }  # fmt: skip
     assert ports["8080/tcp"] == [{"HostIp": "127.0.0.1", "HostPort": "18080"}]
-    becomes("a page from a container\n", lambda: _fetch(lab, "http://127.0.0.1:18090/"))  # of proxy, which has web's network
+    becomes(
+        "a page from a container\n", lambda: _fetch(lab, "http://127.0.0.1:18090/")
+    )  # of proxy, which has web's network
     becomes(2, lambda: shop.container("flaky")["RestartCount"])
     assert shop.container("flaky")["State"]["Running"]
     again = shop("up", "-d")
@@ -83,7 +87,15 @@ def test_ps_logs_exec_and_what_else_shows(shop, lab):
     told = shop("exec", "-T", "-e", "SHELLS=two", "web", "sh", "-c", program, expect=7)
     for expected in ("10.231.7.77", "192.0.2.7\toutside", "a setting", "two"):
         assert expected in told
-    told = shop("exec", "-T", "cache", "sh", "-c", "grep scratch /proc/mounts; grep CapEff /proc/1/status; touch /x", expect=1)
+    told = shop(
+        "exec",
+        "-T",
+        "cache",
+        "sh",
+        "-c",
+        "grep scratch /proc/mounts; grep CapEff /proc/1/status; touch /x",
+        expect=1,
+    )
     for expected in ("size=1024k", "CapEff:\t0000000000000000", "Read-only file system"):
         assert expected in told
     assert "httpd -f -p 8080" in shop("top", "web")
@@ -92,16 +104,32 @@ def test_ps_logs_exec_and_what_else_shows(shop, lab):
 
 def test_run_a_command_once(shop, daemon):
     before = len(daemon.json("GET", "/containers/json?all=1"))
-    told = shop("run", "--rm", "-T", "-e", "WHO=me", "worker", "sh", "-c", "echo $WHO; wget -q -O- http://db:5432/row; exit 4", expect=4)
+    told = shop(
+        "run",
+        "--rm",
+        "-T",
+        "-e",
+        "WHO=me",
+        "worker",
+        "sh",
+        "-c",
+        "echo $WHO; wget -q -O- http://db:5432/row; exit 4",
+        expect=4,
+    )
     assert "me\nstored\n" in told
     assert len(daemon.json("GET", "/containers/json?all=1")) == before
 
 
 def test_scale(shop):
     shop("up", "-d", "--scale", "worker=3")
-    becomes(["worker_1", "worker_2", "worker_3"], lambda: [name for name in shop.running() if "worker" in name])
+    becomes(
+        ["worker_1", "worker_2", "worker_3"], lambda: [name for name in shop.running() if "worker" in name]
+    )
     told = shop("exec", "-T", "web", "nslookup", "worker")
-    addresses = [shop.container("worker", n)["NetworkSettings"]["Networks"]["shop_back"]["IPAddress"] for n in (1, 2, 3)]
+    addresses = [
+        shop.container("worker", n)["NetworkSettings"]["Networks"]["shop_back"]["IPAddress"]
+        for n in (1, 2, 3)
+    ]
     for address in addresses:
         assert f"Address: {address}\n" in told
     shop("up", "-d", "--scale", "worker=1")

@@ -1,10 +1,8 @@
 """testcontainers-python with Redis, PostgreSQL and a reaper, in images made of Debian packages."""
 
 import json
-import os
 import socket
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -113,7 +111,10 @@ def test_postgres(daemon, lab, settings):
         server = PostgresContainer(image, username="ann", password="it's", dbname="shop")
         with server.with_command(["-c", "fsync=off", "-c", "max_connections=20"]):
             assert f":{server.get_exposed_port(5432)}/shop" in server.get_connection_url(driver=None)
-            _psql(server, "CREATE TABLE orders (id serial, what text); INSERT INTO orders(what) VALUES ('rope');")
+            _psql(
+                server,
+                "CREATE TABLE orders (id serial, what text); INSERT INTO orders(what) VALUES ('rope');",
+            )
             settings = _psql(server, "SHOW max_connections; SELECT current_user;")
             outside = _greets(server.get_exposed_port(5432))
             logs = b"".join(server.get_logs())
@@ -189,9 +190,7 @@ def test_reaper_networks_and_files(daemon, lab, settings, monkeypatch, tmp_path)
     try:
         in_lab(lab, work)
     finally:
-        monkeypatch.setattr(Reaper, "_instance", None)
-        monkeypatch.setattr(Reaper, "_container", None)
-        monkeypatch.setattr(Reaper, "_socket", None)
+        Reaper._instance = Reaper._container = Reaper._socket = None  # nothing is left for its exit handler
     assert daemon.json("GET", "/networks?filters=" + '{"type":["custom"]}') == []
 
 

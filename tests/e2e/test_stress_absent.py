@@ -82,8 +82,7 @@ def test_ends_in_the_daemons_absence_with_policies_and_healthchecks(daemon, run)
         assert document["State"]["FinishedAt"] < time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(back))
         assert document["RestartCount"] == 0
     assert plain["State"]["Health"]["Status"] != "starting", "what the shim had found was lost"
-    always = until(daemon, "always", lambda d: d["State"]["Status"] == "running")
-    assert always["State"]["Pid"] > 0
+    until(daemon, "always", lambda d: d["State"]["Status"] == "running" and d["State"]["Pid"] > 0)
     assert [code for code, _ in deaths(daemon, "always")] == ["9"]
     spent = until(daemon, "spent", lambda d: d["State"]["ExitCode"] == 6 and d["RestartCount"] == 1)
     assert spent["State"]["Status"] == "exited"

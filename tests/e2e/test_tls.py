@@ -8,6 +8,7 @@ import shutil
 import socket
 import ssl
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -247,6 +248,84 @@ def test_an_abandoned_attach_over_tls_leaves_nothing(served, docker, authority):
         assert settled(lambda: fds(served), before[1]) <= before[1]
     finally:
         docker("rm", "-f", name)
+
+
+@pytest.fixture
+def tunnel(authority):
+    """tunnel(patience) gives a connected client, which takes next to nothing, the server's tunnel, and its thread, at work."""
+    from barque.spi.frontend import Tls
+    from barque_api_docker.limits import Limits
+    from barque_api_docker.tls import Terminator
+
+    place, opened = authority.place / "server", []
+
+    def connect(patience):
+        tls = Tls(str(place / "cert.pem"), str(place / "key.pem"))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            client = socket.socket()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(listener.getsockname())
+            accepted, _ = listener.accept()
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        greeted = []
+        greeting = threading.Thread(target=lambda: greeted.append(context.wrap_socket(client)))
+        greeting.start()
+        tunnel = Terminator(tls, Limits(write_timeout=patience)).handshake(accepted)
+        greeting.join(10)
+        thread = threading.Thread(target=tunnel.run)
+        thread.start()
+        opened.append((greeted[0], tunnel, thread))
+        return opened[-1]
+
+    yield connect
+    for client, tunnel, thread in opened:
+        client.close()
+        tunnel.inner.close()
+        thread.join(10)
+
+
+def fill(sock):
+    """Send until nothing more is taken."""
+    sock.settimeout(0.5)
+    with contextlib.suppress(OSError):
+        while True:
+            sock.send(bytes(1 << 16))
+
+
+def counted_waits(monkeypatch):
+    from barque_api_docker.tls import Tunnel
+
+    waits, wait = [], Tunnel._wait
+    monkeypatch.setattr(Tunnel, "_wait", lambda self: waits.append(1) or wait(self))
+    return waits
+
+
+@pytest.mark.row("S36")
+def test_a_deaf_client_is_left_in_time_and_costs_nothing_until_then(tunnel, monkeypatch):
+    """It takes nothing of an answer, and the server has given up: no busy loop, and not for ever."""
+    waits = counted_waits(monkeypatch)
+    _client, served, thread = tunnel(patience=2)
+    fill(served.inner)
+    served.inner.close()
+    thread.join(1)
+    assert thread.is_alive()
+    assert len(waits) < 100
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+@pytest.mark.row("S36")
+def test_a_client_that_resets_is_left_though_its_input_is_not_taken(tunnel, monkeypatch):
+    waits = counted_waits(monkeypatch)
+    client, _served, thread = tunnel(patience=60)
+    fill(client)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert len(waits) < 1000
 
 
 @pytest.mark.row("S32")

@@ -137,6 +137,7 @@ class BarqueEngine(NetworkFacade):
             started_ns=self._started_ns,
             warnings=self._core.host.warnings,
             default_registry=self._core.images.naming.default_registry,
+            cdi_directories=self._core.host.cdi_directories,
         )
 
     # -- containers ---------------------------------------------------------------------------
@@ -266,6 +267,9 @@ class BarqueEngine(NetworkFacade):
 
     def events(self, since_ns: int | None, until_ns: int | None) -> Subscription:
         return self._core.events.subscribe(since_ns, until_ns)
+
+    def pruned(self, type: str, reclaimed: int) -> None:
+        self._core.events.publish(type, "prune", "", {"reclaimed": str(reclaimed)})
 
     def frontends(self) -> tuple[FrontendDriver, ...]:
         """The profile's frontends, not started."""

@@ -30,6 +30,7 @@ __all__ = ["HealthChecks", "duration", "with_user"]
 _MOST_OUTPUT = 4096
 _MOST_RESULTS = 5
 _CHUNK = 4096
+_CHUNKS_A_TURN = 16
 _NOT_RUN = -1
 
 
@@ -135,10 +136,16 @@ class HealthChecks:
         self._loop.later(self._timeout_ns / 1e9, lambda: self._overdue(probe))
 
     def _read(self, probe: _Probe, fd: int, _events: int = 0) -> None:
-        """Take what is there; beyond what is kept it is thrown away, so that nobody blocks on a full pipe."""
+        """Take what is there; beyond what is kept it is thrown away, so that nobody blocks on a full pipe. Never more than a pipe
+        holds by default: several processes can write faster than one reads, and the shim has other work."""
         try:
-            while data := os.read(fd, _CHUNK):
+            for _ in range(_CHUNKS_A_TURN):
+                data = os.read(fd, _CHUNK)
+                if not data:
+                    break
                 probe.add(data)
+            else:
+                return
         except BlockingIOError:
             return
         self._loop.forget(fd)

@@ -189,7 +189,8 @@ class ContainerConfig:
     Docker). `seccomp` is `default`, `unconfined` or the JSON of a profile in Docker's format. `apparmor` is a profile's name,
     `selinux` holds label options (`disable`, `type:x` …); `writable_cgroups`: the container may arrange its own cgroup. `runtime` ""
     is the profile's default. `log_driver` "" likewise. `init`: run the engine's init as pid 1. `storage_size`: bytes the container
-    may write to its root, 0 for no limit. `document` is the frontend's own (Docker's HostConfig as sent), kept and given back unread.
+    may write to its root, 0 for no limit. `console_size`: height and width that its terminal begins with. `document` is the frontend's
+    own (Docker's HostConfig as sent), kept and given back unread.
     """
 
     image: str
@@ -205,6 +206,7 @@ class ContainerConfig:
     tty: bool = False
     open_stdin: bool = False
     stdin_once: bool = False
+    console_size: tuple[int, int] | None = None
     stop_signal: str = ""
     stop_timeout: int | None = None
     restart: RestartPolicy = RestartPolicy()

@@ -7,9 +7,9 @@ these and its protocol (Docker's JSON, CRI …). `ref` arguments take a full id,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
 
 from barque.spi.authorization import AuthorizationRequest
 from barque.spi.common import Probe
@@ -29,7 +29,7 @@ from barque.spi.container import (
 )
 from barque.spi.content import ContentOperations
 from barque.spi.log import LogEntry
-from barque.spi.network import Subnet
+from barque.spi.requests import AttachRequest, ClientStream, LogsRequest, NetworkRequest, VolumeRequest
 from barque.spi.views import (
     Container,
     ContainerState,
@@ -86,73 +86,6 @@ __all__ = [
     "VolumeRequest",
     "Waiter",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkRequest:
-    """A network to make. `driver` "": the profile's default. What is empty is chosen. `placeholder`: only its settings are kept, for
-    others to be made like it. `document` is the frontend's own, kept unread."""
-
-    name: str
-    driver: str = ""
-    subnets: tuple[Subnet, ...] = ()
-    internal: bool = False
-    ipv4: bool = True
-    ipv6: bool = False
-    options: Mapping[str, str] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
-    placeholder: bool = False
-    document: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class VolumeRequest:
-    """A volume to make. `name` "": one is chosen. `driver` "": the profile's default."""
-
-    name: str = ""
-    driver: str = ""
-    options: Mapping[str, str] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class ClientStream:
-    """A client's connection after a protocol switch, to be handed over whole.
-
-    `fd` is the socket; `preread` bytes the client sent after its request's head and body. `accept()` sends the
-    answer's head (101 or 200): the engine calls it once, when nothing can go wrong any more that wants an HTTP status.
-    From then on the engine owns the stream; the frontend closes its own descriptor without shutdown when the call returns.
-    An error raised before `accept` leaves the connection to the frontend, which answers it.
-    """
-
-    fd: int
-    preread: bytes
-    accept: Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True)
-class AttachRequest:
-    """What to connect. Without a terminal, output is multiplexed in Docker's 8-byte frames. `logs`: first what was printed so far."""
-
-    stdin: bool = False
-    stdout: bool = False
-    stderr: bool = False
-    stream: bool = True
-    logs: bool = False
-    detach_keys: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class LogsRequest:
-    """As `LogQuery`, for `container_logs`. `stopped()` True: the reader left."""
-
-    stdout: bool = True
-    stderr: bool = True
-    since_ns: int = 0
-    until_ns: int = 0
-    tail: int = -1
-    follow: bool = False
-    stopped: Callable[[], bool] = lambda: False
 
 
 class Waiter(Protocol):
@@ -280,6 +213,10 @@ class Engine(ContentOperations, Protocol):
         """Whether anybody is asked by `authorize`: when nobody is, a frontend need not collect what it takes."""
 
     def events(self, since_ns: int | None, until_ns: int | None) -> EventStream: ...
+
+    def pruned(self, type: str, reclaimed: int) -> None:
+        """A frontend removed what nothing used of this type (container, network, volume, builder), and freed so many bytes: an event says so.
+        (`image_prune` does by itself.)"""
 
 
 @dataclass(frozen=True, slots=True)

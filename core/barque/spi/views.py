@@ -62,7 +62,7 @@ class Health:
 @dataclass(frozen=True, slots=True)
 class ContainerState:
     """`status`: created, running, paused, restarting, exited, removing, dead. Times in ns since the epoch, 0: never.
-    `health` None: it has no healthcheck, or never ran."""
+    `finished_ns` of one that runs is the end of its last run. `health` None: it has no healthcheck, or never ran."""
 
     status: str
     pid: int = 0
@@ -208,7 +208,7 @@ class Event:
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
     """Facts for `info` and `version`. `runtimes` name -> driver; `default_runtime` the profile's. `default_registry`: where names
-    without a host lead; the names of images and digests have none for it."""
+    without a host lead; the names of images and digests have none for it. `cdi_directories`: where vendors describe devices."""
 
     id: str
     version: str
@@ -226,3 +226,4 @@ class EngineInfo:
     started_ns: int
     warnings: tuple[str, ...] = ()
     default_registry: str = "docker.io"
+    cdi_directories: tuple[str, ...] = ()

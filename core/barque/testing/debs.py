@@ -159,7 +159,9 @@ class DebRepository:
     def _put(self, name: str, data: bytes, control: str) -> str:
         """Write a .deb into the pool; its paragraph of the index."""
         (self.pool / name).write_bytes(data)
-        return f"{control}Filename: pool/{name}\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n"
+        return (
+            f"{control}Filename: pool/{name}\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n"
+        )
 
     def _make_key(self) -> None:
         self._home.mkdir(mode=0o700)

@@ -10,6 +10,7 @@ from barque.spi.frontend import Container, Engine
 from barque_api_docker.call import Call, json_response
 from barque_api_docker.filters import Filters
 from barque_api_docker.http import Response
+from barque_api_docker.network_ids import network_ids
 from barque_api_docker.sizes import written_bytes
 from barque_api_docker.translate.hostconfig import network_mode
 from barque_api_docker.translate.ports import parse_port, port_summary
@@ -41,8 +42,8 @@ def containers(call: Call) -> Response:
         shown = tuple(one for one in shown if keep(one))
     if limit > 0:
         shown = shown[:limit]
-    names = ImageNames(call.engine)
-    documents = [summary_document(one, names.of(one)) for one in shown]
+    names, ids = ImageNames(call.engine), network_ids(call.engine, shown)
+    documents = [summary_document(one, names.of(one), ids) for one in shown]
     if documents and call.query_flag("size"):
         written = written_bytes(call.engine)
         documents = [with_sizes(document, written, names) for document in documents]

@@ -9,6 +9,7 @@ from barque.spi.frontend import Container
 from barque_api_docker.call import Call, error_response, json_response
 from barque_api_docker.container_list import ImageNames
 from barque_api_docker.http import Response
+from barque_api_docker.network_ids import network_ids
 from barque_api_docker.sizes import written_bytes
 from barque_api_docker.translate.create import container_config
 from barque_api_docker.translate.inspect import inspect_document
@@ -67,7 +68,7 @@ def _check_joined(call: Call, *modes: str) -> None:
 def inspect(call: Call) -> Response:
     """`GET /containers/{id}/json`."""
     container = call.engine.container_get(call.params["id"])
-    document = inspect_document(container, call.api_version)
+    document = inspect_document(container, network_ids(call.engine, (container,)), call.api_version)
     if call.query_flag("size"):
         document |= _sizes(call, container)
     return json_response(document)

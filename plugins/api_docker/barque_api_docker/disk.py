@@ -12,6 +12,7 @@ from barque_api_docker.call import Call, json_response
 from barque_api_docker.container_list import ImageNames, with_sizes
 from barque_api_docker.http import Response
 from barque_api_docker.images import summaries
+from barque_api_docker.network_ids import network_ids
 from barque_api_docker.progress import Report
 from barque_api_docker.sizes import shared_bytes, written_bytes
 from barque_api_docker.translate.summary import summary_document
@@ -48,10 +49,9 @@ def _images(call: Call) -> list[dict[str, Any]]:
 
 def _containers(call: Call, found: DiskUsage) -> list[dict[str, Any]]:
     names, written = ImageNames(call.engine), written_bytes(call.engine, found)
-    return [
-        with_sizes(summary_document(one, names.of(one)), written, names)
-        for one in call.engine.container_list()
-    ]
+    containers = call.engine.container_list()
+    ids = network_ids(call.engine, containers)
+    return [with_sizes(summary_document(one, names.of(one), ids), written, names) for one in containers]
 
 
 def items(call: Call) -> Response:

@@ -107,7 +107,8 @@ def _document(event: Event) -> dict[str, Any]:
         "timeNano": event.time_ns,
     }
     if event.type in ("container", "image"):
-        document = {"status": event.action, "id": event.actor_id, **document}
-    if event.type == "container":
+        id = {"id": event.actor_id} if event.actor_id else {}  # a prune is of none
+        document = {"status": event.action, **id, **document}
+    if event.type == "container" and event.actor_id:
         document["from"] = event.attributes.get("image", "")
     return document

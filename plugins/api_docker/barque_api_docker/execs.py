@@ -13,6 +13,7 @@ from barque_api_docker.containers import terminal_size
 from barque_api_docker.detach_keys import detach_keys, encoded_keys
 from barque_api_docker.fields import Fields
 from barque_api_docker.http import Response
+from barque_api_docker.translate.console import console_size
 
 __all__ = ["create", "inspect", "resize", "start"]
 
@@ -86,18 +87,10 @@ def _tell(call: Call, session: Exec, stream: ClientStream, error: BarqueError) -
 
 
 def _console_size(body: Fields) -> tuple[int, int] | None:
-    size = body.raw.get("ConsoleSize")
-    if not size or size == [0, 0]:
-        return None
-    if (
-        not isinstance(size, list)
-        or len(size) != 2
-        or not all(type(n) is int and 0 <= n < 65536 for n in size)
-    ):
-        raise InvalidArgument("invalid JSON: ConsoleSize must be a list of two sizes, height and width")
-    if not body.flag("Tty"):
+    size = console_size(body)
+    if size is not None and not body.flag("Tty"):
         raise InvalidArgument("console size is only supported with a TTY")
-    return size[0], size[1]
+    return size
 
 
 def inspect(call: Call) -> Response:

@@ -119,7 +119,10 @@ def parse_head(head: bytes, source: Source) -> Request:
 
 def _split_target(text: str) -> tuple[str, str]:
     if not text.startswith("/"):
-        parts = urlsplit(text)
+        try:
+            parts = urlsplit(text)
+        except ValueError:  # "[" without "]"
+            raise ProtocolError(400, "malformed request target") from None
         if parts.scheme not in ("http", "https"):
             raise ProtocolError(400, "malformed request target")
         text = f"{parts.path or '/'}?{parts.query}"

@@ -114,6 +114,7 @@ def prune(call: Call) -> Response:
         and labelled(filters, one.spec.labels)
         and _removed(call, one)
     ]
+    call.engine.pruned("network", 0)
     return json_response({"NetworksDeleted": removed or None})
 
 

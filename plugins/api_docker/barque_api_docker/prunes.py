@@ -61,6 +61,7 @@ def containers(call: Call) -> Response:
     sizes = written_bytes(call.engine) if doomed else {}
     removed = [one.id for one in doomed if _remove(call.engine.container_remove, one)]
     reclaimed = sum(sizes.get(id, 0) for id in removed)
+    call.engine.pruned("container", reclaimed)
     return json_response({"ContainersDeleted": removed or None, "SpaceReclaimed": reclaimed})
 
 
@@ -76,6 +77,7 @@ def _remove(remove: Callable[[str, bool], None], container: Container) -> bool:
 def build_cache(call: Call) -> Response:
     """`POST /build/prune`."""
     Filters.parse(call.query("filters"), _BUILD_CACHE)
+    call.engine.pruned("builder", 0)
     return json_response({"CachesDeleted": None, "SpaceReclaimed": 0})
 
 

@@ -105,6 +105,7 @@ def info(call: Call) -> Response:
         "Isolation": "",
         "InitBinary": "docker-init",
         "SecurityOptions": host_facts.security_options(engine.cgroup_version),
+        "CDISpecDirs": list(engine.cdi_directories),
         "Warnings": [*engine.warnings, *lacking],
     }
     return json_response(document | _by_version(call.api_version, host_facts.bridge_filtering()))

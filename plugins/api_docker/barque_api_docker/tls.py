@@ -102,6 +102,9 @@ class Tunnel:
         self._outbound = bytearray()
         self._client_writes = self._server_writes = True
         self._wants = 0  # what TLS waits for on the client's socket, beside what we wait for
+        self._left = (
+            False  # the server has closed its end: nothing more comes from there than what is on its way
+        )
         self._give_up = 0.0
 
     def run(self) -> None:
@@ -167,6 +170,7 @@ class Tunnel:
             try:
                 del self._outbound[: self._secure.send(self._outbound)]
                 moved = True
+                self._give_up = 0.0
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
                 self._note(error)
         return moved
@@ -179,17 +183,18 @@ class Tunnel:
         poll = select.poll()
         poll.register(self._secure, self._wants)
         inner = select.POLLOUT if self._inbound else 0
-        poll.register(
-            self._outer, inner | (select.POLLIN if self._server_writes and not self._outbound else 0)
-        )
+        inner |= select.POLLIN if self._server_writes and not self._outbound else 0
+        if inner or not self._left:  # a hang-up is told again and again, whatever one waits for
+            poll.register(self._outer, inner)
         self._wants = 0
         timeout = None
-        if not self._server_writes:
+        if self._left or not self._server_writes:
             self._give_up = self._give_up or time.monotonic() + self._patience
             timeout = max(0.0, self._give_up - time.monotonic()) * 1000
         events = dict(poll.poll(timeout))
+        self._left |= bool(events.get(self._outer.fileno(), 0) & select.POLLHUP)
         gone = events.get(self._secure.fileno(), 0) & _GONE
-        return bool(events) and not (gone and not self._client_writes)
+        return bool(events) and not (gone and (self._inbound or not self._client_writes))
 
     def _finish(self) -> None:
         with contextlib.suppress(OSError):

@@ -75,6 +75,7 @@ def prune(call: Call) -> Response:
             continue  # used, or removed, since it was listed
         removed.append(volume.name)
         reclaimed += size
+    call.engine.pruned("volume", reclaimed)
     return json_response({"VolumesDeleted": removed or None, "SpaceReclaimed": reclaimed})
 
 

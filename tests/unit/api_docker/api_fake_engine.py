@@ -144,6 +144,7 @@ class FakeEngine:
             id="fake-id", version="9.8.7", profile="test", root="/tmp", runtimes={"native": "native"},
             default_runtime="native", storage_driver="overlay", log_driver="json-file", log_drivers=("json-file",),
             networks=("bridge", "none"), volumes=("local",), authorizations=(), cgroup_version="1", started_ns=1, warnings=("careful",),
+            cdi_directories=("/etc/cdi",),
         )  # fmt: skip
 
     # -- containers
@@ -536,6 +537,9 @@ class FakeEngine:
     def events(self, since_ns, until_ns):
         self.subscriptions.append(FakeEvents(self, since_ns, until_ns))
         return self.subscriptions[-1]
+
+    def pruned(self, type, reclaimed):
+        self.publish(type, "prune", "", reclaimed=str(reclaimed))
 
     def publish(self, type, action, id, **attributes):
         with self.lock:

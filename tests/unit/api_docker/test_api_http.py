@@ -345,6 +345,11 @@ def test_malformed_requests(api, request_bytes, code):
     assert status(api.raw(request_bytes)) == code
 
 
+@pytest.mark.row("S36")
+def test_an_absolute_target_that_is_no_url_is_told_so(api):
+    assert api.raw(b"GET http://[::1/_ping HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+
+
 def test_absolute_target_and_leading_empty_lines(api):
     assert api.raw(b"\r\n\r\nGET http://any/_ping?x HTTP/1.1\r\nConnection: close\r\n\r\n").endswith(b"OK")
 

@@ -1,5 +1,6 @@
 """Networks, endpoints and links: Docker's JSON to the engine's words, and back."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -112,6 +113,44 @@ def test_overlap_is_403_and_a_taken_name_409(api, engine):
     api.message("POST", "/networks/create", {"Name": "net"}, status=403)
     engine.fail["network_create"] = Conflict("network with name net already exists")
     api.message("POST", "/networks/create", {"Name": "net"}, status=409)
+
+
+def test_what_drivers_note_for_themselves_is_neither_shown_nor_taken(api, engine):
+    own, noted = engine.networks["own"], {"barque.network.owner": "1", "barque.network.instance": "2", "x": "y"}
+    engine.networks["own"] = replace(own, spec=replace(own.spec, options=noted))
+    listed = next(one for one in api.json("GET", "/networks") if one["Name"] == "own")
+    assert listed["Options"] == api.json("GET", "/networks/own")["Options"] == {"x": "y"}
+    for name in noted:
+        body = {"Name": "net", "Options": {name: "1"}}
+        assert api.call("POST", "/networks/create", body)[0] == (201 if name == "x" else 400)
+
+
+def test_a_container_that_has_run_keeps_the_ids_of_its_networks(api, engine):
+    def ids(id):
+        listed = next(c for c in api.json("GET", "/containers/json?all=1") if c["Id"] == id)
+        for document in (listed, api.json("GET", f"/containers/{id}/json")):
+            networks = document["NetworkSettings"]["Networks"]
+            yield {name: shown["NetworkID"] for name, shown in networks.items()}
+
+    networks = {"EndpointsConfig": {"own": {}, "gone": {}}}
+    id = api.create("x", HostConfig={"NetworkMode": "own"}, NetworkingConfig=networks)
+    assert list(ids(id)) == [{"own": "", "gone": ""}] * 2
+    one = engine.containers[id]
+    engine.containers[id] = replace(one, state=replace(one.state, status="exited", started_ns=5, finished_ns=6))
+    assert list(ids(id)) == [{"own": "8" * 64, "gone": ""}] * 2
+
+
+def test_every_prune_is_an_event(api, engine):
+    for kind in ("containers", "networks", "volumes", "build"):
+        api.json("POST", f"/{kind}/prune")
+    events = [event for event in engine.published if event.action == "prune"]
+    assert [event.type for event in events] == ["container", "network", "volume", "builder"]
+    assert {event.actor_id for event in events} == {""}
+    assert events[1].attributes == {"reclaimed": "0"}
+    until = events[-1].time_ns // 10**9 + 1
+    _, _, data = api.call("GET", f"/events?since=0&until={until}")
+    first = next(line for line in map(json.loads, data.splitlines()) if line["Action"] == "prune")
+    assert set(first) == {"status", "Type", "Action", "Actor", "scope", "time", "timeNano"}  # as dockerd's
 
 
 def test_remove(api, engine):

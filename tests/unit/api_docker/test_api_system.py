@@ -39,6 +39,7 @@ def test_info_of_drivers(api):
         "json-file",
     )
     assert "careful" in info["Warnings"]
+    assert info["CDISpecDirs"] == ["/etc/cdi"]
     assert info["NGoroutines"] >= threading.active_count() - 5
     assert dict(info["DriverStatus"])["Profile"] == "test"
 

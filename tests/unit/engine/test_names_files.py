@@ -211,3 +211,23 @@ def test_names_in_json_are_compact(layout):
     text = (layout.run / "resolver" / "n1.json").read_text()
     assert json.loads(text) == {"name": "net", "names": {"a": ["10.0.0.2"]}, "addresses": {"10.0.0.2": "a"}}
     assert " " not in text
+
+
+@pytest.mark.parametrize(
+    ("hostname", "domainname", "names"),
+    [
+        ("web", "", "web"),
+        ("web", "example.com", "web.example.com web"),
+        ("web.example.com", "", "web.example.com web"),
+        ("web.example.com", "org", "web.example.com.org web"),
+    ],
+)
+def test_the_hostname_alone_and_the_qualified_name(tmp_path, hostname, domainname, names):
+    """As dockerd: `hostname -f` finds the name with its domain in /etc/hosts."""
+    files = EtcFiles(tmp_path)
+    files.write(ContainerConfig("i", domainname=domainname), hostname, (TWO,), False)
+    assert files.hostname.read_text() == f"{hostname}\n"
+    assert files.hosts.read_text().endswith(f"\n10.2.0.2\t{names}\n")
+    files.refresh(ContainerConfig("i", domainname=domainname), hostname, (ONE,), False)
+    assert "10.2.0.2" not in files.hosts.read_text()
+    assert f"10.1.0.2\t{names}\nfd00::2\t{names}\n" in files.hosts.read_text()

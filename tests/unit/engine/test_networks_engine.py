@@ -200,6 +200,28 @@ def test_a_failure_takes_back_what_was_attached(lab):
     assert not is_open(lab.sandboxes.taken[0])
 
 
+def test_a_network_that_was_removed_meanwhile_is_not_made_again(lab):
+    """Found a moment before somebody removed it: the driver is not asked for it, and nothing of it is kept."""
+    network = lab.network("nn1")
+    found = [Wanted(network, EndpointConfig())]
+    lab.service.table.delete(network)
+    lab.bridge.calls.clear()
+    with pytest.raises(NotFound, match="network nn1 not found"):
+        lab.service.attacher.attach_all("c1", found, ())
+    with pytest.raises(NotFound, match="network nn1 not found"):
+        lab.service.attacher.attach_one("c1", found[0], "eth1", 0)
+    assert lab.bridge.calls == []
+    assert lab.service.live.of(network.id) == ()
+    assert lab.service.table.get(network.id) is None
+
+
+def test_nothing_is_claimed_after_a_refusal(lab):
+    network = lab.network("nn1", driver="plain")
+    with pytest.raises(NotImplemented):
+        lab.service.attacher.attach_one("c1", Wanted(network, EndpointConfig()), "eth1", 0)
+    assert lab.service.live.of(network.id) == ()
+
+
 def test_a_driver_that_cannot_have_several_says_so(lab):
     lab.network("pp1", "plain")
     with pytest.raises(NotImplemented, match="several networks"):

@@ -280,7 +280,7 @@ def test_a_client_that_asks_and_does_not_read_has_little_held_for_it(serving):
     wire = dns.message.make_query("many", "A").to_wire()
     clients = []
     try:
-        for _ in range(8):
+        for _ in range(2):
             client = socket.socket()
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.connect(("127.0.0.1", serving.port))
@@ -289,13 +289,14 @@ def test_a_client_that_asks_and_does_not_read_has_little_held_for_it(serving):
         begun = time.monotonic()
         assert serving.addresses("web") == ["10.1.0.2"]
         assert time.monotonic() - begun < 2
-        time.sleep(0.3)
-        held = [len(connection._out) for connection in tuple(serving.resolver._connections)]
+        held, deadline = [0], time.monotonic() + WAIT
+        while not any(held) and time.monotonic() < deadline:
+            time.sleep(0.1)
+            held = [len(connection._out) for connection in tuple(serving.resolver._connections)]
     finally:
         for client in clients:
             client.close()
-    assert any(held)
-    assert max(held) < 1 << 20
+    assert 0 < max(held) < 1 << 20
 
 
 @pytest.mark.row("R41")
@@ -335,9 +336,11 @@ def test_a_server_that_sends_no_message_for_ever_is_left(shop):
 
         thread = threading.Thread(target=pour)
         thread.start()
+        begun = time.monotonic()
         assert shop.ask("www.example.com", tcp=True).rcode() == dns.rcode.SERVFAIL
+        assert time.monotonic() - begun < 2.5  # at once: not when the server's time is over
         thread.join(WAIT)
-    assert len(sent) < 500
+    assert len(sent) < 200
 
 
 @pytest.mark.row("R41")

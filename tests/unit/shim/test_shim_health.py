@@ -1,8 +1,11 @@
 """Healthchecks by the shim, with a runtime whose containers are plain processes."""
 
+import fcntl
 import json
 import os
 import signal
+import struct
+import termios
 import time
 from pathlib import Path
 
@@ -201,6 +204,32 @@ def test_the_time_of_day_decides_nothing():
         os.close(state)
     assert moments[0] >= 0.03
     assert 0.1 < moments[-1] < 2.0
+
+
+def test_output_that_never_ends_does_not_keep_the_shim(tmp_path):
+    """A turn takes no more than a pipe has room for, even where writers fill it faster than it is read."""
+    from barque.shim import health as module
+    from barque.shim.loop import Loop
+
+    loop, probe = Loop(print), module._Probe()
+    out = probe.stdio.child.stdout
+    fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, 1 << 20)
+    os.set_blocking(out, False)
+    before = os.write(out, bytes(1 << 20))
+    state = os.open(tmp_path, os.O_RDONLY)
+    times = ("interval_ns", "timeout_ns", "start_period_ns", "start_interval_ns")
+    settings = {"process": {}, "retries": 1, **dict.fromkeys(times, 10**9)}
+    checks = module.HealthChecks(loop, _Refusing(), state, settings, lambda event: None)
+    try:
+        ours = next(iter(probe.stdio.outputs))
+        checks._read(probe, ours)
+        left = struct.unpack("i", fcntl.ioctl(ours, termios.FIONREAD, bytes(4)))[0]
+        assert before - left == 64 << 10
+        assert probe.text() == "\0" * 4096 + "..."
+    finally:
+        probe.stdio.close()
+        loop.close()
+        os.close(state)
 
 
 class _Refusing:

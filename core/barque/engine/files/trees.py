@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from barque.engine.bind_sources import make_source
 from barque.engine.core import Core
 from barque.engine.files.namespaces import mount_namespace
 from barque.engine.networking.etcfiles import EtcFiles
@@ -200,8 +201,8 @@ def _mounted(
         if target not in taken and os.path.exists(source)
     ]
     for bind in config.binds:
-        if bind.create_source and not os.path.lexists(bind.source):
-            Path(bind.source).mkdir(parents=True)
+        if bind.create_source:
+            make_source(bind.source)
         if not os.path.exists(bind.source):
             raise FailedPrecondition(
                 f"bind source path does not exist: {bind.source}", hint="make it, or remove the container"

@@ -148,7 +148,8 @@ def process_table(options: str, pids: frozenset[str]) -> ProcessTable:
         raise Unavailable(f"ps took longer than {_PS_SECONDS} s", hint="try again") from None
     lines = done.stdout.splitlines()
     if done.returncode or not lines:
-        raise InvalidArgument(f"error running ps: {done.stderr.strip() or 'it printed nothing'}")
+        why = done.stderr.strip().partition("\n")[0]  # what follows is how ps is used
+        raise InvalidArgument(f"ps: {why or 'it printed nothing'}")
     titles = tuple(lines[0].split())
     if "PID" not in titles:
         raise InvalidArgument(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
@@ -85,7 +84,7 @@ class Describer:
             terminal=config.tty,
             open_stdin=config.open_stdin,
             stdin_once=config.stdin_once,
-            console_size=_console_size(config.document),
+            console_size=config.console_size,
             clients=tuple(client.attach for client in pending),
             user=config.user,
             group_add=(*config.group_add, *map(str, groups)),
@@ -94,8 +93,3 @@ class Describer:
             shared_memory=(lender, shared_memory) if lender else None,
             sources=bound.sources if bound is not None else (),
         )
-
-
-def _console_size(document: Mapping[str, Any]) -> tuple[int, int] | None:
-    size: list[int] = document.get("ConsoleSize") or []
-    return (int(size[0]), int(size[1])) if len(size) == 2 and any(size) else None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from barque.engine import failpoints
+from barque.engine.bind_sources import make_source
 from barque.engine.containers import ContainerService
 from barque.engine.core import Core
 from barque.engine.lifecycle.describing import Describer
@@ -159,8 +160,8 @@ class Starter:
         bundle = core.layout.bundle(stored.id)
         (bundle / "rootfs").mkdir(mode=0o700, parents=True, exist_ok=True)
         for bind in stored.config.binds:
-            if bind.create_source and not os.path.lexists(bind.source):
-                Path(bind.source).mkdir(parents=True)
+            if bind.create_source:
+                make_source(bind.source)
         pending = self._take_pending(record)
         undo.callback(_close_all, pending)
         bound = self._bind(record, undo) if binds_more(stored.config) else None
@@ -168,8 +169,13 @@ class Starter:
         # One write before anything runs: the next daemon then knows which addresses are in use. After a power cut nothing runs, and
         # only a container with a policy has to be remembered as one that did.
         keep = record.note if stored.config.restart.name == "no" else record.change
-        state = ContainerState("running", started_ns=time.time_ns(), health=initial_health(stored))
         previous = stored.state
+        state = ContainerState(
+            "running",
+            started_ns=time.time_ns(),
+            finished_ns=previous.finished_ns,  # Docker shows the last run's end until the next one
+            health=initial_health(stored),
+        )
         keep(
             core.database,
             state=state,

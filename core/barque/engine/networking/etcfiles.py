@@ -55,10 +55,9 @@ class EtcFiles:
         default bridge, where no names are answered. Errors: InvalidArgument, OSError.
         """
         ends = tuple(endpoints)
-        qualified = f"{hostname}.{config.domainname}" if config.domainname else hostname
         local = Path("/etc/hosts").read_text() if host_network else _LOCAL
         changing = _lines(_own(config, hostname, ends) + _linked(links))
-        _write(self.hostname, f"{qualified}\n")
+        _write(self.hostname, f"{hostname}\n")
         _write(self.hosts, local + _extra_hosts(config, ends, host_network) + changing)
         _write(self.resolv_conf, resolv_conf(config, host_network, resolver))
 
@@ -100,7 +99,10 @@ def _write(path: Path, text: str) -> None:
 
 
 def _own_names(config: ContainerConfig, hostname: str) -> str:
-    return f"{hostname}.{config.domainname} {hostname}" if config.domainname else hostname
+    """The qualified name, and without its domain, wherever the user has written that."""
+    qualified = f"{hostname}.{config.domainname}" if config.domainname else hostname
+    first, dot, _ = qualified.partition(".")
+    return f"{qualified} {first}" if dot else qualified
 
 
 def _own(config: ContainerConfig, hostname: str, endpoints: tuple[Endpoint, ...]) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from barque.spi.errors import InvalidArgument
 from barque.spi.frontend import ContainerConfig
 from barque_api_docker.fields import Fields
 from barque_api_docker.translate import ports, refused, resources
+from barque_api_docker.translate.console import console_size
 from barque_api_docker.translate.endpoint import container_networks
 from barque_api_docker.translate.lifecycle import healthcheck, restart_policy
 from barque_api_docker.translate.mounts import read_mounts
@@ -48,6 +49,7 @@ def container_config(
         tty=body.flag("Tty"),
         open_stdin=body.flag("OpenStdin"),
         stdin_once=body.flag("StdinOnce"),
+        console_size=console_size(host),
         stop_signal=body.text("StopSignal"),
         stop_timeout=body.optional_number("StopTimeout"),
         exposed_ports=ports.exposed(body, host),

@@ -85,9 +85,11 @@ def _with_mac(networks: dict[str, EndpointConfig], mode: str, mac: str) -> dict[
     return {**networks, (name or mode): config}
 
 
-def network_settings(container: Container, version: tuple[int, int]) -> dict[str, Any]:
-    """`NetworkSettings` of inspect."""
-    shown = networks(container, version)
+def network_settings(
+    container: Container, version: tuple[int, int], ids: Mapping[str, str]
+) -> dict[str, Any]:
+    """`NetworkSettings` of inspect. `ids`: as `networks` takes them."""
+    shown = networks(container, ids, version)
     settings: dict[str, Any] = {
         "Bridge": "",
         "SandboxID": "",
@@ -114,8 +116,11 @@ _TOP_LEVEL = (
 )  # fmt: skip
 
 
-def networks(container: Container, version: tuple[int, int] = (1, 51)) -> dict[str, dict[str, Any]]:
-    """`NetworkSettings.Networks`: by network name how it is there, or is to be when it runs."""
+def networks(
+    container: Container, ids: Mapping[str, str], version: tuple[int, int] = (1, 51)
+) -> dict[str, dict[str, Any]]:
+    """`NetworkSettings.Networks`: by network name how it is there, or is to be when it runs. `ids` of networks by name are shown when
+    it has run: until then docker tells none."""
     mode = network_mode(container)
     if mode.startswith("container:"):
         return {}
@@ -126,7 +131,11 @@ def networks(container: Container, version: tuple[int, int] = (1, 51)) -> dict[s
     if mode != "none" and set(configs) == {"none"}:
         return {}  # it was taken out of every network
     names = {**container.endpoints, **configs} or {mode: None}
-    return {name: _endpoint(container, name, configs.get(name), version) for name in names}
+    shown = {name: _endpoint(container, name, configs.get(name), version) for name in names}
+    if container.state.started_ns:
+        for name, document in shown.items():
+            document["NetworkID"] = document["NetworkID"] or ids.get(name, "")
+    return shown
 
 
 _EMPTY: dict[str, Any] = {

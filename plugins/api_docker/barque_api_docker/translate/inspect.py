@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from barque.spi.frontend import Container, ContainerState
@@ -15,8 +16,10 @@ from barque_api_docker.version import API_VERSION
 __all__ = ["inspect_document"]
 
 
-def inspect_document(container: Container, version: tuple[int, int] = API_VERSION) -> dict[str, Any]:
-    """The document of `GET /containers/{id}/json`, in this version of the API."""
+def inspect_document(
+    container: Container, network_ids: Mapping[str, str], version: tuple[int, int] = API_VERSION
+) -> dict[str, Any]:
+    """The document of `GET /containers/{id}/json`, in this version of the API. `network_ids`: by their names."""
     return {
         "Id": container.id,
         "Created": rfc3339(container.created_ns),
@@ -40,7 +43,7 @@ def inspect_document(container: Container, version: tuple[int, int] = API_VERSIO
         "GraphDriver": {"Data": None, "Name": container.storage},
         "Mounts": mount_points(container),
         "Config": _config(container),
-        "NetworkSettings": network_settings(container, version),
+        "NetworkSettings": network_settings(container, version, network_ids),
     }
 
 

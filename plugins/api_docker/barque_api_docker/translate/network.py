@@ -33,7 +33,7 @@ def network_request(engine: Engine, body: Fields) -> NetworkRequest:
     ipam = body.part("IPAM")
     if ipam.text("Driver") not in ("", "default"):
         raise InvalidArgument(f'invalid ipam driver: "{ipam.text("Driver")}": the only one is "default"')
-    options = body.table("Options")
+    options = _options(body)
     request = NetworkRequest(
         name=body.text("Name"),
         driver=body.text("Driver"),
@@ -50,6 +50,14 @@ def network_request(engine: Engine, body: Fields) -> NetworkRequest:
     if request.placeholder:
         _check_placeholder(body, source)
     return _configured(engine, request, ipam, source) if source else request
+
+
+def _options(body: Fields) -> dict[str, str]:
+    options = body.table("Options")
+    for name in options:
+        if name.startswith(_OWN_OPTIONS):
+            raise InvalidArgument(f"invalid option {name!r}: drivers keep those of this name for themselves")
+    return options
 
 
 def _check_swarm(body: Fields) -> None:

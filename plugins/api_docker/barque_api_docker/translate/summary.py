@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from barque.spi.frontend import Container, ContainerState
@@ -15,7 +16,7 @@ from barque_api_docker.translate.text import age
 __all__ = ["status_text", "summary_document"]
 
 
-def summary_document(container: Container, image: str) -> dict[str, Any]:
+def summary_document(container: Container, image: str, network_ids: Mapping[str, str]) -> dict[str, Any]:
     """One element of `GET /containers/json`. `image` is the image's name, or its id when the name means another by now."""
     return {
         "Id": container.id,
@@ -29,7 +30,7 @@ def summary_document(container: Container, image: str) -> dict[str, Any]:
         "State": container.state.status,
         "Status": status_text(container),
         "HostConfig": {"NetworkMode": network_mode(container)},
-        "NetworkSettings": {"Networks": networks(container)},
+        "NetworkSettings": {"Networks": networks(container, network_ids)},
         "Mounts": mount_points(container),
     }
 
