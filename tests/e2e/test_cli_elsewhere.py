@@ -164,3 +164,23 @@ def test_a_stranger_is_not_let_in(place, authority, tmp_path_factory):
     assert done.returncode == 1
     assert b"error during connect: tls" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_an_address_the_certificate_does_not_have(place):
+    lab, places = place
+    done = tell(lab, {**places["tls"], "BARQUE_HOST": f"tcp://localhost:{PORT}"}, "ps")
+    assert done.returncode == 1
+    assert b"Hint: use a name or address that is in the certificate" in done.stderr
+
+
+def test_what_ssh_said_when_it_did_not_get_through(place):
+    lab, places = place
+    programs = Path(places["ssh"]["PATH"].partition(":")[0])
+    with tempfile.TemporaryDirectory(dir=programs) as other:
+        refusing = Path(other, "ssh")
+        refusing.write_text("#!/bin/sh\necho 'Permission denied (publickey).' >&2\nexit 255\n")
+        refusing.chmod(0o755)
+        done = tell(lab, {**places["ssh"], "PATH": f"{other}:{places['ssh']['PATH']}"}, "ps")
+    assert done.returncode == 1
+    assert b"ended with status 255" in done.stderr
+    assert b"Permission denied (publickey)." in done.stderr

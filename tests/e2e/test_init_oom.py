@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pytest
 from cgroup_parents import cgroups_below, remove_cgroups
 from registry_image import IMAGE
+from stress_lab import shim_of
 
 pytestmark = pytest.mark.root
 
@@ -53,11 +54,6 @@ def actions(daemon, id):
     filters = quote(json.dumps({"container": [id], "type": ["container"]}))
     _, body = daemon.request("GET", f"/events?since=1&until={time.time():.3f}&filters={filters}")
     return [json.loads(line)["Action"] for line in body.splitlines() if line]
-
-
-def shim_of(pid):
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("PPid")))
 
 
 def children(pid):
@@ -164,7 +160,7 @@ def test_a_child_killed_for_memory_is_told_while_the_container_runs(daemon, run)
 
 def test_a_container_without_a_limit_pays_nothing_for_it(daemon, run):
     id = run()
-    shim = shim_of(state(daemon, id)["Pid"])
+    shim = shim_of(daemon, id)
     links = [os.readlink(fd) for fd in Path(f"/proc/{shim}/fd").iterdir()]
     assert not [link for link in links if "eventfd" in link or "memory." in link]
 
@@ -205,7 +201,7 @@ def members(id):
 @pytest.mark.row("R16")
 def test_many_detached_execs_leave_no_zombie(daemon, run):
     id = run()
-    shim = shim_of(state(daemon, id)["Pid"])
+    shim = shim_of(daemon, id)
     execs = []
     for number in range(200):
         body = {"Cmd": ["sh", "-c", f"(sleep 0 &); exit {number % 7}"], "Detach": True}

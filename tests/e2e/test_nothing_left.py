@@ -26,7 +26,9 @@ def test_hundreds_of_runs_leave_nothing(own_daemon):
         result = daemon.docker(*arguments)
         assert (result.stdout, result.returncode) == ("hi\n", 0), result.stderr
     becomes(before, lambda: census(daemon, PARENT))
-    print(f"{CYCLES} cycles: descriptors {open_before} -> {descriptors(daemon)}, resident {memory} -> {resident(daemon)}")
+    print(
+        f"{CYCLES} cycles: descriptors {open_before} -> {descriptors(daemon)}, resident {memory} -> {resident(daemon)}"
+    )
     assert abs(descriptors(daemon) - open_before) <= 5
     assert resident(daemon) <= memory * 1.1
     remove_cgroups(PARENT)

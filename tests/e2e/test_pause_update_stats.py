@@ -153,6 +153,14 @@ def test_the_stream_of_a_container_that_is_removed_ends_as_it_should(daemon, run
     assert answer.endswith(b"\r\n0\r\n\r\n"), "the stream was cut"
 
 
+def test_top_tells_in_one_line_what_ps_refused(daemon, run):
+    refused = daemon.docker("top", run("native", "sleep 1000"), "-o", "nosuch")
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        'Error response from daemon: ps: error: unknown user-defined format specifier "nosuch"\n'
+    )
+
+
 @RUNTIMES
 def test_top_lists_the_processes_of_the_container_only(daemon, run, runtime):
     id = run(runtime, "sleep 1001 & sleep 1002")

@@ -285,3 +285,16 @@ def test_what_ends_while_no_daemon_runs_is_restarted_or_removed_by_the_next(poli
     while policies.request("GET", "/containers/gone/json")[0] != 404:
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_one_that_runs_again_tells_when_it_ended_last(policies, run):
+    run("again", program=("true",))
+    policies.docker("wait", "again")
+    ended = inspect(policies, "again")["State"]["FinishedAt"]
+    run("on", program=("sleep", "100000"))
+    assert inspect(policies, "on")["State"]["FinishedAt"].startswith("0001-")
+    assert not ended.startswith("0001-")
+    policies.docker("restart", "-t", "0", "on")
+    state = inspect(policies, "on")["State"]
+    assert state["Running"], state
+    assert ended < state["FinishedAt"] <= state["StartedAt"], state

@@ -296,13 +296,17 @@ def test_networks_of_ones_own_and_a_port_that_moves_between_them(user, place):
     user.ok("network", "create", "own-a")
     user.ok("network", "create", "--internal", "own-b")
     script = "while true; do printf 'HTTP/1.0 200 OK\\r\\n\\r\\nhere' | nc -l -p 80; done"
-    user.ok("run", "-d", "--name", "two", "--network", "own-b", "-p", "18087-18090:80", IMAGE, "sh", "-c", script)
+    user.ok(
+        "run", "-d", "--name", "two", "--network", "own-b", "-p", "18087-18090:80", IMAGE, "sh", "-c", script
+    )
     try:
         assert user.ok("port", "two").strip() == ""  # an internal network publishes nothing
         user.ok("network", "connect", "own-a", "two")
         assert user.ok("port", "two").strip() == "80/tcp -> 0.0.0.0:18087"
         assert ask(place, 18087)[0] == "here"
-        assert "1 packets received" in user.ok("run", "--rm", "--network", "own-b", IMAGE, "ping", "-c1", "two")
+        assert "1 packets received" in user.ok(
+            "run", "--rm", "--network", "own-b", IMAGE, "ping", "-c1", "two"
+        )
         user.ok("network", "disconnect", "own-a", "two")
         assert "refused" in ask(place, 18087)[1]
         user.ok("network", "connect", "bridge", "two")
@@ -315,7 +319,19 @@ def test_networks_of_ones_own_and_a_port_that_moves_between_them(user, place):
 def test_names_on_a_network_of_ones_own(user):
     user.ok("network", "create", "named")
     try:
-        user.ok("run", "-d", "--name", "named-one", "--network", "named", "--network-alias", "first", IMAGE, "sleep", "999")
+        user.ok(
+            "run",
+            "-d",
+            "--name",
+            "named-one",
+            "--network",
+            "named",
+            "--network-alias",
+            "first",
+            IMAGE,
+            "sleep",
+            "999",
+        )
         found = user.ok("run", "--rm", "--network", "named", IMAGE, "nslookup", "-type=a", "first")
         address = user.ok("inspect", "-f", "{{.NetworkSettings.Networks.named.IPAddress}}", "named-one")
         assert f"Address: {address.strip()}" in found

@@ -3,6 +3,7 @@
 import json
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -32,7 +33,12 @@ def run(daemon):
             "HostConfig": {"NetworkMode": "none", "RestartPolicy": policy or {"Name": "no"}},
         }  # fmt: skip
         if check:
-            body["Healthcheck"] = {"Test": ["CMD-SHELL", check], "Interval": 50_000_000, "Timeout": 5 * 10**9, "Retries": 2}
+            body["Healthcheck"] = {
+                "Test": ["CMD-SHELL", check],
+                "Interval": 50_000_000,
+                "Timeout": 5 * 10**9,
+                "Retries": 2,
+            }
         made.append(name)
         daemon.json("POST", f"/containers/create?name={name}", body)
         daemon.json("POST", f"/containers/{name}/start")
@@ -70,8 +76,17 @@ def test_ends_in_the_daemons_absence_with_policies_and_healthchecks(daemon, run)
     ends = "sleep 1; exit {}"
     run("plain", ends.format(4), check="true")
     run("content", ends.format(0), {"Name": "on-failure"})
-    run("spent", "test -e /tried && exit 6; touch /tried; sleep 1; exit 5", {"Name": "on-failure", "MaximumRetryCount": 1})
-    run("always", "test -e /tried && exec sleep 1000; touch /tried; sleep 1; exit 9", {"Name": "always"}, check="true")
+    run(
+        "spent",
+        "test -e /tried && exit 6; touch /tried; sleep 1; exit 5",
+        {"Name": "on-failure", "MaximumRetryCount": 1},
+    )
+    run(
+        "always",
+        "test -e /tried && exec sleep 1000; touch /tried; sleep 1; exit 9",
+        {"Name": "always"},
+        check="true",
+    )
     daemon.kill()
     time.sleep(1.6)
     back = time.time()
@@ -79,14 +94,18 @@ def test_ends_in_the_daemons_absence_with_policies_and_healthchecks(daemon, run)
     plain, content = inspect(daemon, "plain"), inspect(daemon, "content")
     for document, code in ((plain, 4), (content, 0)):
         assert (document["State"]["Status"], document["State"]["ExitCode"]) == ("exited", code)
-        assert document["State"]["FinishedAt"] < time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(back))
+        assert document["State"]["FinishedAt"] < datetime.fromtimestamp(back, UTC).isoformat()
         assert document["RestartCount"] == 0
     assert plain["State"]["Health"]["Status"] != "starting", "what the shim had found was lost"
     until(daemon, "always", lambda d: d["State"]["Status"] == "running" and d["State"]["Pid"] > 0)
     assert [code for code, _ in deaths(daemon, "always")] == ["9"]
-    spent = until(daemon, "spent", lambda d: d["State"]["ExitCode"] == 6 and d["RestartCount"] == 1)
-    assert spent["State"]["Status"] == "exited"
-    assert [code for code, _ in deaths(daemon, "spent")] == ["5", "6", "6"]  # a daemon that starts begins to count anew, as dockerd
+    spent = until(daemon, "spent", lambda d: d["State"]["Status"] == "exited" and d["RestartCount"] == 1)
+    assert spent["State"]["ExitCode"] == 6
+    assert [code for code, _ in deaths(daemon, "spent")] == [
+        "5",
+        "6",
+        "6",
+    ]  # a daemon that starts begins to count anew, as dockerd
 
 
 @pytest.mark.row("R2")
@@ -123,7 +142,12 @@ def test_two_daemons_in_one_network_namespace_do_not_disturb_each_other(daemon):
                 }}  # fmt: skip
                 one.json("POST", f"/containers/create?name={network}", body)
                 one.json("POST", f"/containers/{network}/start")
-        subnets = [one["IPAM"]["Config"][0]["Subnet"] for d in (daemon, second) for one in d.json("GET", "/networks") if one["IPAM"]["Config"]]
+        subnets = [
+            one["IPAM"]["Config"][0]["Subnet"]
+            for d in (daemon, second)
+            for one in d.json("GET", "/networks")
+            if one["IPAM"]["Config"]
+        ]
         assert len(set(subnets)) == len(subnets) == 4
         expected = {18591: "first bridge", 18592: "second bridge", 18601: "first same", 18602: "second same"}
         assert answers(daemon, expected) == expected

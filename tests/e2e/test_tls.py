@@ -228,6 +228,18 @@ def test_half_open_handshakes_do_not_keep_others_waiting(served, docker):
 
 
 @pytest.mark.row("S36")
+def test_strangers_cannot_use_up_all_connections(served):
+    """As many as the daemon serves at all connect over TCP and show no certificate: who is let in elsewhere is still served."""
+    before = threads(served), fds(served)
+    with contextlib.ExitStack() as silent:
+        for _ in range(1010):
+            silent.enter_context(connected(served))
+        assert served.docker("version").returncode == 0
+    assert settled(lambda: threads(served), before[0]) <= before[0]
+    assert settled(lambda: fds(served), before[1]) <= before[1]
+
+
+@pytest.mark.row("S36")
 def test_an_abandoned_attach_over_tls_leaves_nothing(served, docker, authority):
     started = docker("run", "-d", "--network", "none", IMAGE, "sh", "-c", "while sleep 0.1; do echo x; done")
     name = started.stdout.decode().strip()

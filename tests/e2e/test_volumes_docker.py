@@ -47,6 +47,12 @@ def test_containers_share_a_named_volume(daemon, volume):
     ).stdout == (f"{volume_root(daemon) / volume / '_data'} local local\n")
 
 
+def test_a_bind_makes_a_directory_that_every_user_may_enter(daemon, tmp_path):
+    made = tmp_path / "above" / "made"
+    assert shell(daemon, "-v", f"{made}:/data", "-u", "65534", script="ls -ld / /data && ls /data")
+    assert [path.stat().st_mode & 0o7777 for path in (made, made.parent)] == [0o755, 0o755]
+
+
 def test_docker_py_shares_and_lists(client, volume):
     made = client.volumes.create(volume, labels={"a": "b"})
     client.containers.run(

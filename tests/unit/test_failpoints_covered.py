@@ -43,4 +43,15 @@ def test_each_is_tried():
 
 def test_the_operations_of_the_row_have_some():
     operations = {name.partition(".")[0] for name in hit()}
-    assert operations >= {"create", "start", "exit", "remove", "rename", "pull", "image", "commit", "network", "volume"}
+    assert operations >= {
+        "create",
+        "start",
+        "exit",
+        "remove",
+        "rename",
+        "pull",
+        "image",
+        "commit",
+        "network",
+        "volume",
+    }

@@ -36,10 +36,9 @@ def complete(arguments: Sequence[str]) -> int:
     return 0
 
 
-def candidates(words: list[str]) -> Candidates:
-    """What could stand for the last of the words, which follow the program's name. Raises nothing for wrong ones."""
-    *before, current = words
-    root = Command(
+def _root() -> Command:
+    """The program itself, with its global options."""
+    return Command(
         summary="",
         usage="",
         run=lambda *_: 0,
@@ -47,6 +46,12 @@ def candidates(words: list[str]) -> Candidates:
         options=GLOBAL_OPTIONS,
         interspersed=False,
     )
+
+
+def candidates(words: list[str]) -> Candidates:
+    """What could stand for the last of the words, which follow the program's name. Raises nothing for wrong ones."""
+    *before, current = words
+    root = _root()
     place = _scan(root, before)
     if place.pending is not None or (not place.positionals and current.startswith("-")):
         return _of_option(root, "", place, current, before)
@@ -163,15 +168,7 @@ def _daemon(before: list[str]) -> Callable[[], Context]:
         from barque.cli.main import global_context
         from barque.cli.parsing import parse
 
-        root = Command(
-            summary="",
-            usage="",
-            run=lambda *_: 0,
-            arguments=(0, None),
-            options=GLOBAL_OPTIONS,
-            interspersed=False,
-        )
-        return global_context(parse(root, before), may_start=False, patience=_SECONDS)
+        return global_context(parse(_root(), before), may_start=False, patience=_SECONDS)
 
     return connect
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from barque.cli.contexts import DEFAULT, TLS_FILES, NamedContext, Store, config_directory, identity
 from barque.cli.errors import CliError
+from barque.cli.saving import save as save_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,11 +36,11 @@ def save(store: Store, document: dict[str, Any], tls: Mapping[str, bytes] | None
         for name in TLS_FILES:
             path = os.path.join(store.own, "tls", entry, "docker", name)
             if name in tls:
-                _write(path, tls[name])
+                save_file(path, tls[name])
             else:
                 _unlink(path)
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    _write(os.path.join(store.own, "meta", entry, "meta.json"), text.encode("utf-8", "surrogateescape"))
+    save_file(os.path.join(store.own, "meta", entry, "meta.json"), text.encode("utf-8", "surrogateescape"))
 
 
 def delete(store: Store, context: NamedContext) -> None:
@@ -71,25 +72,7 @@ def use(environ: Mapping[str, str], name: str) -> None:
         document.pop("currentContext", None)
     else:
         document["currentContext"] = name
-    _write(path, json.dumps(document, indent="\t", ensure_ascii=False).encode())
-
-
-def _write(path: str, content: bytes) -> None:
-    temporary = f"{path}.{os.getpid()}"
-    try:
-        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with open(fd, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(fd)
-            os.rename(temporary, path)
-        except OSError:
-            os.unlink(temporary)
-            raise
-    except OSError as error:
-        raise CliError(f"error saving {path}: {error.strerror}") from error
+    save_file(path, json.dumps(document, indent="\t", ensure_ascii=False).encode())
 
 
 def _unlink(path: str) -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 
 from barque.cli.errors import CliError
+from barque.cli.saving import save
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,23 +39,7 @@ class DockerConfig:
 
     def save(self) -> None:
         """Write the file, whole or not at all, for its owner only. Raises CliError."""
-        path = os.path.realpath(self.path)  # a link to the file stays one
-        temporary = f"{path}.{os.getpid()}"
-        text = json.dumps(self.document, indent="\t", ensure_ascii=False)
-        try:
-            os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            try:
-                with open(fd, "w", encoding="utf-8") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(fd)
-                os.rename(temporary, path)
-            except OSError:
-                os.unlink(temporary)
-                raise
-        except OSError as error:
-            raise CliError(f"error saving {self.path}: {error.strerror}") from error
+        save(self.path, json.dumps(self.document, indent="\t", ensure_ascii=False).encode())
 
     def malformed(self, error: Exception) -> CliError:
         """What to raise when the document is not what it should be."""

@@ -24,7 +24,7 @@ def security_options(options: Sequence[str]) -> dict[str, Any]:
         key, separator, value = option.partition("=")
         if not separator:
             key, separator, value = option.partition(":")
-        if key == "systempaths" and value == "unconfined":
+        if option == "systempaths=unconfined":  # nothing but this very text, as the docker CLI
             fields |= {"MaskedPaths": [], "ReadonlyPaths": []}
         elif key == "seccomp" and value not in ("unconfined", "builtin"):
             passed.append(f"seccomp={_profile(value)}")

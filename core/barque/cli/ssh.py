@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+from typing import Any
 
 from barque.cli.errors import DaemonUnavailable
 from barque.cli.host import Address
@@ -77,11 +78,22 @@ class _Piped(socket.socket):
             piece = b""
         if piece:
             return piece
+        self._check()
+        return b""
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        """As a socket does. Raises OSError with what ssh said when it ended before it took all."""
+        try:
+            super().sendall(data, flags)
+        except (BrokenPipeError, ConnectionResetError):
+            self._check()
+            raise
+
+    def _check(self) -> None:
         if status := self._ended():
             raise OSError(
                 f"ssh to {self._url} ended with status {status}, is barque (or docker) installed there?{self._told()}"
             )
-        return b""
 
     def _ended(self) -> int:
         """The exit status; 0 while it still runs: then the daemon closed its side only."""

@@ -25,6 +25,7 @@ __all__ = ["protect"]
 _PIECE = 64 * 1024
 _PENDING = 256 * 1024
 _HANDSHAKE_SECONDS = 30.0
+_OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 
 
 def protect(raw: socket.socket, address: Address, settings: Tls) -> socket.socket:
@@ -50,7 +51,11 @@ def protect(raw: socket.socket, address: Address, settings: Tls) -> socket.socke
 def _refused(address: Address, error: Exception) -> DaemonUnavailable:
     if isinstance(error, ssl.SSLCertVerificationError):
         why = f"tls: failed to verify certificate: {error.verify_message}"
-        hint = "name the authority that signed it by --tlscacert"
+        hint = (
+            "use a name or address that is in the certificate"
+            if error.verify_code in _OTHER_NAME
+            else "name the authority that signed it by --tlscacert"
+        )
     elif isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
         why, hint = (
             "tls: first record does not look like a TLS handshake",

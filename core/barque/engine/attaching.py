@@ -106,7 +106,8 @@ class Attacher:
         query = LogsRequest(stdout=request.stdout, stderr=request.stderr)
         with socket.socket(fileno=os.dup(fd)) as client:
             client.setblocking(True)
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # who has left needs no more of it
+            # who has left needs no more of it
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 for entry in self.logs(record, query):
                     head = b"" if record.stored.config.tty else _frame_head(entry)
                     client.sendall(head + entry.data)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from barque.engine.records import StoredContainer
 from barque.spi.errors import InvalidArgument
+from barque.spi.expressions import expression
 from barque.spi.log import CONTAINER_NAME, CONTAINER_TAG, IMAGE_NAME
 
 __all__ = ["check_tag", "log_attributes"]
@@ -85,9 +86,9 @@ def _expand(template: str, stored: StoredContainer) -> str:
 def _chosen(values: Mapping[str, str], names: str, regex: str) -> dict[str, str]:
     """Those named in a comma-separated list, or that the expression matches anywhere."""
     wanted = {name.strip() for name in names.split(",")}
-    pattern = re.compile(regex) if regex else None
+    matches = expression(regex) if regex else None
     return {
         name: value
         for name, value in values.items()
-        if name in wanted or (pattern is not None and pattern.search(name))
+        if name in wanted or (matches is not None and matches(name))
     }

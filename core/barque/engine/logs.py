@@ -30,6 +30,11 @@ def checked_options(core: Core, driver: LogDriver, config: ContainerConfig) -> d
         from barque.engine.log_attributes import check_tag
 
         check_tag(options["tag"])
+    for name in ("labels-regex", "env-regex"):
+        if options.get(name):
+            from barque.spi.expressions import expression
+
+            expression(options[name])
     if any(f"cache-{name}" in options for name in _CACHE_OPTIONS):
         cache = _cache_driver(core)
         if cache is not None:

@@ -53,6 +53,7 @@ def _check_basics(config: ContainerConfig) -> None:
     for entry in config.env:
         if not entry or entry.startswith("=") or "\0" in entry:
             raise InvalidArgument(f"invalid environment variable: {entry!r}", hint="write NAME=VALUE")
+    _check_lines(config)
     check_restart_policy(config.restart)
     if config.auto_remove and config.restart.name != "no":
         raise InvalidArgument("can't create 'AutoRemove' container with restart policy")
@@ -62,6 +63,19 @@ def _check_basics(config: ContainerConfig) -> None:
             raise InvalidArgument(
                 f"invalid cgroup parent {config.cgroup_parent!r}", hint="an absolute path of plain names"
             )
+
+
+def _check_lines(config: ContainerConfig) -> None:
+    """What becomes a part of a line in /etc/hosts or /etc/resolv.conf is no line of its own."""
+    for field, values in (
+        ("Domainname", (config.domainname,)),
+        ("HostConfig.ExtraHosts", config.extra_hosts),
+        ("HostConfig.DnsSearch", config.dns_search),
+        ("HostConfig.DnsOptions", config.dns_options),
+    ):
+        for value in values:
+            if not value.isprintable():
+                raise InvalidArgument(f"{field}: {value!r} has characters that do not print")
 
 
 def _check_namespaces(config: ContainerConfig) -> None:

@@ -76,7 +76,16 @@ from typing import Any, NamedTuple
 
 from barque.spi.common import Mount
 
-__all__ = ["EXIT_FILE", "HEALTH_FILE", "MAX_PACKET", "SOCKET_NAME", "VERSION", "ClientAttach", "ShimConfig", "ShimSettings"]
+__all__ = [
+    "EXIT_FILE",
+    "HEALTH_FILE",
+    "MAX_PACKET",
+    "SOCKET_NAME",
+    "VERSION",
+    "ClientAttach",
+    "ShimConfig",
+    "ShimSettings",
+]
 
 VERSION = 1
 MAX_PACKET = 64 * 1024

@@ -53,7 +53,9 @@ def rest(init: int, descriptors: list[int], memory: Sequence[int] = ()) -> int |
     for fd in descriptors:
         poll.register(fd, select.POLLIN)
     for fd in memory:
-        poll.register(fd, select.POLLPRI if os.readlink(f"/proc/self/fd/{fd}").startswith("/") else select.POLLIN)
+        poll.register(
+            fd, select.POLLPRI if os.readlink(f"/proc/self/fd/{fd}").startswith("/") else select.POLLIN
+        )
     while True:
         for pid, code in reap():
             if pid == init:

@@ -55,7 +55,9 @@ def _wait(
     prepare: Callable[[], None], run: Exec, line: SocketType, report: Callable[[Exception], None]
 ) -> NoReturn:
     try:
-        signal.set_wakeup_fd(-1)  # first: its number will be a stream of the process's, into which signals would be written
+        signal.set_wakeup_fd(
+            -1
+        )  # first: its number will be a stream of the process's, into which signals would be written
         os.closerange(3, line.fileno())
         os.closerange(line.fileno() + 1, _LAST)
         kernel.set_death_signal()

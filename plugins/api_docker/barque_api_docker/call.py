@@ -120,7 +120,9 @@ class Call:
         if not value:
             return None
         if not _NUMBER.fullmatch(value):
-            raise InvalidArgument(f'strconv.Atoi: parsing "{value}": invalid syntax', hint=f"{name} is a number")
+            raise InvalidArgument(
+                f'strconv.Atoi: parsing "{value}": invalid syntax', hint=f"{name} is a number"
+            )
         return int(value)
 
     def query_time(self, name: str) -> int | None:
@@ -131,7 +133,8 @@ class Call:
         match = _TIMESTAMP.fullmatch(value)
         if match is None:
             raise InvalidArgument(
-                f'strconv.ParseInt: parsing "{value}": invalid syntax', hint=f"{name} is in seconds since the epoch"
+                f'strconv.ParseInt: parsing "{value}": invalid syntax',
+                hint=f"{name} is in seconds since the epoch",
             )
         return int(match[1]) * 1_000_000_000 + int((match[2] or "").ljust(9, "0"))
 

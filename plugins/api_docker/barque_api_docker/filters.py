@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from barque.spi.errors import InvalidArgument
+from barque.spi.expressions import expression
 from barque_api_docker.fields import parse_json
 
 __all__ = ["Filters"]
-
-_MAX_PATTERN = 256
 
 
 class Filters:
@@ -72,7 +70,7 @@ class Filters:
         values = self.values(name)
         if not values or any(candidate in values for candidate in candidates):
             return True
-        return any(_pattern(value).search(candidate) for value in values for candidate in candidates)
+        return any(_found(value)(candidate) for value in values for candidate in candidates)
 
     def prefixes(self, name: str, *candidates: str) -> bool:
         """True when absent, or when one value begins one of `candidates`."""
@@ -100,10 +98,9 @@ def _has_label(labels: Mapping[str, str], wanted: str) -> bool:
     return key in labels and (not equals or labels[key] == value)
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    if len(text) > _MAX_PATTERN:
-        raise InvalidArgument("invalid filter: the pattern is too long")
+def _found(text: str) -> Callable[[str], bool]:
+    """What is no expression is looked for as it is."""
     try:
-        return re.compile(text)
-    except (re.error, RecursionError, OverflowError):
-        return re.compile(re.escape(text))
+        return expression(text)
+    except InvalidArgument:
+        return lambda subject: text in subject

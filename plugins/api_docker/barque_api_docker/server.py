@@ -29,6 +29,7 @@ _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 70\r\nConnection: close\r\n\r\n"
     b'{"message":"the daemon serves as many connections as it may; retry"}\r\n'
 )
+_STRANGERS = 4  # one in so many connections may be of clients that have not shown yet who they are
 _KEEPALIVE_SECONDS = 30  # of silence, until the kernel asks whether a client is still there
 
 
@@ -41,6 +42,7 @@ class Server:
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
         self._admitted = 0
+        self._strangers = 0
         self._sockets: list[socket.socket] = []
         self._stopping = False
         self._wake = -1
@@ -126,15 +128,18 @@ class Server:
     def _admit(self, client: socket.socket, terminator: Terminator | None) -> None:
         if client.family != socket.AF_UNIX:
             _set_tcp_options(client)
+        stranger, most = terminator is not None, self._limits.max_connections
         with self._lock:
-            full = self._admitted >= self._limits.max_connections
+            full = self._admitted >= most or (stranger and self._strangers * _STRANGERS >= most)
             self._admitted += not full
+            self._strangers += stranger and not full
         if full:
             _refuse(client)
             return
         if not self._on_thread(self._serve_admitted, client, terminator):
             _refuse(client)
             self._leave()
+            self._introduced(stranger)
 
     def _on_thread(self, work: Callable[..., None], *arguments: object) -> bool:
         """False when the kernel gives no more threads."""
@@ -165,6 +170,8 @@ class Server:
         except HandshakeFailed as error:
             _logger.info("a client was turned away: %s", error)
             return
+        finally:
+            self._introduced(True)
         connection = Connection(tunnel.inner, self._limits, user=tunnel.user)
         if not self._on_thread(self._serve, connection):
             connection.close()
@@ -185,6 +192,11 @@ class Server:
             with self._lock:
                 self._connections.discard(connection)
             connection.close()
+
+    def _introduced(self, stranger: bool) -> None:
+        """A client's handshake is over."""
+        with self._lock:
+            self._strangers -= stranger
 
     def _leave(self) -> None:
         with self._lock:

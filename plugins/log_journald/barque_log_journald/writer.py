@@ -83,6 +83,11 @@ class JournalWriter:
             )
             try:
                 sock.connect(self._path)
+            except FileNotFoundError as error:
+                sock.close()
+                raise FileNotFoundError(
+                    error.errno, "journald is not enabled on this host: there is no", self._path
+                ) from None
             except OSError:
                 sock.close()
                 raise

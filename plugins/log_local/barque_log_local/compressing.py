@@ -28,7 +28,9 @@ def compress_behind(files: LogFiles) -> None:
 def _detach(files: LogFiles) -> NoReturn:
     try:
         if os.fork() == 0:
-            signal.set_wakeup_fd(-1)  # first: its number will be a file's, into which signals would be written
+            signal.set_wakeup_fd(
+                -1
+            )  # first: its number will be a file's, into which signals would be written
             os.closerange(3, _LAST_FD)  # or it would hold connections and terminals that are to be closed
             os.nice(10)
             compress(files)

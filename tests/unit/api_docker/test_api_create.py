@@ -89,7 +89,11 @@ def test_all_of_the_clis_defaults_pass_and_ask_for_nothing(api, engine):
         },
     }
     assert config == ContainerConfig(
-        image="bb:1", command=("echo", "hi"), auto_remove=True, console_size=(24, 80), document=config.document
+        image="bb:1",
+        command=("echo", "hi"),
+        auto_remove=True,
+        console_size=(24, 80),
+        document=config.document,
     )
 
 
@@ -393,7 +397,9 @@ def test_the_size_a_terminal_begins_with(config, api, engine):
     assert api.json("GET", f"/containers/{id}/json")["HostConfig"]["ConsoleSize"] == [0, 0]
 
 
-@pytest.mark.parametrize("size", ["24x80", [24], [24, 80, 1], [-1, 80], [24, 70000], [1.5, 2], [True, 2], {"a": 1}])
+@pytest.mark.parametrize(
+    "size", ["24x80", [24], [24, 80, 1], [-1, 80], [24, 70000], [1.5, 2], [True, 2], {"a": 1}]
+)
 def test_no_size_of_a_terminal(api, size):
     body = {"Image": "bb:1", "HostConfig": {"ConsoleSize": size}}
     assert "ConsoleSize" in api.message("POST", "/containers/create", body, status=400)

@@ -116,7 +116,10 @@ def test_overlap_is_403_and_a_taken_name_409(api, engine):
 
 
 def test_what_drivers_note_for_themselves_is_neither_shown_nor_taken(api, engine):
-    own, noted = engine.networks["own"], {"barque.network.owner": "1", "barque.network.instance": "2", "x": "y"}
+    own, noted = (
+        engine.networks["own"],
+        {"barque.network.owner": "1", "barque.network.instance": "2", "x": "y"},
+    )
     engine.networks["own"] = replace(own, spec=replace(own.spec, options=noted))
     listed = next(one for one in api.json("GET", "/networks") if one["Name"] == "own")
     assert listed["Options"] == api.json("GET", "/networks/own")["Options"] == {"x": "y"}
@@ -136,7 +139,9 @@ def test_a_container_that_has_run_keeps_the_ids_of_its_networks(api, engine):
     id = api.create("x", HostConfig={"NetworkMode": "own"}, NetworkingConfig=networks)
     assert list(ids(id)) == [{"own": "", "gone": ""}] * 2
     one = engine.containers[id]
-    engine.containers[id] = replace(one, state=replace(one.state, status="exited", started_ns=5, finished_ns=6))
+    engine.containers[id] = replace(
+        one, state=replace(one.state, status="exited", started_ns=5, finished_ns=6)
+    )
     assert list(ids(id)) == [{"own": "8" * 64, "gone": ""}] * 2
 
 
@@ -282,6 +287,8 @@ def test_inspect_shows_all_networks(api, engine):
     )
     stopped = api.json("GET", f"/containers/{id}/json")["NetworkSettings"]["Networks"]
     assert set(stopped) == {"own", "bridge"}
+    created = api.json("GET", f"/v1.44/containers/{id}/json")["NetworkSettings"]["Networks"]["own"]
+    assert created["Aliases"] == ["a"]  # docker-compose 1.29 looks for the id there
     assert stopped["own"]["DNSNames"] == ["web", "a", id[:12], "host"]
     assert (stopped["own"]["EndpointID"], stopped["own"]["GwPriority"], stopped["own"]["Links"]) == (
         "",

@@ -226,7 +226,9 @@ def test_an_exec_may_be_given_its_terminals_size_when_it_is_created(api, engine)
     for version, size in (("1.41", None), ("1.42", (30, 90))):
         body = {"Cmd": ["x"], "Tty": True, "ConsoleSize": [30, 90]}
         api.json("POST", f"/v{version}/containers/{id}/exec", body, 201)
-        assert next(call[2] for call in reversed(engine.calls) if call[0] == "exec_create").console_size == size
+        assert (
+            next(call[2] for call in reversed(engine.calls) if call[0] == "exec_create").console_size == size
+        )
 
 
 # -- logs

@@ -177,4 +177,6 @@ def test_prune_takes_anonymous_ones_and_all_when_asked_or_of_old(api, engine):
 
 
 def test_a_cluster_volume_wants_a_swarm(api):
-    assert "not a swarm manager" in api.message("POST", "/volumes/create", {"ClusterVolumeSpec": {}}, status=503)
+    assert "not a swarm manager" in api.message(
+        "POST", "/volumes/create", {"ClusterVolumeSpec": {}}, status=503
+    )

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,23 @@ def test_complaints(run: Run, words: list[str], message: str) -> None:
     done = run("context", *words)
     assert done.returncode == 1
     assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("local", "central", "value"), [(6, 8, 1), (8, 10, 99)], ids=["encrypted", "unknown method"]
+)
+def test_an_archive_that_cannot_be_read_is_told(
+    run: Run, tmp_path: Path, local: int, central: int, value: int
+) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("meta.json", "{}")
+    content = bytearray(buffer.getvalue())
+    content[local] = content[content.find(b"PK\1\2") + central] = value
+    (tmp_path / "x.zip").write_bytes(content)
+    done = run("context", "import", "xx", "x.zip")
+    assert done.returncode == 1
+    assert done.stderr.startswith("invalid context: ")
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/etc/evil", "tls/docker/../../evil", "tls/docker/other.pem"])

@@ -32,6 +32,7 @@ FLAGS = {
     "sysctl": ["--sysctl", "net.core.somaxconn=1024", "img"],
     "security": ["--security-opt", "no-new-privileges", "--security-opt", "seccomp=unconfined", "img"],
     "systempaths": ["--security-opt", "systempaths=unconfined", "img"],
+    "systempaths that the daemon refuses": ["--security-opt", "systempaths:unconfined", "img"],
     "shm": ["--shm-size", "1g", "img"],
     "storage": ["--storage-opt", "size=10G", "img"],
     "log": ["--log-driver", "json-file", "--log-opt", "max-size=1m", "--log-opt", "max-file=2", "img"],

@@ -84,7 +84,10 @@ def test_a_session_that_was_dropped_with_its_container(tmp_path):
 
 
 def test_a_shim_that_is_gone(tmp_path):
-    with pytest.raises(Conflict, match="container c1 is not running"), asking.running_shim(core(tmp_path), record(GONE)):
+    with (
+        pytest.raises(Conflict, match="container c1 is not running"),
+        asking.running_shim(core(tmp_path), record(GONE)),
+    ):
         pass
 
 
@@ -94,7 +97,11 @@ def test_what_a_shim_says_while_it_goes(tmp_path, monkeypatch):
         yield SimpleNamespace()
 
     monkeypatch.setattr(asking, "ShimClient", SimpleNamespace(connect=connect))
-    for raised, seen in ((ShimEnded("the shim has ended"), Conflict), (Unavailable("busy"), Unavailable), (NotFound("exec"), NotFound)):
+    for raised, seen in (
+        (ShimEnded("the shim has ended"), Conflict),
+        (Unavailable("busy"), Unavailable),
+        (NotFound("exec"), NotFound),
+    ):
         with pytest.raises(seen), asking.running_shim(core(tmp_path), record(GONE)):
             raise raised
 

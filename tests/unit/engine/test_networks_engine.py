@@ -541,3 +541,14 @@ def test_a_link_is_taken_away_by_its_alias():
     assert without_link(config, "a").links == ("db",)
     with pytest.raises(NotFound, match="Cannot get parent /b for link"):
         without_link(config, "b")
+
+
+def test_an_address_is_set_aside_once():
+    """In the words of dockerd."""
+    gateway = Subnet("10.1.0.0/24", "10.1.0.1", "", {"printer": "10.1.0.1"})
+    twice = Subnet("fd00::/64", "", "", {"a": "fd00::9", "b": "fd00:0::9"})
+    for subnet, words in ((gateway, "printer:10.1.0.1"), (twice, "b:fd00:0::9")):
+        told = rf"failed to allocate secondary ip address \({words}\): Address already in use"
+        with pytest.raises(PermissionDenied, match=told):
+            check_subnets((subnet,), True)
+    check_subnets((twice, Subnet("10.1.0.0/24", "10.1.0.1", "", {"a": "10.1.0.2", "b": "10.1.0.3"})), False)

@@ -243,6 +243,14 @@ def program(path, data=b"program"):
     return Entry(path, stat.S_IFREG | 0o755, content=Content(len(data), data), owner="p")
 
 
+def test_empty_run_of_base_files_becomes_the_link_its_script_makes():
+    directory = stat.S_IFDIR | 0o755
+    tree = completed(Entry("var/run", directory, owner="base-files"), Entry("var/lock", directory, owner="b"))
+    assert (tree["var/run"].link, tree["var/lock"].link) == ("/run", "/run/lock")
+    tree = completed(Entry("var/run", directory, owner="base-files"), program("var/run/tool"))
+    assert tree["var/run"].is_directory
+
+
 def test_busybox_gets_the_links_its_binary_knows():
     tree = completed(
         program("bin/busybox", b"ELF\0[\0sh\0wget\0httpd\0ls\0unrelated\0"), program("bin/ls", b"real")

@@ -134,8 +134,8 @@ def test_a_journal_that_is_away_is_an_error_of_the_write(driver, journal, tmp_pa
     log.write("stdout", b"one\n", T0)
     journal.close()
     os.unlink(tmp_path / "socket")
-    for _ in range(2):
-        with pytest.raises(OSError, match=r"."):
+    for why in ("refused", "journald is not enabled on this host: there is no"):
+        with pytest.raises(OSError, match=why):
             log.write("stdout", b"two\n", T0)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
         server.bind(str(tmp_path / "socket"))

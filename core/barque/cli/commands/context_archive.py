@@ -8,6 +8,7 @@ import os
 import sys
 import tarfile
 import zipfile
+import zlib
 
 from barque.cli import context_store
 from barque.cli.context import Context
@@ -92,7 +93,15 @@ def import_context(context: Context, values: Values) -> int:
             raise TypeError("meta.json is not an object")
     except KeyError:
         raise CliError("invalid context: no metadata found") from None
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError, TypeError) as error:
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        ValueError,
+        TypeError,
+        RuntimeError,
+    ) as error:
         raise CliError(f"invalid context: {error}") from error
     tls = {name.removeprefix(_TLS): data for name, data in members.items()}
     context_store.save(store, {**document, "Name": name}, tls)

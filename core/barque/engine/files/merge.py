@@ -19,6 +19,7 @@ from barque.engine.files.clearing import clear
 from barque.engine.files.folders import Folders
 from barque.spi.errors import Conflict, InvalidArgument
 from barque.spi.trees import xattrs
+from barque.spi.trees.filling import describe, write_all, write_sparse
 from barque.spi.trees.header import Entry, malformed, show
 from barque.spi.trees.reader import TarReader
 
@@ -132,17 +133,11 @@ class Merger:
         fd = os.open(base, _CREATE, entry.mode & 0o777, dir_fd=folder)
         try:
             if entry.segments is not None:
-                _write_sparse(fd, entry, reader)
+                write_sparse(fd, entry, reader)
             else:
                 for piece in reader.payload():
-                    _write_all(fd, piece)
-            if entry.uid != self._user or entry.gid != self._group:
-                os.fchown(fd, entry.uid, entry.gid)
-            if entry.mode > 0o777:
-                os.fchmod(fd, entry.mode)  # after the data and the owner: both clear setuid
-            if entry.xattrs:
-                xattrs.set_all(fd, entry.name, entry.xattrs)
-            os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
+                    write_all(fd, piece)
+            describe(fd, entry, self._user, self._group)
         finally:
             os.close(fd)
 
@@ -194,24 +189,3 @@ class Merger:
         """Owner and time of a link or node. Its mode is right since it was made: chmod(2) could be led to another file."""
         os.chown(base, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)
         os.utime(base, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=folder, follow_symlinks=False)
-
-
-def _write_sparse(fd: int, entry: Entry, reader: TarReader) -> None:
-    payload = reader.payload()
-    rest: bytes | memoryview = b""
-    for offset, length in entry.segments or ():
-        os.lseek(fd, offset, os.SEEK_SET)
-        while length:
-            piece = rest or next(payload)
-            rest = piece[length:]
-            length -= _write_all(fd, piece[:length])
-    os.ftruncate(fd, entry.real_size)
-
-
-def _write_all(fd: int, data: bytes | memoryview) -> int:
-    """Write all of `data`; write(2) may take less, and says why when it is called for the rest."""
-    size = len(data)
-    written = os.write(fd, data)
-    while written < size:
-        written += os.write(fd, memoryview(data)[written:])
-    return size

@@ -107,8 +107,7 @@ class Ender:
             if again:
                 record.backoff = backoff(record.backoff, seconds_since(stored.starttime))
                 self._restarter.schedule(record, record.backoff)
-        if remove:
-            with contextlib.suppress(NotFound):
+            if remove:  # in the lock still: nobody starts it in between
                 self._containers.remove(record)
 
     def signal(self, record: ContainerRecord, number: int) -> None:

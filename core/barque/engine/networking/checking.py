@@ -96,12 +96,27 @@ def _outside(address: str, version: int, configured: tuple[str, ...]) -> list[st
 
 
 def check_subnets(subnets: Iterable[Subnet], ipv6: bool) -> None:
-    """The subnets of a network that is to be made. Errors: InvalidArgument, telling everything at once."""
-    problems: list[str] = []
+    """The subnets of a network that is to be made. Errors: InvalidArgument, telling everything at once; PermissionDenied."""
+    subnets, problems = tuple(subnets), []
     for subnet in subnets:
         problems += _subnet_problems(subnet, ipv6)
     if problems:
         raise InvalidArgument("invalid network config:\n" + "\n".join(problems))
+    for subnet in subnets:
+        if ipv6 or ":" not in subnet.cidr:
+            _check_auxiliary(subnet)
+
+
+def _check_auxiliary(subnet: Subnet) -> None:
+    """Each address is taken once: the gateway first, then those that the user keeps for himself."""
+    taken = {ipaddress.ip_address(subnet.gateway)} if subnet.gateway else set()
+    for name, text in subnet.auxiliary.items():
+        address = ipaddress.ip_address(text)
+        if address in taken:
+            raise PermissionDenied(
+                f"failed to allocate secondary ip address ({name}:{text}): Address already in use"
+            )
+        taken.add(address)
 
 
 def _subnet_problems(subnet: Subnet, ipv6: bool) -> list[str]:

@@ -13,8 +13,8 @@ import stat
 from dataclasses import dataclass
 
 from barque.spi.errors import BarqueError, FailedPrecondition, Internal, PermissionDenied, ResourceExhausted
-from barque.spi.trees import xattrs
 from barque.spi.trees.directories import Directories, is_whiteout
+from barque.spi.trees.filling import describe, write_all, write_sparse
 from barque.spi.trees.header import MAX_MTIME_NS, Entry, malformed, show
 from barque.spi.trees.naming import MAX_DEPTH, PREFIX, Mark, components, is_mark, mark_of
 from barque.spi.trees.reader import TarReader
@@ -152,33 +152,16 @@ class Extractor:
         try:
             self.inodes += 1
             if entry.segments is not None:
-                self._write_sparse(fd, entry, reader)
+                write_sparse(fd, entry, reader)
+                self.bytes += os.fstat(fd).st_blocks * 512
             elif entry.size:
                 self.bytes += entry.size + -entry.size % self._block
                 whole = reader.whole_payload()
                 for piece in (whole,) if whole is not None else reader.payload():
-                    _write_all(fd, piece)
-            if entry.uid != self._user or entry.gid != self._group:
-                os.fchown(fd, entry.uid, entry.gid)
-            if entry.mode > 0o777:
-                os.fchmod(fd, entry.mode)  # after the data and the owner: both clear setuid
-            if entry.xattrs:
-                xattrs.set_all(fd, entry.name, entry.xattrs)
-            os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
+                    write_all(fd, piece)
+            describe(fd, entry, self._user, self._group)
         finally:
             os.close(fd)
-
-    def _write_sparse(self, fd: int, entry: Entry, reader: TarReader) -> None:
-        payload = reader.payload()
-        rest: bytes | memoryview = b""
-        for offset, length in entry.segments or ():
-            os.lseek(fd, offset, os.SEEK_SET)
-            while length:
-                piece = rest or next(payload)
-                rest = piece[length:]
-                length -= _write_all(fd, piece[:length])
-        os.ftruncate(fd, entry.real_size)
-        self.bytes += os.fstat(fd).st_blocks * 512
 
     def _hard_link(self, entry: Entry, parent_fd: int, base: bytes) -> None:
         """linkat(2) without AT_SYMLINK_FOLLOW: the link's target is the name in this layer, be it a symlink."""
@@ -268,12 +251,3 @@ def _device(entry: Entry) -> tuple[int, int]:
         raise malformed(entry.name, "a character device 0/0 would be a whiteout")
     kind = stat.S_IFCHR if entry.type == _CHAR else stat.S_IFBLK
     return kind, os.makedev(entry.major, entry.minor)
-
-
-def _write_all(fd: int, data: bytes | memoryview) -> int:
-    """Write all of `data`; write(2) may take less, and says why when it is called for the rest."""
-    size = len(data)
-    written = os.write(fd, data)
-    while written < size:
-        written += os.write(fd, memoryview(data)[written:])
-    return size
