@@ -21,6 +21,11 @@ class CachedLog:
             self._copy.write(stream, data, time_ns)
         self._log.write(stream, data, time_ns)
 
+    def unfinished(self, stream: str) -> bytes:
+        """Of the copy, which is what is read."""
+        tell = getattr(self._copy, "unfinished", None)
+        return tell(stream) if tell is not None else b""
+
     def close(self) -> None:
         """See LogWriter."""
         with suppress(OSError):

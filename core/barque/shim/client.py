@@ -95,6 +95,15 @@ class ShimClient:
         """Attach the connection `fd`; it is duplicated, the caller closes its own."""
         self._ask({"op": "attach", **asdict(attach)}, [fd])
 
+    def attach_held(self, attach: ClientAttach, fd: int) -> int:
+        """As `attach`, but `fd` gets nothing before `attach_go` on this connection, or its end: the caller sends on it what the log has
+        until the returned time (ns). Errors: NotImplemented of a shim of an earlier release."""
+        return int(self._ask({"op": "attach-held", **asdict(attach)}, [fd])["time_ns"])
+
+    def attach_go(self) -> None:
+        """See `attach_held`."""
+        self._ask({"op": "attach-go"})
+
     def exec(
         self, exec_id: str, process: Mapping[str, Any], attach: ClientAttach | None, fd: int | None
     ) -> int:

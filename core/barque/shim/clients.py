@@ -25,6 +25,7 @@ BUFFER_LIMIT = 8 * 1024 * 1024
 _BUFFER_LOW = BUFFER_LIMIT // 2
 _STUCK_SHARED = 2.0
 _STUCK_ALONE = 10.0
+_HELD = 60.0
 _CHUNK = 64 * 1024
 _VECTOR = 64
 _GONE = select.EPOLLHUP | select.EPOLLERR
@@ -79,9 +80,19 @@ class Client:
         self._reads = True
         self._finishing = False
         self._closed = False
+        self._held_until = 0.0
+
+    def hold(self) -> None:
+        """Keep what the process writes from now on, and send nothing of it before `start`: the daemon is sending what it wrote so far.
+        A daemon that takes longer than a minute has failed its client, which is closed once its buffer is full."""
+        self._held_until = monotonic() + _HELD
 
     def start(self) -> None:
-        """Begin to exchange data."""
+        """Begin to exchange data. Nothing for a client that is gone."""
+        self._held_until = 0.0
+        self._progress = monotonic()
+        if self._queue or self._finishing:
+            self._flush()
         self.update()
         if self._preread and self._attach.stdin:
             self._take_input(self._preread)
@@ -115,7 +126,7 @@ class Client:
         self._finishing = True
         if self._closed:
             return
-        if not self._queue:
+        if not self._queue and not self._held_until:
             self.close()
             return
         self._progress = monotonic()
@@ -123,7 +134,7 @@ class Client:
 
     def update(self) -> None:
         """Watch for what can be done now."""
-        if self._closed:
+        if self._closed or self._held_until:
             return
         events = select.EPOLLOUT if self._queue else 0
         if self._reads and (not self._attach.stdin or self._owner.accepts_input()):
@@ -162,6 +173,8 @@ class Client:
         return self._reads and self._attach.stdin and not self._owner.accepts_input()
 
     def _flush(self) -> None:
+        if self._held_until or self._closed:
+            return
         try:
             while self._queue:
                 sent = self._sock.sendmsg(list(islice(self._queue, _VECTOR)), (), _FLAGS)
@@ -196,6 +209,9 @@ class Client:
 
     def _check_stuck(self) -> None:
         if self._closed or not (self._full or self._finishing):
+            return
+        if monotonic() < self._held_until:
+            self._loop.later(1.0, self._check_stuck)
             return
         limit = _STUCK_SHARED if self._owner.is_shared() and not self._finishing else _STUCK_ALONE
         if monotonic() - self._progress >= limit:

@@ -44,6 +44,15 @@ class ContainerLog:
         except Exception as error:  # noqa: BLE001 - a driver's defect is reported and must not stop the output
             self._lose(len(data), error)
 
+    def unfinished(self, stream: int) -> bytes:
+        """What the log keeps back of `stream` until its newline comes; empty where the driver does not tell."""
+        tell = getattr(self._writer, "unfinished", None)
+        try:
+            return bytes(tell(_STREAMS[stream])) if tell is not None else b""
+        except Exception as error:  # noqa: BLE001 - as in write
+            self._lose(0, error)
+            return b""
+
     def close(self) -> None:
         """Close the log and report what is left to report. Idempotent."""
         writer, self._writer = self._writer, None

@@ -29,6 +29,8 @@ class Operations:
             "hello": self._hello,
             "events": self._events,
             "attach": self._attach,
+            "attach-held": self._attach_held,
+            "attach-go": self._attach_go,
             "exec": self._exec,
             "exec-state": self._exec_state,
             "resize": self._resize,
@@ -62,6 +64,18 @@ class Operations:
             raise InvalidArgument("attach takes one descriptor, the client's")
         self._service.attach(_attachment(request), fds[0])
         fds.clear()
+        return {}
+
+    def _attach_held(self, connection: Connection, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        if len(fds) != 1:
+            raise InvalidArgument("attach-held takes one descriptor, the client's")
+        time_ns, go = self._service.attach_held(_attachment(request), fds[0])
+        fds.clear()
+        connection.at_close.append(go)
+        return {"time_ns": time_ns}
+
+    def _attach_go(self, connection: Connection, _request: dict[str, Any], _fds: list[int]) -> dict[str, Any]:
+        connection.let_go()
         return {}
 
     def _exec(self, _connection: Connection, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:

@@ -38,6 +38,9 @@ An ATTACH is `"stdin": b, "stdout": b, "stderr": b, "detach_keys": "ctrl-p,ctrl-
         A daemon that says `events` first and `hello` next misses nothing.
     {"op": "attach", ATTACH} + [client fd]
         -> {"ok"}
+    {"op": "attach-held", ATTACH} + [client fd]
+        -> {"ok", "time_ns": N}; nothing goes to the client before {"op": "attach-go"} on the same connection, or the end of that:
+        the daemon sends it what the log has until N, and no line is lost or comes twice
     {"op": "exec", "exec": ID, ATTACH, "fds": ["client"?, "payload"]} + those fds; the payload is an OCI process
         -> {"ok", "pid"} after execve; without a client its streams are /dev/null. On an error the client got no byte.
     {"op": "resize", "exec"?: ID, "height": H, "width": W}   -> {"ok"}

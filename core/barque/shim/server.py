@@ -35,6 +35,7 @@ class Connection:
 
     def __init__(self, server: Server, sock: SocketType, *, wants_events: bool) -> None:
         self.wants_events = wants_events
+        self.at_close: list[Callable[[], None]] = []
         self._server = server
         self._sock = sock
         self._queue: deque[bytes] = deque()
@@ -59,6 +60,12 @@ class Connection:
             self._server.loop.forget(self._sock.fileno())
             self._sock.close()
             self._server.connections.discard(self)
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Do what was kept for this moment, or for the end of the connection. Idempotent."""
+        while self.at_close:
+            self.at_close.pop(0)()
 
     def _watch(self) -> None:
         events = select.EPOLLIN | (select.EPOLLOUT if self._queue else 0)

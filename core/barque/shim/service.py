@@ -1,5 +1,4 @@
-"""A shim at work: it serves daemons that come and go until the container has ended and a daemon
-knows it, or can find it in `exit.json`."""
+"""A shim at work: it serves daemons that come and go until the container has ended and a daemon knows it, or can find it in `exit.json`."""
 
 from __future__ import annotations
 
@@ -139,6 +138,14 @@ class Service:
         """Attach the connection `client`, taken over on success. Raises Conflict, InvalidArgument."""
         self._require_running()
         self.streams.add(client, attach, start=True)
+
+    def attach_held(self, attach: ClientAttach, client: int) -> tuple[int, Callable[[], None]]:
+        """As `attach`, but the client gets nothing before the returned function is called; what the process wrote until the time (ns) is
+        in the log, what it writes later is kept."""
+        self._require_running()
+        held = self.streams.add(client, attach, start=False)
+        self.streams.hold(held)
+        return time_ns(), held.start
 
     def exec(
         self, exec_id: str, process: Mapping[str, Any], attach: ClientAttach | None, client: int | None

@@ -55,10 +55,10 @@ class Streams:
         for client in tuple(self._clients):
             client.start()
 
-    def add(self, fd: int, attach: ClientAttach, *, start: bool) -> None:
+    def add(self, fd: int, attach: ClientAttach, *, start: bool) -> Client:
         """Attach the connection `fd`, which belongs to the client from now on; on an error it stays the caller's.
 
-        Without `start` data flows after `Streams.start`. Raises InvalidArgument for bad detach keys.
+        Without `start` data flows after `Streams.start`, or the client's own. Raises InvalidArgument for bad detach keys.
         """
         sock = socket.socket(fileno=fd)
         try:
@@ -69,6 +69,15 @@ class Streams:
         self._clients.append(client)
         if start:
             client.start()
+        return client
+
+    def hold(self, client: Client) -> None:
+        """Keep back what `client` is to get, until its `start`; first of all the beginning of a line that is not in the log yet."""
+        client.hold()
+        for stream in (1, 2):
+            begun = self._log.unfinished(stream) if self._log is not None and client.wants(stream) else b""
+            if begun:
+                client.send(self._frame(stream, begun))
 
     def disown(self) -> None:
         """Forget clients that were added and not started, without a byte to them: the daemon answers them."""
@@ -168,10 +177,13 @@ class Streams:
             self._log.write(stream, data)
         if not self._clients:
             return
-        frame = data if self._stdio.terminal else _HEADER.pack(stream, len(data)) + data
+        frame = self._frame(stream, data)
         for client in tuple(self._clients):
             if client.wants(stream):
                 client.send(frame)
+
+    def _frame(self, stream: int, data: bytes) -> bytes:
+        return data if self._stdio.terminal else _HEADER.pack(stream, len(data)) + data
 
     # input
 

@@ -86,7 +86,11 @@ class LogQuery:
 
 
 class LogWriter(Protocol):
-    """The open log of a running container."""
+    """The open log of a running container.
+
+    A writer that keeps the beginning of a line until its newline comes may have a method `unfinished(stream: str) -> bytes` that tells it:
+    who attaches in that moment then gets the whole line.
+    """
 
     def write(self, stream: str, data: bytes, time_ns: int) -> None:
         """Keep a chunk of `stream` (any bytes: several lines, a part of one). May raise OSError (a full disk);

@@ -28,6 +28,10 @@ class JsonFileWriter:
         if lines:
             self._file.append(lines)
 
+    def unfinished(self, stream: str) -> bytes:
+        """What waits for its newline."""
+        return self._streams[stream].pending
+
     def close(self) -> None:
         """Write what waits for its newline, without one, and close. Idempotent, also after an OSError."""
         try:
@@ -42,27 +46,27 @@ class JsonFileWriter:
 class _Stream:
     """One of stdout and stderr: its unfinished line and its encoder."""
 
-    __slots__ = ("_encoder", "_pending", "_time_ns")
+    __slots__ = ("_encoder", "_time_ns", "pending")
 
     def __init__(self, encoder: LineEncoder) -> None:
         self._encoder = encoder
-        self._pending = b""
+        self.pending = b""
         self._time_ns = 0
 
     def feed(self, data: bytes, time_ns: int) -> bytes:
         """The entries that `data` completes."""
         self._time_ns = time_ns
-        if self._pending:
-            data = self._pending + data
+        if self.pending:
+            data = self.pending + data
         cut = data.rfind(b"\n") + 1
         lines, rest = data[:cut], data[cut:]
         encoded = self._encode_lines(lines) if lines else b""
-        full, self._pending = pieces(rest)
+        full, self.pending = pieces(rest)
         return encoded + self._encode_pieces(full)
 
     def flush(self) -> bytes:
         """The entry of the unfinished line, or nothing."""
-        rest, self._pending = self._pending, b""
+        rest, self.pending = self.pending, b""
         return self._encoder.encode_piece(rest, self._time_ns) if rest else b""
 
     def _encode_lines(self, lines: bytes) -> bytes:

@@ -47,6 +47,10 @@ class LocalWriter:
         if cut:
             self._append(STREAMS[stream], time_ns, data[:cut])
 
+    def unfinished(self, stream: str) -> bytes:
+        """What waits for its newline."""
+        return self._pending[stream]
+
     def close(self) -> None:
         """Write what waits for its newline, without one, and close. Idempotent, also after an OSError."""
         if self._closed:
