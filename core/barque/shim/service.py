@@ -113,7 +113,7 @@ class Service:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the container has ended and is deleted in the runtime."""
+        """Whether it has ended and is deleted in the runtime."""
         return self._deleted
 
     def describe(self) -> dict[str, Any]:

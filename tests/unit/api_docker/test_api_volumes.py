@@ -114,7 +114,8 @@ INVALID = 'invalid mount config for type "{}": {}'
          INVALID.format("volume", "must not set Subpath when using anonymous volumes")),
         ({"Type": "volume", "Target": "/x", "Source": "v1", "VolumeOptions": {"Subpath": "/a"}},
          INVALID.format("volume", "subpath must be a relative path within the volume")),
-        ({"Type": "bind", "Source": "/x", "Target": "/x", "BindOptions": {"Propagation": "odd"}}, INVALID.format("bind", "invalid propagation mode: odd")),
+        ({"Type": "bind", "Source": "/x", "Target": "/x", "BindOptions": {"Propagation": "odd"}},
+         INVALID.format("bind", "invalid propagation mode: odd")),
         ({"Type": "", "Target": "/x"}, INVALID.format("", "mount type unknown")),
     ],
 )  # fmt: skip
