@@ -1,4 +1,4 @@
-"""Hundreds of runs in a row leave nothing behind: 200 here, the 500 of row R17 with `BARQUE_STRESS=full`."""
+"""Hundreds of runs in a row leave nothing behind: 120 here, the 500 of row R17 with `BARQUE_STRESS=full`."""
 
 import os
 import time
@@ -10,7 +10,7 @@ from stress_lab import FULL, becomes, census, descriptors, resident
 
 pytestmark = pytest.mark.root
 PARENT = f"/bq-nothing-left-{os.getpid()}"
-CYCLES = 500 if FULL else 200
+CYCLES = 500 if FULL else 120
 
 
 @pytest.mark.row("R17")

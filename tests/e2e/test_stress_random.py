@@ -19,7 +19,7 @@ from stress_lab import FULL, becomes, census, hijacked, stressed, where
 
 pytestmark = pytest.mark.root
 
-SECONDS = 600 if FULL else 12
+SECONDS = 600 if FULL else 8
 THREADS = 8
 FIND = "BARQUE_STRESS_ALL" in os.environ
 SLOWEST = 60.0  # no request takes that long but one that waits for a lock for ever

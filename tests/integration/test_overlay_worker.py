@@ -42,7 +42,10 @@ def workers_of(pid):
 
 
 def is_worker(pid):
-    return b"barque.spi.trees.unpack" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    try:
+        return b"barque.spi.trees.unpack" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # it has ended since
 
 
 def eventually(condition, seconds=10.0):

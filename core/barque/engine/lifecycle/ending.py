@@ -122,13 +122,14 @@ class Ender:
                 raise Conflict(f"container {record.id} is not running")
             if _is_to_end(record, number):
                 self._rest_policy(record)
-        try:
-            with ShimClient.connect(self._state(record)) as shim:
-                shim.kill(number, all=False)
-            self._wake(record)
-        except (NotFound, ShimEnded):
-            return  # it ended in this moment
-        self._core.publish(record.stored, "kill", signal=number)
+            try:
+                with ShimClient.connect(self._state(record)) as shim:
+                    shim.kill(number, all=False)
+                self._wake(record)
+            except (NotFound, ShimEnded):
+                return  # it ended in this moment
+            # still with the lock, which an exit takes to be recorded: nobody hears of a death before the signal
+            self._core.publish(record.stored, "kill", signal=number)
 
     def _rest_policy(self, record: ContainerRecord) -> None:
         """Durable before the signal is sent, where there is a policy; else the exit's record says it."""
