@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from registry_image import IMAGE
+from stress_lab import shim_of
 
 from barque.engine.processes import start_time
 
@@ -74,8 +75,7 @@ def test_it_is_adopted_and_its_end_is_heard(own_daemon):
     id = daemon.json("POST", "/containers/create?name=old", body)["Id"]
     daemon.json("POST", "/containers/old/start")
     pid = daemon.json("GET", "/containers/old/json")["State"]["Pid"]
-    status = Path(f"/proc/{pid}/status").read_text()
-    shim = int(next(line.split()[1] for line in status.splitlines() if line.startswith("PPid")))
+    shim = shim_of(daemon, id)
     daemon.kill()
     os.kill(shim, signal.SIGKILL)
     state = daemon.base / "root" / "containers" / id
