@@ -211,8 +211,9 @@ def test_aiodocker_events_and_many_at_once(daemon):
             event = await asyncio.wait_for(events.get(), 10)
             if event["Type"] == "container" and event["Actor"]["ID"] in wanted:
                 seen.setdefault(event["Actor"]["ID"], []).append(event["Action"])
-        for actions in seen.values():
-            assert [action for action in actions if action != "attach"] == ["create", "start", "die"]
+        for actions in seen.values():  # aiodocker's request for events may come after its first create
+            told = [action for action in actions if action != "attach"]
+            assert told == ["create", "start", "die"][-len(told) :]
         answer = await docker.containers.prune(filters=_OURS)
         assert set(answer["ContainersDeleted"]) == wanted
         await docker.events.stop()
