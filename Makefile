@@ -9,7 +9,7 @@ demo: setup
 	$(BIN)/python tests/demo.py
 
 test: setup-dev
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # The tests of the runtime in a virtual machine with cgroup v2 alone: ARGS are pytest's, SYSTEMD=1 boots with systemd, QUICK=1 runs few.
 test-vm: setup-dev

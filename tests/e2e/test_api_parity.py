@@ -87,7 +87,10 @@ def test_barque_answers_as_dockerd(recorded):
     assert list(theirs.answers) == list(ours.answers)
     allowed = Allowed(tomllib.loads(LIST.read_text())["difference"])
     surprising, compared, different = [], 0, 0
+    blind = {step for step, answer in theirs.answers.items() if is_blind(step, answer)}
     for step, answer in theirs.answers.items():
+        if step in blind:
+            continue
         expected = plain(answer, theirs.names, their_places)
         found, count = differences(expected, plain(ours.answers[step], ours.names, our_places))
         compared, different = compared + count, different + len(found)
@@ -102,4 +105,17 @@ def test_barque_answers_as_dockerd(recorded):
     for count, entry in sorted(zip(allowed.used, allowed.entries, strict=True), key=lambda pair: -pair[0]):
         print(f"{count:5} {entry['reason']}")
     assert not surprising, "\n".join([f"{len(surprising)} differences", *surprising])
-    assert not allowed.unused(), "entries that nothing needs any more"
+    unused = [entry for entry in allowed.unused() if not (blind and "stats" in str(entry))]
+    assert not unused, "entries that nothing needs any more"
+
+
+def is_blind(step, answer):
+    """Whether containerd could not read a container's cgroups: it cannot while there is a hierarchy that nothing has mounted, as tests
+    of the runtime make them for a moment (`cgroups: cannot find cgroup mount destination`). dockerd's stats are empty then."""
+    return "/stats" in step and b'"read":"0001-' in answer.body[:80] and unmounted_hierarchies() != []
+
+
+def unmounted_hierarchies():
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    named = [line.split(":")[1].removeprefix("name=") for line in lines if not line.startswith("0:")]
+    return [name for name in named if not Path("/sys/fs/cgroup", name.partition(",")[0]).is_dir()]
